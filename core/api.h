@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: MIT */
+/* core/api.h - everything that a user may name: types first, calls after them. */
+#ifndef KST_API_H
+#define KST_API_H
+
+#include "config.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- 2 Types ---------------------------------------------------------------------------- */
+
+struct kst; /* one table; it lies in the caller's block and refers to itself by offsets only */
+
+/* A connection's name: never 0, never given to another within the next 2^32 creations. The name of
+ * a connection that is gone is simply not found. */
+typedef uint64_t kst_id;
+
+enum kst_state {
+    KST_INVALID,     /* belongs to no connection and may not start one: result.reason says why */
+    KST_NEW,         /* started one, or goes on before any answer was seen */
+    KST_ESTABLISHED, /* belongs to one that has been answered, this packet included */
+    KST_RELATED,     /* an ICMP error about a known connection */
+    KST_UNTRACKED    /* not for the tracker: neighbour discovery, multicast listener reports,
+                      * or the caller said KST_PACKET_NOTRACK */
+};
+
+enum kst_direction {
+    KST_ORIGINAL,    /* the way of the first packet */
+    KST_REPLY,       /* the other way */
+    KST_NO_DIRECTION /* the packet belongs to no connection */
+};
+
+enum kst_verdict {
+    KST_ACCEPT, /* the tracker has nothing against it; INVALID packets are accepted too, as in Linux */
+    KST_DROP    /* Linux would drop it here: the table is full, or a chain is */
+};
+
+enum kst_family { KST_IPV4 = 2, KST_IPV6 = 10 }; /* the numbers that Linux prints */
+
+/* How far a packet's checksums are to be trusted. The setting nf_conntrack_checksum = 0 turns
+ * KST_CHECKSUM_VERIFY into KST_CHECKSUM_IGNORE. */
+enum kst_checksum {
+    KST_CHECKSUM_VERIFY, /* compute and compare: IPv4 header, TCP, UDP, UDP-Lite, SCTP, ICMP(v6) */
+    KST_CHECKSUM_IGNORE, /* do not look */
+    KST_CHECKSUM_GOOD,   /* the caller, or its hardware, vouches for it */
+    KST_CHECKSUM_BAD     /* the hardware found it wrong: judged as a failed verification */
+};
+
+enum kst_packet_flags {
+    KST_PACKET_NOTRACK = 1, /* leave it alone: UNTRACKED, as iptables' -j CT --notrack */
+    KST_PACKET_HEAD = 2     /* `size` bytes are only the front of the packet (a capture cut short,
+                             * the first of several buffers): lengths are believed, checksums
+                             * that need what is missing are not looked at */
+};
+
+struct kst_packet {
+    const uint8_t *data; /* first byte of the IPv4 or IPv6 header; any alignment */
+    uint32_t size;       /* bytes that may be read there; what exceeds the IP length is cut off */
+    uint16_t zone;       /* separate worlds with equal addresses; 0 by default */
+    uint8_t checksum;    /* enum kst_checksum */
+    uint8_t flags;       /* enum kst_packet_flags, or'ed */
+};
+
+enum kst_result_flags {
+    KST_CREATED = 1, /* this packet created the connection */
+    KST_CLOSED = 2   /* this packet ended it (a refused TCP connection): `entry` names it no more */
+};
+
+struct kst_result {
+    kst_id entry;      /* the connection, or 0 */
+    uint16_t reason;   /* enum kst_reason: why INVALID or dropped; what was ignored; who had to go */
+    uint8_t state;     /* enum kst_state */
+    uint8_t direction; /* enum kst_direction */
+    uint8_t verdict;   /* enum kst_verdict */
+    uint8_t flags;     /* enum kst_result_flags, or'ed */
+};
+
+/* Who talks to whom, one direction. No padding: it is compared and copied as a whole. */
+struct kst_tuple {
+    uint8_t src[16];   /* network order; an IPv4 address takes the first 4 bytes, the rest is 0 */
+    uint8_t dst[16];
+    uint16_t src_port; /* host order. TCP, UDP, UDP-Lite, SCTP: the port; ICMP, ICMPv6: the
+                        * identifier; GRE version 1: the peer's call, if known; others: 0 */
+    uint16_t dst_port; /* ICMP, ICMPv6: type << 8 | code; GRE version 1: the call */
+    uint16_t zone;
+    uint8_t family;    /* enum kst_family */
+    uint8_t protocol;  /* IP protocol number */
+};
+
+/* Numbers and order as in Linux; what a middle box sees, hence FIN_WAIT after any one FIN. */
+enum kst_tcp_state {
+    KST_TCP_NONE,
+    KST_TCP_SYN_SENT,
+    KST_TCP_SYN_RECV,
+    KST_TCP_ESTABLISHED,
+    KST_TCP_FIN_WAIT,
+    KST_TCP_CLOSE_WAIT,
+    KST_TCP_LAST_ACK,
+    KST_TCP_TIME_WAIT,
+    KST_TCP_CLOSE,
+    KST_TCP_SYN_SENT2,
+    KST_TCP_STATES
+};
+
+enum kst_sctp_state {
+    KST_SCTP_NONE,
+    KST_SCTP_CLOSED,
+    KST_SCTP_COOKIE_WAIT,
+    KST_SCTP_COOKIE_ECHOED,
+    KST_SCTP_ESTABLISHED,
+    KST_SCTP_SHUTDOWN_SENT,
+    KST_SCTP_SHUTDOWN_RECD,
+    KST_SCTP_SHUTDOWN_ACK_SENT,
+    KST_SCTP_HEARTBEAT_SENT,
+    KST_SCTP_STATES
+};
+
+enum kst_status { /* bits and values as in Linux */
+    KST_SEEN_REPLY = 1 << 1,
+    KST_ASSURED = 1 << 2,
+    KST_CONFIRMED = 1 << 3,
+    KST_FIXED_TIMEOUT = 1 << 10 /* no packet moves its expiry */
+};
+
+/* A copy of one connection, as kst_get hands it out and kst_insert takes it. */
+struct kst_flow {
+    kst_id id;
+    struct kst_tuple tuple[2]; /* by enum kst_direction; the second mirrors the first without NAT */
+    uint64_t timeout_ms;       /* until it expires */
+    uint64_t packets[2];       /* counted since creation, if `accounted` */
+    uint64_t bytes[2];         /* IP header and what follows it */
+    uint32_t mark;
+    uint16_t status;           /* enum kst_status, or'ed */
+    uint8_t state;             /* enum kst_tcp_state or kst_sctp_state; 0 for other protocols */
+    bool accounted;            /* created while nf_conntrack_acct was 1 */
+    uint32_t gre_timeouts_s[2]; /* GRE: until answered, and afterwards */
+};
+
+/* Who goes first when the table is full. */
+enum kst_class {
+    KST_CLASS_UNREPLIED, /* no answer seen */
+    KST_CLASS_REPLIED,   /* answered, not ASSURED */
+    KST_CLASS_CLOSING,   /* ASSURED, TCP in FIN_WAIT, CLOSE_WAIT, LAST_ACK, TIME_WAIT or CLOSE,
+                          * SCTP in one of the SHUTDOWN states */
+    KST_CLASS_ASSURED,   /* ASSURED and alive */
+    KST_CLASSES
+};
+
+enum kst_features { /* what an entry can hold beyond the minimum: bytes a connection */
+    KST_WITH_ACCOUNTING = 1, /* counters for nf_conntrack_acct: 32 bytes */
+    KST_WITH_NAT = 2         /* reply tuples that do not mirror the original: 40 bytes and a
+                              * second node in the index */
+};
+
+/* What a table is made of. Zero every field that you do not choose. */
+struct kst_config {
+    uint32_t max;      /* connections, 1..KST_ENTRIES_MAX: exactly as many fit */
+    uint32_t buckets;  /* of the index; 0: as many as `max`. Rounded up to a power of two */
+    uint32_t features; /* enum kst_features, or'ed */
+    uint64_t start_ms; /* the clock at the beginning; 0 will do */
+    uint64_t seed[2];  /* 128 secret random bits: who knows them can make every packet cost a walk
+                        * along one chain of KST_CHAIN_MAX nodes */
+
+    /* When the table is full the classes are tried in this order, each from its oldest member.
+     * Each element is an enum kst_class + 1; the first 0 ends the list. All zero: UNREPLIED,
+     * then REPLIED. Linux knows one class, all that is not ASSURED. */
+    uint8_t evict[KST_CLASSES];
+    /* By enum kst_class: how long a connection may stay in the class before it may be evicted,
+     * to within 64 ms. */
+    uint32_t residence_ms[KST_CLASSES];
+};
+
+/* Columns of `conntrack -S` that a reason counts in. */
+enum kst_column {
+    KST_COLUMN_NONE = 0,
+    KST_COLUMN_INVALID = 1,
+    KST_COLUMN_DROP = 2,
+    KST_COLUMN_EARLY_DROP = 4,
+    KST_COLUMN_ERROR = 8,
+    KST_COLUMN_INSERT_FAILED = 16,
+    KST_COLUMN_CHAIN_TOO_LONG = 32
+};
+
+/* Every refusal has a name, a sentence and a counter; so has all that is accepted but ignored.
+ * X(name, columns of `conntrack -S`, sentence) */
+#define KST_REASONS_LIST(X)                                                                        \
+    X(NONE, NONE, "nothing to explain")                                                            \
+    X(IP_SHORT, INVALID, "the packet ends inside its IP header")                                   \
+    X(IP_VERSION, INVALID, "neither IPv4 nor IPv6")                                                \
+    X(IP_HEADER, INVALID, "the IPv4 header length is below 20 or exceeds the packet")              \
+    X(IP_LENGTH, INVALID, "fewer bytes arrived than the IP length field says")                     \
+    X(IP_CHECKSUM, INVALID, "the IPv4 header checksum is wrong")                                   \
+    X(IP_JUMBO, INVALID, "an IPv6 jumbogram")                                                      \
+    X(FRAGMENT, INVALID, "a fragment: its ports are hidden and nothing reassembles it here")       \
+    X(EXT_SHORT, INVALID, "the packet ends inside an IPv6 extension header")                       \
+    X(EXT_DEPTH, INVALID, "more IPv6 extension headers than KST_PARSE_EXT_MAX")                    \
+    X(EXT_NO_NEXT, INVALID, "IPv6 says that no header follows")                                    \
+    X(L4_SHORT, INVALID, "the packet ends inside its transport header")                            \
+    X(TCP_OFFSET, INVALID, "the TCP data offset is below 5 words or exceeds the packet")           \
+    X(TCP_CHECKSUM, INVALID, "the TCP checksum is wrong")                                          \
+    X(TCP_FLAGS, INVALID, "no TCP may send this combination of flags")                             \
+    X(TCP_FIRST, INVALID, "a TCP connection cannot begin with this segment")                       \
+    X(TCP_PICKUP, INVALID, "a connection's middle, and nf_conntrack_tcp_loose is 0")               \
+    X(TCP_STATE, INVALID, "this TCP segment makes no sense in the connection's state")             \
+    X(TCP_RST_SEQ, INVALID, "RST with a sequence number below what the peer acknowledged")         \
+    X(TCP_SEQ_OVER, INVALID, "TCP data beyond the window that the peer offered")                   \
+    X(TCP_ACK_OVER, INVALID, "TCP acknowledges data that was never seen")                          \
+    X(TCP_SEQ_JUST_OVER, NONE, "ignored: TCP data just beyond the window that the peer offered")   \
+    X(TCP_SEQ_OLD, NONE, "ignored: TCP data older than the peer's window, a late copy")            \
+    X(TCP_ACK_OLD, NONE, "ignored: TCP acknowledgement older than any window")                     \
+    X(TCP_IGNORED, NONE, "ignored: a TCP handshake segment that may or may not be in sync")        \
+    X(TCP_CHALLENGE, NONE, "ignored: the challenge ACK that answers a SYN in LAST_ACK")            \
+    X(TCP_RST_HELD, NONE, "RST in window but not the next byte: it shortens, but does not close")  \
+    X(TCP_SYN_AGAIN, NONE, "the SYN again before any answer: the timeout is not prolonged")        \
+    X(TCP_REFUSED, NONE, "RST before any answer: the connection is deleted at once")               \
+    X(SCTP_CHECKSUM, INVALID, "the SCTP checksum is wrong")                                        \
+    X(SCTP_CHUNKS, INVALID, "SCTP chunks that are malformed, missing or must not stand together")  \
+    X(SCTP_FIRST, INVALID, "an SCTP association cannot begin with this chunk")                     \
+    X(SCTP_TAG, INVALID, "the SCTP verification tag is not this association's")                    \
+    X(SCTP_STATE, INVALID, "this SCTP chunk makes no sense in the association's state")            \
+    X(SCTP_HEARTBEAT, NONE, "ignored: an SCTP HEARTBEAT with another tag, the answer will tell")   \
+    X(SCTP_INIT_AGAIN, NONE, "the SCTP INIT again: the timeout is not prolonged")                  \
+    X(GRE_PROTOCOL, INVALID, "GRE version 1 that does not carry PPP")                              \
+    X(UDP_LENGTH, INVALID, "the UDP length is below 8 or exceeds the packet")                      \
+    X(UDP_CHECKSUM, INVALID, "the UDP checksum is wrong")                                          \
+    X(UDPLITE_COVERAGE, INVALID, "the UDP-Lite coverage is below 8 or exceeds the packet")         \
+    X(UDPLITE_NO_CHECKSUM, INVALID, "UDP-Lite without a checksum")                                 \
+    X(UDPLITE_CHECKSUM, INVALID, "the UDP-Lite checksum is wrong")                                 \
+    X(ICMP_SHORT, ERROR, "the packet ends inside its ICMP header")                                 \
+    X(ICMP_CHECKSUM, ERROR, "the ICMP checksum is wrong")                                          \
+    X(ICMP_TYPE, ERROR, "an ICMP type above 18")                                                   \
+    X(ICMP_NO_ANSWER, INVALID, "an ICMP type that has no counterpart")                             \
+    X(ICMP_UNASKED, INVALID, "an ICMP answer to no known question")                                \
+    X(ICMP_FAMILY, INVALID, "ICMP in IPv6, or ICMPv6 in IPv4")                                     \
+    X(ICMP_INNER, ERROR, "an ICMP error whose embedded packet cannot be read")                     \
+    X(ICMP_UNRELATED, ERROR, "an ICMP error about no known connection")                            \
+    X(ICMP_MISDIRECTED, ERROR, "an ICMP error not sent to who sent the embedded packet")           \
+    X(TABLE_FULL, DROP, "the table is full and nothing in it may go")                              \
+    X(TABLE_EVICTED, EARLY_DROP, "the table was full: the oldest evictable connection made room")  \
+    X(CHAIN_TOO_LONG, INSERT_FAILED | KST_COLUMN_CHAIN_TOO_LONG, "the index has no place for it")
+
+enum kst_reason {
+#define KST__X(name, columns, text) KST_REASON_##name,
+    KST_REASONS_LIST(KST__X)
+#undef KST__X
+    KST_REASONS
+};
+
+struct kst_stats {
+    uint64_t packets;              /* tracked, whatever became of them */
+    uint64_t reasons[KST_REASONS]; /* by enum kst_reason */
+    uint64_t created;              /* connections that entered the table by a packet */
+    uint64_t inserted;             /* by kst_insert */
+    uint64_t expired;              /* left it because their time had come */
+    uint64_t closed;               /* because a packet ended them: RST before any answer, reopening */
+    uint64_t evicted;              /* to make room */
+    uint64_t deleted;              /* by kst_delete and kst_flush */
+    uint64_t refused;              /* by kst_refuse */
+    uint64_t clock_back;           /* calls whose clock lay before an earlier call's */
+};
+
+/* What a call refuses, and why. */
+#define KST_ERRORS_LIST(X)                                                                         \
+    X(OK, "no error")                                                                              \
+    X(NO_CONFIG, "no configuration given")                                                         \
+    X(MAX, "config.max must lie in 1..KST_ENTRIES_MAX")                                            \
+    X(BUCKETS, "config.buckets must not exceed 2 * KST_ENTRIES_MAX")                               \
+    X(FEATURES, "config.features has a bit that means nothing")                                    \
+    X(EVICT, "config.evict names no class, or one twice")                                          \
+    X(NO_MEMORY, "no block given")                                                                 \
+    X(MEMORY_SHORT, "the block is smaller than kst_bytes says")                                    \
+    X(MEMORY_ALIGN, "the block must be aligned to KST_ALIGN bytes")                                \
+    X(SETTING_NAME, "no setting has this name")                                                    \
+    X(SETTING_RANGE, "the value lies outside the setting's range")                                 \
+    X(SETTING_READ_ONLY, "this setting can only be read")                                          \
+    X(SETTING_FEATURE, "config.features left out the memory that this setting needs")              \
+    X(FLOW_FAMILY, "the two tuples need one family, IPv4 or IPv6, one protocol and clean padding") \
+    X(FLOW_TUPLE, "the original tuple can have no reply, or the reply tuple is not one")           \
+    X(FLOW_STATE, "the status or the protocol state means nothing")                                     \
+    X(FLOW_TIMEOUT, "the timeout is 0 or longer than KST_TIMEOUT_MAX_S")                           \
+    X(FLOW_NAT, "the reply does not mirror the original and KST_WITH_NAT was left out")            \
+    X(FLOW_EXISTS, "a connection with one of these tuples exists")                                 \
+    X(FULL, "the table is full, or the index has no place")
+
+enum kst_error {
+#define KST__X(name, text) KST_ERROR_##name,
+    KST_ERRORS_LIST(KST__X)
+#undef KST__X
+    KST_ERRORS
+};
+
+/* ---- 3 Calls ---------------------------------------------------------------------------- */
+
+/* Bytes that a table of this configuration needs, a multiple of KST_ALIGN; 0 if the configuration
+ * is wrong (kst_init says why) or the size exceeds what size_t holds. */
+KST_API size_t kst_bytes(const struct kst_config *config);
+
+/* Makes a table in `memory`, whose contents do not matter, and returns it; it lies at `memory`.
+ * NULL on a wrong configuration or block; `why`, unless NULL, then holds the reason. The block may
+ * be moved or mapped elsewhere (aligned to KST_ALIGN) between calls. Nothing needs to be undone. */
+KST_API struct kst *kst_init(void *memory, size_t bytes, const struct kst_config *config,
+                             enum kst_error *why);
+
+/* Judges `count` packets in order at `now_ms`, one result each. How packets are cut into batches
+ * changes nothing but the speed. A packet cannot make this fail. `now_ms` is any monotonic clock
+ * in milliseconds; a value below an earlier one counts as that earlier one. */
+KST_API void kst_track(struct kst *t, uint64_t now_ms, const struct kst_packet *packets,
+                       size_t count, struct kst_result *results);
+
+/* Undoes the creation of a connection by a packet that the caller's rules drop, as Linux leaves no
+ * entry of a packet that never got through. True if `result` had created one that is still there.
+ * Later packets of the same batch have met it: who refuses, tracks one packet a call. */
+KST_API bool kst_refuse(struct kst *t, const struct kst_result *result);
+
+/* Moves the clock and removes expired connections, in at most `work_max` steps, each of constant
+ * cost. Returns the steps used; fewer than `work_max` means that none is left. An expired
+ * connection is never found, listed or matched, however late it is removed: it only takes room. */
+KST_API uint32_t kst_advance(struct kst *t, uint64_t now_ms, uint32_t work_max);
+
+/* The connection that a packet with this tuple belongs to, or 0. `direction`, unless NULL, tells
+ * which way the packet would go (enum kst_direction). */
+KST_API kst_id kst_find(const struct kst *t, const struct kst_tuple *tuple, uint8_t *direction);
+
+/* Copies a connection; false if it is gone. */
+KST_API bool kst_get(const struct kst *t, kst_id id, struct kst_flow *flow);
+
+/* The next connection after `id` in no particular order, the first after 0; 0 at the end. The
+ * table may change between calls, deletion of `id` included: what was there throughout is met
+ * exactly once. Walks over free slots. */
+KST_API kst_id kst_next(const struct kst *t, kst_id id);
+
+/* Removes a connection; false if it is gone. By tuple: kst_delete(t, kst_find(t, &tuple, NULL)). */
+KST_API bool kst_delete(struct kst *t, kst_id id);
+
+/* Removes all; settings and statistics stay. */
+KST_API void kst_flush(struct kst *t);
+
+/* Adds a connection from outside (a restored table, a peer's state), as `conntrack -I` does; its
+ * `id` is ignored. Evicts nobody. Its TCP windows are learnt from the packets that follow, both
+ * sides liberal until then. Returns its name, or 0 and, unless NULL, `why`. */
+KST_API kst_id kst_insert(struct kst *t, const struct kst_flow *flow, enum kst_error *why);
+
+/* Sets the 32-bit mark that belongs to the caller; false if the connection is gone. */
+KST_API bool kst_set_mark(struct kst *t, kst_id id, uint32_t mark);
+
+/* Settings, by the names of Linux's sysctls in net.netfilter (nf_conntrack_tcp_timeout_...), in
+ * their units; times are seconds. A change holds from the next packet on; a running timeout stays.
+ * kst_setting reads one (false: no such name); kst_setting_name lists them, NULL behind the last. */
+KST_API enum kst_error kst_set(struct kst *t, const char *name, uint32_t value);
+KST_API bool kst_setting(const struct kst *t, const char *name, uint32_t *value);
+KST_API const char *kst_setting_name(uint32_t number);
+
+/* Counters since kst_init; live connections, expired ones not yet removed included; and the sum of
+ * all reasons that count in one column (enum kst_column) of `conntrack -S`. */
+KST_API const struct kst_stats *kst_statistics(const struct kst *t);
+KST_API uint32_t kst_count(const struct kst *t);
+KST_API uint64_t kst_column(const struct kst *t, enum kst_column column);
+
+/* Sizes that Linux chooses for a machine with this much memory (nf_conntrack_buckets and _max). */
+enum kst_era {
+    KST_ERA_2_4,    /* 2.4 and 2.6 on 32 bits */
+    KST_ERA_TO_5_14, /* 64 bits, before 5.15 */
+    KST_ERA_TODAY   /* 64 bits, 5.15 and later */
+};
+struct kst_sizes {
+    uint32_t buckets, max;
+};
+KST_API struct kst_sizes kst_default_sizes(uint64_t memory_bytes, enum kst_era era);
+
+enum kst_format {
+    KST_FORMAT_PROC,   /* /proc/net/nf_conntrack, less `use=`: nobody holds references here */
+    KST_FORMAT_LEGACY, /* /proc/net/ip_conntrack, less `use=`; IPv4 only, empty for IPv6 */
+    KST_FORMAT_JSON    /* one object */
+};
+#define KST_LINE_MAX 640 /* no line is longer, the final NUL included */
+
+/* Writes a connection as one line without newline and always terminates it (if size > 0). Returns
+ * the length of the whole line, which was cut if that is not below `size`. */
+KST_API size_t kst_print(const struct kst_flow *flow, enum kst_format format, char *line,
+                         size_t size);
+
+/* Names as they stand in the lists above, in lower case where Linux prints them so. Never NULL. */
+KST_API const char *kst_reason_name(enum kst_reason reason);   /* "TCP_FLAGS" */
+KST_API const char *kst_reason_text(enum kst_reason reason);   /* a sentence without full stop */
+KST_API const char *kst_error_text(enum kst_error error);      /* likewise */
+KST_API const char *kst_state_name(enum kst_state state);      /* "established" */
+KST_API const char *kst_direction_name(enum kst_direction direction); /* "original", "reply", "-" */
+KST_API const char *kst_tcp_state_name(enum kst_tcp_state state);     /* "SYN_SENT" */
+KST_API const char *kst_sctp_state_name(enum kst_sctp_state state);   /* "COOKIE_WAIT" */
+
+/* Walks every invariant of the table, in time proportional to its size; false, and a sentence in
+ * `broken` unless NULL, if one does not hold. For tests, fuzzers and the suspicious. */
+KST_API bool kst_check(const struct kst *t, const char **broken);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: MIT */
+/* core/check.h - every invariant of the table, walked. Dumb and slow on purpose. */
+#ifndef KST_CHECK_H
+#define KST_CHECK_H
+
+#include "table.h"
+
+/* One entry, seen by itself. */
+static const char *kst__check_entry(const struct kst *t, uint32_t slot)
+{
+    const struct kst__entry *e = kst__entry_at(t, slot);
+    struct kst_tuple reply;
+    if (!(e->status & KST_CONFIRMED))
+        return "entry: in the table but not confirmed";
+    if ((e->kind & KST__KIND_CLASS) != kst__class_of(e))
+        return "entry: in the wrong class";
+    if ((e->status & KST_ASSURED) && !(e->status & KST_SEEN_REPLY))
+        return "entry: ASSURED without a reply";
+    if (!kst__state_sound(e->tuple.protocol, e->state))
+        return "entry: not a state of its protocol";
+    if (e->serial == 0 || kst__before(t->serial, e->serial))
+        return "entry: a serial number from the future";
+    if (kst__before(kst__beat(e->expires_ms), e->armed))
+        return "entry: its timer comes after its expiry";
+    if (!kst__tuple_invert(&e->tuple, &reply))
+        return "entry: its tuple has no inverse";
+    if ((e->kind & KST__KIND_NAT) && !(t->features & KST_WITH_NAT))
+        return "entry: NAT without memory for it";
+    if ((e->kind & KST__KIND_ACCOUNTED) && !(t->features & KST_WITH_ACCOUNTING))
+        return "entry: counters without memory for them";
+    return NULL;
+}
+
+/* That both tuples of an entry lead to it. */
+static const char *kst__check_found(const struct kst *t, uint32_t slot)
+{
+    const struct kst_tuple reply = kst__reply_of(t, slot);
+    struct kst__key key;
+    kst__key_make(t, &kst__entry_at(t, slot)->tuple, &key);
+    const uint32_t original_node = kst__kit.index->find(kst__index(t), t, &key);
+    if (original_node == KST__NONE || kst__node_slot(t, original_node) != slot)
+        return "index: an entry is not found by its original tuple";
+    kst__key_make(t, &reply, &key);
+    const uint32_t reply_node = kst__kit.index->find(kst__index(t), t, &key);
+    if (reply_node == KST__NONE || kst__node_slot(t, reply_node) != slot)
+        return "index: an entry is not found by its reply tuple";
+    return NULL;
+}
+
+static const char *kst__check_classes(const struct kst *t)
+{
+    uint32_t total = 0;
+    for (uint8_t number = 0; number < KST_CLASSES; number++) {
+        const struct kst__class *class_ = &t->classes[number];
+        uint32_t older = KST__NONE, count = 0, joined = 0;
+        for (uint32_t slot = class_->oldest; slot != KST__NONE;) {
+            if (!kst__live(t, slot) || ++count > t->count)
+                return "class: a link leads astray";
+            const struct kst__entry *e = kst__entry_at(t, slot);
+            if ((e->kind & KST__KIND_CLASS) != number || e->older != older)
+                return "class: neighbours disagree";
+            if (older != KST__NONE && kst__before(e->joined, joined))
+                return "class: not in the order of joining";
+            joined = e->joined;
+            older = slot;
+            slot = e->newer;
+        }
+        if (class_->newest != older || class_->count != count)
+            return "class: the count or the end is wrong";
+        total += count;
+    }
+    return total == t->count ? NULL : "class: an entry is in none";
+}
+
+static const char *kst__check_all(const struct kst *t)
+{
+    const char *broken;
+    uint32_t live = 0, with_nat = 0, spare = 0, nodes = 0, armed = 0;
+    if (t->used > kst__slots(t) || t->count > t->capacity)
+        return "pool: more slots in use than there are";
+    for (uint32_t slot = t->free; slot != KST__NONE; slot = kst__entry_at(t, slot)->newer)
+        if (slot >= t->used || kst__live(t, slot) || ++spare > t->used)
+            return "pool: the free list leads astray";
+    for (uint32_t slot = 0; slot < t->used; slot++) {
+        if (!kst__live(t, slot))
+            continue;
+        if ((broken = kst__check_entry(t, slot)) != NULL ||
+            (broken = kst__check_found(t, slot)) != NULL)
+            return broken;
+        live++;
+        with_nat += (kst__entry_at(t, slot)->kind & KST__KIND_NAT) != 0;
+    }
+    if (live != t->count || live + spare != t->used)
+        return "pool: a slot is lost";
+    if ((broken = kst__check_classes(t)) != NULL ||
+        (broken = kst__kit.index->check(kst__index(t), t, &nodes)) != NULL ||
+        (broken = kst__kit.timer->check(kst__timer(t), t, &armed)) != NULL)
+        return broken;
+    if (nodes != live + with_nat)
+        return "index: it does not hold each entry once for each tuple of its own";
+    if (armed != live)
+        return "timer: an entry is not armed";
+    return NULL;
+}
+
+bool kst_check(const struct kst *t, const char **broken)
+{
+    const char *found = kst__check_all(t);
+    if (broken != NULL)
+        *broken = found;
+    return found == NULL;
+}
+
+#endif

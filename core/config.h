@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT */
+/* core/config.h - what may be chosen at compile time, and every limit with its reason.
+ *
+ * Define an option before each #include of the header, and the same everywhere. */
+#ifndef KST_CONFIG_H
+#define KST_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* KST_IMPLEMENTATION  define in exactly one .c or .cpp file: the code goes there.
+ * KST_STATIC          every function is static: a private copy for each file that includes. */
+#ifdef KST_STATIC
+#if defined(__GNUC__)
+#define KST_API static __attribute__((unused))
+#else
+#define KST_API static
+#endif
+#else
+#define KST_API extern
+#endif
+
+/* KST_INDEX, KST_TIMER  the back ends, folded into the pipeline at compile time. */
+#ifndef KST_INDEX
+#define KST_INDEX chain
+#endif
+#ifndef KST_TIMER
+#define KST_TIMER wheel
+#endif
+
+/* KST_ASSERT  catches mistakes of the caller and of ours, never a packet's. Costs a few percent;
+ * define it as ((void)0) to do without. */
+#ifndef KST_ASSERT
+#include <assert.h>
+#define KST_ASSERT(condition) assert(condition)
+#endif
+
+/* Packets that are parsed, hashed and prefetched together before the first is judged. More hide
+ * more of the memory's latency and cost more stack (about 160 bytes each). */
+#ifndef KST_BURST
+#define KST_BURST 32
+#endif
+#if KST_BURST < 1 || KST_BURST > 256
+#error "KST_BURST must lie in 1..256: the burst lives on the stack"
+#endif
+
+/* IPv6 extension headers that are followed. Linux follows as many as the packet holds, which are
+ * at most 8189 of 8 bytes; a smaller bound refuses absurd chains with the reason EXT_DEPTH. */
+#ifndef KST_PARSE_EXT_MAX
+#define KST_PARSE_EXT_MAX 8190
+#endif
+#if KST_PARSE_EXT_MAX < 1
+#error "KST_PARSE_EXT_MAX must be at least 1: a hop-by-hop header is legitimate"
+#endif
+
+/* Nodes in one chain of the index `chain` beyond which an insertion is refused, CHAIN_TOO_LONG.
+ * Linux refuses beyond 50 to 79, at random. At the default load of one or less and with a secret
+ * seed no chain ever comes near it. */
+#ifndef KST_CHAIN_MAX
+#define KST_CHAIN_MAX 64
+#endif
+#if KST_CHAIN_MAX < 8
+#error "KST_CHAIN_MAX below 8 would refuse honest connections"
+#endif
+
+/* Steps that a packet which finds the table full may spend on collecting expired connections
+ * before it looks for a victim: the bound on what a newcomer costs. */
+#ifndef KST_COLLECT_MAX
+#define KST_COLLECT_MAX 8
+#endif
+#if KST_COLLECT_MAX < 1
+#error "KST_COLLECT_MAX must be at least 1: expired connections go before live ones"
+#endif
+
+/* Most connections in one table: the timer wheel addresses its references with 32 bits. */
+#define KST_ENTRIES_MAX (UINT32_C(1) << 27)
+
+/* Longest timeout that a setting takes, seconds: what Linux takes at 250 ticks a second. */
+#define KST_TIMEOUT_MAX_S UINT32_C(8589934)
+
+/* Alignment of the block that kst_init is given, bytes: one cache line. */
+#define KST_ALIGN 64
+
+#endif

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/* core/hash.h - SipHash (Aumasson and Bernstein, 2012) over whole 64-bit words.
+ * Keyed, because who can choose packets must not be able to choose buckets. */
+#ifndef KST_HASH_H
+#define KST_HASH_H
+
+#include "base.h"
+
+#define KST__SIP_ROUND(a, b, c, d)                                                                 \
+    do {                                                                                           \
+        a += b, b = b << 13 | b >> 51, b ^= a, a = a << 32 | a >> 32;                              \
+        c += d, d = d << 16 | d >> 48, d ^= c;                                                     \
+        a += d, d = d << 21 | d >> 43, d ^= a;                                                     \
+        c += b, b = b << 17 | b >> 47, b ^= c, c = c << 32 | c >> 32;                              \
+    } while (0)
+
+/* SipHash-c-d of `count` words, each read as the 8 little-endian bytes of the original's input. */
+KST_INLINE uint64_t kst__siphash(const uint64_t seed[2], const uint64_t *words, uint32_t count,
+                                 int c_rounds, int d_rounds)
+{
+    uint64_t a = seed[0] ^ UINT64_C(0x736f6d6570736575);
+    uint64_t b = seed[1] ^ UINT64_C(0x646f72616e646f6d);
+    uint64_t c = seed[0] ^ UINT64_C(0x6c7967656e657261);
+    uint64_t d = seed[1] ^ UINT64_C(0x7465646279746573);
+
+    for (uint32_t i = 0; i <= count; i++) {
+        const uint64_t word = i < count ? words[i] : (uint64_t)count << 59; /* bytes << 56 */
+        d ^= word;
+        for (int round = 0; round < c_rounds; round++)
+            KST__SIP_ROUND(a, b, c, d);
+        a ^= word;
+    }
+    c ^= 0xff;
+    for (int round = 0; round < d_rounds; round++)
+        KST__SIP_ROUND(a, b, c, d);
+    return a ^ b ^ c ^ d;
+}
+
+#endif

@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: MIT */
+/* core/pool.h - the table and its entries: what lies where in the caller's block.
+ *
+ *     struct kst | index | timer | entries | reply tuples | counters
+ *
+ * Entries live in slots 0..max, one more than may be in use: the spare is where a newcomer is
+ * judged before anybody has to make room for it. All references are slot numbers or offsets from
+ * the start of the block. */
+#ifndef KST_POOL_H
+#define KST_POOL_H
+
+#include "settings.h"
+#include "tuple.h"
+
+struct kst__tcp_side {
+    uint32_t end;    /* highest sequence number sent, plus one */
+    uint32_t maxend; /* highest that the peer's window has allowed */
+    uint32_t maxwin; /* largest window advertised, scaled; 0: never seen */
+    uint32_t maxack; /* highest acknowledgement sent */
+};
+
+struct kst__tcp {
+    struct kst__tcp_side side[2]; /* by direction */
+    uint8_t flags[2];             /* enum kst__tcp_flag */
+    uint8_t scale[2];             /* window scale, 0..14 */
+    uint32_t last_seq;            /* what the last recorded packet said */
+    uint32_t last_ack;
+    uint16_t last_length;         /* its end minus its seq */
+    uint16_t last_window;         /* unscaled */
+    uint8_t last;                 /* KST__LAST(class, direction) */
+    uint8_t last_flags;           /* options of a recorded SYN, and what it waits for */
+    uint8_t last_scale;
+    uint8_t retrans;              /* identical segments after the first, saturating */
+};
+
+struct kst__udp { /* halves, so that the union is happy with 4-byte alignment */
+    uint32_t stream_low, stream_high; /* from when on an answered flow is a stream, ms */
+};
+
+struct kst__sctp {
+    uint32_t tag[2]; /* by direction: the verification tag that its packets carry */
+    uint8_t flags;   /* enum kst__sctp_flag */
+    uint8_t odd;     /* direction of the HEARTBEAT with another tag */
+};
+
+struct kst__gre {
+    uint32_t timeout_s, stream_s; /* until answered, and afterwards */
+};
+
+/* 128 bytes, two cache lines: who it is and until when; then what changes with each packet. */
+struct kst__entry {
+    struct kst_tuple tuple; /* original direction */
+    uint64_t expires_ms;
+    union {
+        struct kst__tcp tcp;
+        struct kst__udp udp;
+        struct kst__sctp sctp;
+        struct kst__gre gre;
+    } proto;
+    uint32_t armed;  /* the time that its timer is set to, never after expires_ms; in beats */
+    uint32_t joined; /* when it joined its class, in beats */
+    uint32_t serial; /* upper half of its kst_id */
+    uint32_t mark;
+    uint32_t older;  /* neighbours in its class, KST__NONE at the ends; */
+    uint32_t newer;  /* that of a free slot names the next free one */
+    uint16_t status; /* enum kst_status; 0: the slot is free */
+    uint8_t state;   /* enum kst_tcp_state or kst_sctp_state */
+    uint8_t kind;    /* enum kst_class, or'ed with the bits below */
+};
+
+enum { /* kst__entry.kind */
+    KST__KIND_CLASS = 3,
+    KST__KIND_ACCOUNTED = 4, /* its counters are kept */
+    KST__KIND_NAT = 8        /* its reply tuple does not mirror the original one */
+};
+
+typedef char kst__entry_is_two_lines[sizeof(struct kst__entry) == 128 ? 1 : -1];
+typedef char kst__tuple_has_no_padding[sizeof(struct kst_tuple) == 40 ? 1 : -1];
+
+struct kst__counters {
+    uint64_t packets[2], bytes[2]; /* by direction */
+};
+
+struct kst__class {
+    uint32_t oldest, newest; /* by the time of joining */
+    uint32_t count;
+    uint32_t residence_ms;
+};
+
+struct kst {
+    uint64_t index_at, timer_at, entries_at, replies_at, counters_at, bytes; /* offsets; size */
+    uint64_t now_ms;
+    uint64_t seed[2];
+    uint32_t capacity; /* config.max */
+    uint32_t buckets;
+    uint32_t features;
+    uint32_t count;    /* entries in the table */
+    uint32_t used;     /* slots ever used: those behind were never written */
+    uint32_t free;     /* first free slot below `used`, KST__NONE: none */
+    uint32_t serial;   /* of the entry created last */
+    uint32_t set[KST__SETTINGS];
+    uint8_t evict[KST_CLASSES];
+    struct kst__class classes[KST_CLASSES];
+    struct kst_stats stats;
+};
+
+/* Times to within 64 ms in half the bytes; they wrap after 8 years. */
+#define KST__BEAT_MS 64
+KST_INLINE uint32_t kst__beat(uint64_t ms)
+{
+    return (uint32_t)(ms / KST__BEAT_MS);
+}
+
+KST_INLINE void *kst__at(const struct kst *t, uint64_t offset)
+{
+    return (uint8_t *)(uintptr_t)t + offset;
+}
+
+KST_INLINE struct kst__entry *kst__entry_at(const struct kst *t, uint32_t slot)
+{
+    return (struct kst__entry *)kst__at(t, t->entries_at) + slot;
+}
+
+KST_INLINE struct kst_tuple *kst__reply_tuple(const struct kst *t, uint32_t slot)
+{
+    return (struct kst_tuple *)kst__at(t, t->replies_at) + slot;
+}
+
+KST_INLINE struct kst__counters *kst__counters_at(const struct kst *t, uint32_t slot)
+{
+    return (struct kst__counters *)kst__at(t, t->counters_at) + slot;
+}
+
+KST_INLINE uint32_t kst__slots(const struct kst *t)
+{
+    return t->capacity + 1;
+}
+
+KST_INLINE bool kst__live(const struct kst *t, uint32_t slot)
+{
+    return slot < t->used && kst__entry_at(t, slot)->status != 0;
+}
+
+KST_INLINE bool kst__expired(const struct kst *t, uint32_t slot)
+{
+    return kst__entry_at(t, slot)->expires_ms <= t->now_ms;
+}
+
+/* A slot for a newcomer: there always is one, as there is one more than connections. */
+static uint32_t kst__slot_take(struct kst *t)
+{
+    const uint32_t slot = t->free;
+    if (slot == KST__NONE) {
+        KST_ASSERT(t->used < kst__slots(t));
+        return t->used++;
+    }
+    t->free = kst__entry_at(t, slot)->newer;
+    return slot;
+}
+
+static void kst__slot_give_back(struct kst *t, uint32_t slot)
+{
+    kst__entry_at(t, slot)->status = 0;
+    kst__entry_at(t, slot)->newer = t->free;
+    t->free = slot;
+}
+
+/* ---- nodes: what the index holds. Node n < slots is the entry in slot n, under the hash of its
+ * original tuple; node n >= slots is the entry in slot n - slots under that of its reply tuple,
+ * and exists only under NAT. ---- */
+
+struct kst__key { /* what is looked for */
+    struct kst_tuple tuple;
+    struct kst_tuple inverse; /* of the tuple, if `invertible` */
+    uint64_t hash;
+    bool invertible;
+};
+
+KST_INLINE void kst__key_make(const struct kst *t, const struct kst_tuple *tuple,
+                              struct kst__key *key)
+{
+    key->tuple = *tuple;
+    key->invertible = kst__tuple_invert(tuple, &key->inverse);
+    key->hash = kst__tuple_hash(tuple, t->seed);
+}
+
+KST_INLINE uint32_t kst__nodes(const struct kst *t)
+{
+    return t->features & KST_WITH_NAT ? 2 * kst__slots(t) : kst__slots(t);
+}
+
+KST_INLINE uint32_t kst__node_slot(const struct kst *t, uint32_t node)
+{
+    return node < kst__slots(t) ? node : node - kst__slots(t);
+}
+
+/* The tuple that a node stands for. */
+KST_INLINE const struct kst_tuple *kst__node_tuple(const struct kst *t, uint32_t node)
+{
+    return node < kst__slots(t) ? &kst__entry_at(t, node)->tuple
+                                : kst__reply_tuple(t, node - kst__slots(t));
+}
+
+/* Whether the entry behind a node has one of its two directions look like the key. */
+KST_INLINE bool kst__node_matches(const struct kst *t, uint32_t node, const struct kst__key *key)
+{
+    const struct kst_tuple *tuple = kst__node_tuple(t, node);
+    const bool mirrored = !(kst__entry_at(t, kst__node_slot(t, node))->kind & KST__KIND_NAT);
+    return kst__tuple_same(tuple, &key->tuple) ||
+           (mirrored && key->invertible && kst__tuple_same(tuple, &key->inverse));
+}
+
+/* Which way a packet goes that the node matches. */
+KST_INLINE uint8_t kst__node_direction(const struct kst *t, uint32_t node,
+                                       const struct kst__key *key)
+{
+    return node < kst__slots(t) && kst__tuple_same(&kst__entry_at(t, node)->tuple, &key->tuple)
+               ? KST_ORIGINAL
+               : KST_REPLY;
+}
+
+/* The tuple of an entry's answers. */
+static struct kst_tuple kst__reply_of(const struct kst *t, uint32_t slot)
+{
+    struct kst_tuple reply;
+    if (kst__entry_at(t, slot)->kind & KST__KIND_NAT)
+        return *kst__reply_tuple(t, slot);
+    kst__tuple_invert(&kst__entry_at(t, slot)->tuple, &reply);
+    return reply;
+}
+
+/* Whether a state is one that the protocol has. */
+static bool kst__state_sound(uint8_t protocol, uint8_t state)
+{
+    return protocol == KST__TCP    ? state > KST_TCP_NONE && state < KST_TCP_STATES
+           : protocol == KST__SCTP ? state > KST_SCTP_NONE && state < KST_SCTP_STATES
+                                   : state == 0;
+}
+
+/* ---- classes: who has been there longest ---- */
+
+static void kst__class_leave(struct kst *t, uint32_t slot)
+{
+    const struct kst__entry *e = kst__entry_at(t, slot);
+    struct kst__class *class_ = &t->classes[e->kind & KST__KIND_CLASS];
+    if (e->older == KST__NONE)
+        class_->oldest = e->newer;
+    else
+        kst__entry_at(t, e->older)->newer = e->newer;
+    if (e->newer == KST__NONE)
+        class_->newest = e->older;
+    else
+        kst__entry_at(t, e->newer)->older = e->older;
+    class_->count--;
+}
+
+static void kst__class_join(struct kst *t, uint32_t slot, uint8_t number)
+{
+    struct kst__entry *e = kst__entry_at(t, slot);
+    struct kst__class *class_ = &t->classes[number];
+    e->kind = (uint8_t)((e->kind & ~KST__KIND_CLASS) | number);
+    e->joined = kst__beat(t->now_ms);
+    e->older = class_->newest;
+    e->newer = KST__NONE;
+    if (class_->newest == KST__NONE)
+        class_->oldest = slot;
+    else
+        kst__entry_at(t, class_->newest)->newer = slot;
+    class_->newest = slot;
+    class_->count++;
+}
+
+#endif

@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: MIT */
+/* core/print.h - names, sentences, and a connection as a line of text. No stdio. */
+#ifndef KST_PRINT_H
+#define KST_PRINT_H
+
+#include "tuple.h"
+
+const char *kst_reason_name(enum kst_reason reason)
+{
+    static const char *const names[KST_REASONS] = {
+#define KST__X(name, columns, text) #name,
+        KST_REASONS_LIST(KST__X)
+#undef KST__X
+    };
+    return (uint32_t)reason < KST_REASONS ? names[reason] : "?";
+}
+
+const char *kst_reason_text(enum kst_reason reason)
+{
+    static const char *const texts[KST_REASONS] = {
+#define KST__X(name, columns, text) text,
+        KST_REASONS_LIST(KST__X)
+#undef KST__X
+    };
+    return (uint32_t)reason < KST_REASONS ? texts[reason] : "?";
+}
+
+const char *kst_error_text(enum kst_error error)
+{
+    static const char *const texts[KST_ERRORS] = {
+#define KST__X(name, text) text,
+        KST_ERRORS_LIST(KST__X)
+#undef KST__X
+    };
+    return (uint32_t)error < KST_ERRORS ? texts[error] : "?";
+}
+
+const char *kst_state_name(enum kst_state state)
+{
+    static const char *const names[] = {"invalid", "new", "established", "related", "untracked"};
+    return (uint32_t)state <= KST_UNTRACKED ? names[state] : "?";
+}
+
+const char *kst_direction_name(enum kst_direction direction)
+{
+    static const char *const names[] = {"original", "reply", "-"};
+    return (uint32_t)direction <= KST_NO_DIRECTION ? names[direction] : "?";
+}
+
+const char *kst_tcp_state_name(enum kst_tcp_state state)
+{
+    static const char *const names[KST_TCP_STATES] = {
+        "NONE",       "SYN_SENT", "SYN_RECV",  "ESTABLISHED", "FIN_WAIT",
+        "CLOSE_WAIT", "LAST_ACK", "TIME_WAIT", "CLOSE",       "SYN_SENT2"};
+    return (uint32_t)state < KST_TCP_STATES ? names[state] : "?";
+}
+
+const char *kst_sctp_state_name(enum kst_sctp_state state)
+{
+    static const char *const names[KST_SCTP_STATES] = {
+        "NONE",          "CLOSED",        "COOKIE_WAIT",       "COOKIE_ECHOED",  "ESTABLISHED",
+        "SHUTDOWN_SENT", "SHUTDOWN_RECD", "SHUTDOWN_ACK_SENT", "HEARTBEAT_SENT"};
+    return (uint32_t)state < KST_SCTP_STATES ? names[state] : "?";
+}
+
+/* The protocol's word for a connection's state, NULL if it has none. */
+static const char *kst__state_word(const struct kst_flow *flow)
+{
+    const uint8_t protocol = flow->tuple[KST_ORIGINAL].protocol;
+    return protocol == KST__TCP    ? kst_tcp_state_name((enum kst_tcp_state)flow->state)
+           : protocol == KST__SCTP ? kst_sctp_state_name((enum kst_sctp_state)flow->state)
+                                   : NULL;
+}
+
+/* A line that is cut at `size` but counts on. */
+struct kst__line {
+    char *text;
+    size_t size, length;
+};
+
+static void kst__put(struct kst__line *line, const char *text)
+{
+    for (; *text != '\0'; text++, line->length++)
+        if (line->length + 1 < line->size)
+            line->text[line->length] = *text;
+}
+
+static void kst__put_number(struct kst__line *line, uint64_t number, uint32_t base)
+{
+    char digits[21], *at = digits + sizeof digits;
+    *--at = '\0';
+    do
+        *--at = "0123456789abcdef"[number % base];
+    while ((number /= base) != 0);
+    kst__put(line, at);
+}
+
+static void kst__put_padded(struct kst__line *line, const char *text, size_t width)
+{
+    const size_t end = line->length + width;
+    kst__put(line, text);
+    while (line->length < end)
+        kst__put(line, " ");
+}
+
+/* `name` and a number behind it. */
+static void kst__put_field(struct kst__line *line, const char *name, uint64_t number)
+{
+    kst__put(line, name);
+    kst__put_number(line, number, 10);
+}
+
+static void kst__put_address(struct kst__line *line, uint8_t family, const uint8_t *address)
+{
+    for (uint32_t i = 0; family == KST_IPV4 && i < 4; i++)
+        kst__put_field(line, i == 0 ? "" : ".", address[i]);
+    for (uint32_t i = 0; family == KST_IPV6 && i < 16; i++) {
+        const char hex[3] = {"0123456789abcdef"[address[i] >> 4],
+                             "0123456789abcdef"[address[i] & 15], '\0'};
+        kst__put(line, i != 0 && i % 2 == 0 ? ":" : "");
+        kst__put(line, hex);
+    }
+}
+
+/* The fields of a tuple, each behind what the format puts before it. Keys are hexadecimal in
+ * Linux's text, which JSON does not have: there they are decimal. */
+struct kst__labels {
+    const char *src, *dst, *sport, *dport, *type, *code, *id, *srckey, *dstkey, *end;
+    uint32_t key_base;
+};
+
+static void kst__put_tuple(struct kst__line *line, const struct kst_tuple *tuple,
+                           const struct kst__labels *labels)
+{
+    kst__put(line, labels->src);
+    kst__put_address(line, tuple->family, tuple->src);
+    kst__put(line, labels->dst);
+    kst__put_address(line, tuple->family, tuple->dst);
+    kst__put(line, labels->end);
+    switch (kst__protocol_of(tuple->protocol)->ports) {
+    case KST__PORTS:
+        kst__put_field(line, labels->sport, tuple->src_port);
+        kst__put_field(line, labels->dport, tuple->dst_port);
+        break;
+    case KST__TYPES:
+        kst__put_field(line, labels->type, tuple->dst_port >> 8);
+        kst__put_field(line, labels->code, tuple->dst_port & 0xff);
+        kst__put_field(line, labels->id, tuple->src_port);
+        break;
+    case KST__KEYS:
+        kst__put(line, labels->srckey);
+        kst__put_number(line, tuple->src_port, labels->key_base);
+        kst__put(line, labels->dstkey);
+        kst__put_number(line, tuple->dst_port, labels->key_base);
+        break;
+    default: break;
+    }
+}
+
+static void kst__put_proc(struct kst__line *line, const struct kst_flow *flow, bool legacy)
+{
+    static const struct kst__labels labels = {
+        " src=", " dst=",       " sport=",     " dport=", " type=", " code=",
+        " id=",  " srckey=0x", " dstkey=0x", "",        16};
+    const struct kst_tuple *original = &flow->tuple[KST_ORIGINAL];
+    if (!legacy) {
+        kst__put_padded(line, original->family == KST_IPV4 ? "ipv4" : "ipv6", 8);
+        kst__put_field(line, " ", original->family);
+        kst__put(line, " ");
+    }
+    kst__put_padded(line, kst__protocol_of(original->protocol)->name, 8);
+    kst__put_field(line, " ", original->protocol);
+    kst__put_field(line, " ", flow->timeout_ms / 1000);
+    if (kst__state_word(flow) != NULL) {
+        kst__put(line, " ");
+        kst__put(line, kst__state_word(flow));
+    }
+    if (original->protocol == KST__GRE) {
+        kst__put_field(line, " timeout=", flow->gre_timeouts_s[0]);
+        kst__put_field(line, ", stream_timeout=", flow->gre_timeouts_s[1]);
+    }
+    for (uint32_t direction = 0; direction < 2; direction++) {
+        kst__put_tuple(line, &flow->tuple[direction], &labels);
+        if (flow->accounted) {
+            kst__put_field(line, " packets=", flow->packets[direction]);
+            kst__put_field(line, " bytes=", flow->bytes[direction]);
+        }
+        if (direction == KST_ORIGINAL && !(flow->status & KST_SEEN_REPLY))
+            kst__put(line, " [UNREPLIED]");
+    }
+    if (flow->status & KST_ASSURED)
+        kst__put(line, " [ASSURED]");
+    kst__put_field(line, " mark=", flow->mark);
+    if (!legacy)
+        kst__put_field(line, " zone=", original->zone);
+}
+
+static void kst__put_json(struct kst__line *line, const struct kst_flow *flow)
+{
+    static const struct kst__labels labels = {
+        "\"src\":\"",  "\",\"dst\":\"", ",\"sport\":",  ",\"dport\":",  ",\"type\":",
+        ",\"code\":", ",\"id\":",     ",\"srckey\":", ",\"dstkey\":", "\"",
+        10};
+    static const char *const names[2] = {",\"original\":{", ",\"reply\":{"};
+    const struct kst_tuple *original = &flow->tuple[KST_ORIGINAL];
+    kst__put_field(line, "{\"family\":\"ipv", original->family == KST_IPV4 ? 4 : 6);
+    kst__put(line, "\",\"protocol\":\"");
+    kst__put(line, kst__protocol_of(original->protocol)->name);
+    kst__put_field(line, "\",\"protonum\":", original->protocol);
+    kst__put_field(line, ",\"timeout\":", flow->timeout_ms / 1000);
+    if (kst__state_word(flow) != NULL) {
+        kst__put(line, ",\"state\":\"");
+        kst__put(line, kst__state_word(flow));
+        kst__put(line, "\"");
+    }
+    for (uint32_t direction = 0; direction < 2; direction++) {
+        kst__put(line, names[direction]);
+        kst__put_tuple(line, &flow->tuple[direction], &labels);
+        if (flow->accounted) {
+            kst__put_field(line, ",\"packets\":", flow->packets[direction]);
+            kst__put_field(line, ",\"bytes\":", flow->bytes[direction]);
+        }
+        kst__put(line, "}");
+    }
+    kst__put(line, flow->status & KST_SEEN_REPLY ? ",\"seen_reply\":true" : ",\"seen_reply\":false");
+    kst__put(line, flow->status & KST_ASSURED ? ",\"assured\":true" : ",\"assured\":false");
+    kst__put_field(line, ",\"mark\":", flow->mark);
+    kst__put_field(line, ",\"zone\":", original->zone);
+    kst__put(line, "}");
+}
+
+size_t kst_print(const struct kst_flow *flow, enum kst_format format, char *text, size_t size)
+{
+    struct kst__line line = {text, size, 0};
+    if (format == KST_FORMAT_JSON)
+        kst__put_json(&line, flow);
+    else if (format == KST_FORMAT_PROC || flow->tuple[KST_ORIGINAL].family == KST_IPV4)
+        kst__put_proc(&line, flow, format == KST_FORMAT_LEGACY);
+    if (size > 0)
+        text[line.length < size ? line.length : size - 1] = '\0';
+    return line.length;
+}
+
+#endif

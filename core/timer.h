@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/* core/timer.h - the contract of a timer: which entry's time has come.
+ *
+ * A packet that prolongs its connection only writes the new expiry into the entry; the timer finds
+ * out when the old time comes round, by kst__rearm_ms. Only a shorter expiry moves it at once. A
+ * timer owns `bytes` of memory at `tm`, aligned to KST_ALIGN, and refers to it by offsets only.
+ *   => bytes    memory for so many slots.
+ *   => init     makes it empty; its clock starts at `now_ms`.
+ *   => arm      of a slot that is not armed, for `due_ms`, which may lie in the past.
+ *   => disarm   of a slot that is armed.
+ *   => next     moves the clock towards `now_ms`, which never goes back; returns a slot, no longer
+ *               armed, whose entry has expired, or KST__NONE. Each step takes one from `work` and
+ *               costs a constant. KST__NONE with `work` left: nothing expired is left.
+ *   => check    NULL, or what is wrong in words; `armed` counts what it holds. */
+#ifndef KST_TIMER_H
+#define KST_TIMER_H
+
+#include "pool.h"
+
+struct kst_timer_ops {
+    const char *name;
+    uint64_t (*bytes)(uint32_t slots);
+    void (*init)(void *tm, uint32_t slots, uint64_t now_ms);
+    void (*arm)(void *tm, uint32_t slot, uint64_t due_ms);
+    void (*disarm)(void *tm, uint32_t slot);
+    uint32_t (*next)(void *tm, struct kst *t, uint64_t now_ms, uint32_t *work);
+    const char *(*check)(const void *tm, const struct kst *t, uint32_t *armed);
+};
+
+/* When an entry expires, noted as what its timer is now set to. */
+KST_INLINE uint64_t kst__rearm_ms(struct kst *t, uint32_t slot)
+{
+    struct kst__entry *e = kst__entry_at(t, slot);
+    e->armed = kst__beat(e->expires_ms);
+    return e->expires_ms;
+}
+
+#endif

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: MIT */
+/* core/track.h - the whole story on one screen: parse, find, judge, arm, report. */
+#ifndef KST_TRACK_H
+#define KST_TRACK_H
+
+#include "proto_gre.h"
+#include "proto_icmp.h"
+#include "proto_other.h"
+#include "proto_sctp.h"
+#include "proto_tcp.h"
+#include "proto_udp.h"
+#include "table.h"
+
+KST_INLINE struct kst__judgement kst__judge(const struct kst__case *c)
+{
+    switch (c->entry->tuple.protocol) {
+    case KST__TCP: return kst__tcp_judge(c);
+    case KST__UDP: return kst__udp_judge(c);
+    case KST__UDPLITE: return kst__udplite_judge(c);
+    case KST__SCTP: return kst__sctp_judge(c);
+    case KST__GRE: return kst__gre_judge(c);
+    case KST__ICMP:
+    case KST__ICMPV6: return kst__icmp_judge(c);
+    default: return kst__other_judge(c);
+    }
+}
+
+static void kst__report(struct kst_result *r, enum kst_state state, uint8_t direction,
+                        uint16_t reason)
+{
+    r->state = (uint8_t)state;
+    r->direction = direction;
+    r->reason = reason;
+}
+
+/* A packet that belongs to a known connection or would create one. */
+KST_INLINE void kst__judge_packet(struct kst *t, const struct kst__kit *kit,
+                                  const struct kst__parsed *p, const struct kst__key *key,
+                                  struct kst_result *r)
+{
+    struct kst__case c = {t, p, NULL, KST_ORIGINAL, true};
+    struct kst__judgement judgement;
+    uint32_t slot = KST__NONE;
+    const uint32_t node = kit->index->find(kst__index(t), t, key);
+    if (node != KST__NONE) {
+        slot = kst__node_slot(t, node);
+        if (KST_UNLIKELY(kst__expired(t, slot))) {
+            kst__remove(t, kit, slot, &t->stats.expired);
+        } else {
+            c.fresh = false;
+            c.direction = kst__node_direction(t, node, key);
+            c.entry = kst__entry_at(t, slot);
+            judgement = kst__judge(&c);
+            if (judgement.action == KST__REOPEN) {
+                kst__remove(t, kit, slot, &t->stats.closed);
+                c.fresh = true;
+                c.direction = KST_ORIGINAL;
+            }
+        }
+    }
+    if (c.fresh) {
+        if (!key->invertible) {
+            kst__report(r, KST_INVALID, KST_NO_DIRECTION, KST_REASON_ICMP_NO_ANSWER);
+            return;
+        }
+        slot = kst__newcomer(t, &key->tuple);
+        c.entry = kst__entry_at(t, slot);
+        judgement = kst__judge(&c);
+    }
+
+    const bool seen_reply = (c.entry->status & KST_SEEN_REPLY) != 0;
+    if (judgement.action == KST__REFUSE) {
+        if (c.fresh)
+            kst__slot_give_back(t, slot);
+        else if (judgement.timeout_s != 0)
+            kst__expire_at(t, kit, slot, t->now_ms + (uint64_t)judgement.timeout_s * 1000);
+        kst__report(r, KST_INVALID, KST_NO_DIRECTION, judgement.reason);
+        return;
+    }
+
+    uint16_t reason = judgement.reason;
+    if (c.fresh) {
+        c.entry->expires_ms = t->now_ms + (uint64_t)judgement.timeout_s * 1000;
+        if (t->count >= t->set[KST__SET_MAX]) {
+            const uint16_t room = kst__make_room(t, kit);
+            reason = room != KST_REASON_NONE ? room : reason;
+        }
+        if (reason != KST_REASON_TABLE_FULL && !kst__confirm(t, kit, slot, key->hash))
+            reason = KST_REASON_CHAIN_TOO_LONG;
+        if (!(c.entry->status & KST_CONFIRMED)) {
+            kst__slot_give_back(t, slot);
+            kst__report(r, KST_INVALID, KST_NO_DIRECTION, reason);
+            r->verdict = KST_DROP;
+            return;
+        }
+        t->stats.created++;
+        r->flags = KST_CREATED;
+    }
+    if (judgement.action != KST__KEEP) {
+        if (c.entry->kind & KST__KIND_ACCOUNTED) {
+            struct kst__counters *counters = kst__counters_at(t, slot);
+            counters->packets[c.direction]++;
+            counters->bytes[c.direction] += p->ip_bytes;
+        }
+        if (!c.fresh && !(c.entry->status & KST_FIXED_TIMEOUT))
+            kst__expire_at(t, kit, slot, t->now_ms + (uint64_t)judgement.timeout_s * 1000);
+    }
+    if (c.direction == KST_REPLY)
+        c.entry->status |= KST_SEEN_REPLY;
+    kst__reclass(t, slot);
+    r->entry = kst__id(t, slot);
+    kst__report(r, c.direction == KST_REPLY || seen_reply ? KST_ESTABLISHED : KST_NEW,
+                c.direction, reason);
+    if (judgement.action == KST__END) {
+        kst__remove(t, kit, slot, &t->stats.closed);
+        r->flags = KST_CLOSED;
+    }
+}
+
+/* An ICMP error: RELATED to the connection that the packet it carries belongs to, if it goes to
+ * who sent that packet. It changes nothing. */
+static void kst__judge_error(struct kst *t, const struct kst__kit *kit,
+                             const struct kst__parsed *p, struct kst_result *r)
+{
+    struct kst__key key;
+    kst__report(r, KST_INVALID, KST_NO_DIRECTION, KST_REASON_ICMP_INNER);
+    if (!kst__icmp_about(t, p, &key))
+        return;
+    r->reason = KST_REASON_ICMP_UNRELATED;
+    const uint32_t node = kit->index->find(kst__index(t), t, &key);
+    if (node == KST__NONE || kst__expired(t, kst__node_slot(t, node)))
+        return;
+    r->reason = KST_REASON_ICMP_MISDIRECTED;
+    if (memcmp(key.tuple.dst, p->tuple.dst, sizeof key.tuple.dst) != 0)
+        return;
+    r->entry = kst__id(t, kst__node_slot(t, node));
+    kst__report(r, KST_RELATED, kst__node_direction(t, node, &key), KST_REASON_NONE);
+}
+
+/* One parsed packet. */
+KST_INLINE void kst__judge_any(struct kst *t, const struct kst__kit *kit,
+                               const struct kst_packet *packet, const struct kst__parsed *p,
+                               const struct kst__key *key, struct kst_result *r)
+{
+    memset(r, 0, sizeof *r);
+    r->direction = KST_NO_DIRECTION;
+    t->stats.packets++;
+    if (packet->flags & KST_PACKET_NOTRACK) {
+        r->state = KST_UNTRACKED;
+        return;
+    }
+    r->reason = p->reason;
+    if (r->reason == KST_REASON_NONE && p->tuple.protocol == kst__icmp_of(p->tuple.family)) {
+        uint8_t reason;
+        switch (kst__icmp_sort(p, &reason)) {
+        case KST__ICMP_ORDINARY: kst__judge_packet(t, kit, p, key, r); break;
+        case KST__ICMP_ERROR: kst__judge_error(t, kit, p, r); break;
+        case KST__ICMP_UNTRACKED: r->state = KST_UNTRACKED; break;
+        case KST__ICMP_REFUSED: r->reason = reason; break;
+        }
+    } else if (r->reason == KST_REASON_NONE) {
+        kst__judge_packet(t, kit, p, key, r);
+    }
+    t->stats.reasons[r->reason]++;
+}
+
+KST_INLINE void kst__set_clock(struct kst *t, uint64_t now_ms)
+{
+    if (now_ms >= t->now_ms)
+        t->now_ms = now_ms;
+    else
+        t->stats.clock_back++;
+}
+
+/* A burst is parsed, hashed and prefetched as a whole, then judged in order: the memory's latency
+ * is paid once. What is done ahead depends on the packets alone, so the cut changes nothing. */
+KST_INLINE void kst__run(struct kst *t, const struct kst__kit *kit, uint64_t now_ms,
+                         const struct kst_packet *packets, size_t count,
+                         struct kst_result *results)
+{
+    struct kst__parsed parsed[KST_BURST];
+    struct kst__key keys[KST_BURST];
+    kst__set_clock(t, now_ms);
+    while (count > 0) {
+        const size_t burst = count < KST_BURST ? count : KST_BURST;
+        for (size_t i = 0; i < burst; i++) {
+            kst__parse(&packets[i], t->set[KST__SET_CHECKSUM] != 0, &parsed[i]);
+            if (parsed[i].reason != KST_REASON_NONE)
+                continue;
+            kst__key_make(t, &parsed[i].tuple, &keys[i]);
+            if (kit->index->prefetch != NULL)
+                kit->index->prefetch(kst__index(t), keys[i].hash);
+        }
+        for (size_t i = 0; i < burst; i++)
+            kst__judge_any(t, kit, &packets[i], &parsed[i], &keys[i], &results[i]);
+        packets += burst;
+        results += burst;
+        count -= burst;
+    }
+}
+
+#endif
