@@ -1,0 +1,397 @@
+/* SPDX-License-Identifier: MIT */
+/* agree.c - holds the core against what Linux said: every packet of .vec files, its state, its
+ * direction, the whole table after it, times to within a second. Shows the first disagreement of a
+ * case as packets and words. With --through it asks the command instead of the core. */
+#define _GNU_SOURCE
+#define KST_IMPLEMENTATION
+#include "keepstate.h"
+
+#include "describe.h"
+#include "vec.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <pcap/pcap.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { ENTRIES_MAX = 4096, SHOWN_MAX = 5, SECONDS_SLACK = 1 };
+
+static struct {
+    const char *only;    /* the one case */
+    const char *pcap;    /* write the case there */
+    const char *through; /* the command */
+    bool verbose;
+} options;
+
+static void *need(void *memory)
+{
+    if (memory == NULL) {
+        perror("agree");
+        exit(2);
+    }
+    return memory;
+}
+
+/* ---- what one side says of one packet ---- */
+
+struct answer {
+    char is[64];
+    char **lines; /* "ct ..." and "exp ..." */
+    size_t count;
+    const char *reason; /* of the core alone */
+};
+
+static void answer_add(struct answer *answer, const char *text)
+{
+    char *line = need(strdup(text));
+    vec_squeeze(line);
+    answer->lines = need(realloc(answer->lines, (answer->count + 1) * sizeof *answer->lines));
+    answer->lines[answer->count++] = line;
+}
+
+static void answers_free(struct answer *answers, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        for (size_t j = 0; j < answers[i].count; j++)
+            free(answers[i].lines[j]);
+        free(answers[i].lines);
+    }
+    free(answers);
+}
+
+/* ---- comparing ---- */
+
+/* Where the seconds of a line begin: behind `ct L3 N L4 N ` or `exp `. */
+static char *seconds_of(char *line)
+{
+    for (int blanks = strncmp(line, "ct ", 3) == 0 ? 5 : 1; blanks > 0 && line != NULL; blanks--) {
+        line = strchr(line, ' ');
+        line = line != NULL ? line + 1 : NULL;
+    }
+    return line;
+}
+
+/* A line taken apart: all but its seconds, and those. */
+struct parted {
+    char *rest;
+    long seconds;
+};
+
+static int by_rest_then_seconds(const void *a, const void *b)
+{
+    const struct parted *x = a, *y = b;
+    const int rest = strcmp(x->rest, y->rest);
+    return rest != 0 ? rest : (x->seconds > y->seconds) - (x->seconds < y->seconds);
+}
+
+static struct parted *part(char *const *lines, size_t count)
+{
+    struct parted *parted = need(calloc(count + 1, sizeof *parted));
+    for (size_t i = 0; i < count; i++) {
+        parted[i].rest = need(strdup(lines[i]));
+        char *seconds = seconds_of(parted[i].rest), *end = seconds;
+        if (seconds != NULL) {
+            parted[i].seconds = strtol(seconds, &end, 10);
+            memmove(seconds, end, strlen(end) + 1);
+        }
+    }
+    qsort(parted, count, sizeof *parted, by_rest_then_seconds);
+    return parted;
+}
+
+static void parted_free(struct parted *parted, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        free(parted[i].rest);
+    free(parted);
+}
+
+static bool same_table(char *const *a, size_t a_count, char *const *b, size_t b_count)
+{
+    if (a_count != b_count)
+        return false;
+    struct parted *x = part(a, a_count), *y = part(b, b_count);
+    bool same = true;
+    for (size_t i = 0; i < a_count && same; i++)
+        same = strcmp(x[i].rest, y[i].rest) == 0 &&
+               labs(x[i].seconds - y[i].seconds) <= SECONDS_SLACK;
+    parted_free(x, a_count);
+    parted_free(y, b_count);
+    return same;
+}
+
+/* ---- asking the core ---- */
+
+static struct answer *ask_core(const struct vec_case *c)
+{
+    static const struct kst_config config = {
+        .max = ENTRIES_MAX, .features = KST_WITH_ACCOUNTING | KST_WITH_NAT, .seed = {1, 2}};
+    static void *memory;
+    const size_t bytes = kst_bytes(&config);
+    if (memory == NULL)
+        memory = need(aligned_alloc(KST_ALIGN, bytes));
+    struct kst *t = need(kst_init(memory, bytes, &config, NULL));
+    struct answer *answers = need(calloc(c->packets_count + 1, sizeof *answers));
+    uint64_t now_ms = 0;
+
+    for (size_t i = 0; i < c->settings_count; i++) {
+        const enum kst_error error = kst_set(t, c->settings[i].name, c->settings[i].value);
+        if (error != KST_ERROR_OK)
+            fprintf(stderr, "agree: %s: %s\n", c->settings[i].name, kst_error_text(error));
+    }
+    for (size_t i = 0; i < c->packets_count; i++) {
+        const struct kst_packet packet = {.data = c->packets[i].data, .size = c->packets[i].size};
+        struct kst_result result;
+        now_ms += c->packets[i].wait_ms;
+        kst_advance(t, now_ms, UINT32_MAX);
+        kst_track(t, now_ms, &packet, 1, &result);
+        if (result.verdict == KST_DROP)
+            snprintf(answers[i].is, sizeof answers[i].is, "none -");
+        else
+            snprintf(answers[i].is, sizeof answers[i].is, "%s %s",
+                     kst_state_name((enum kst_state)result.state),
+                     kst_direction_name((enum kst_direction)result.direction));
+        answers[i].reason = kst_reason_name((enum kst_reason)result.reason);
+
+        struct kst_flow flow;
+        for (kst_id id = kst_next(t, 0); id != 0; id = kst_next(t, id)) {
+            char line[KST_LINE_MAX + 3] = "ct ";
+            kst_get(t, id, &flow);
+            kst_print(&flow, KST_FORMAT_PROC, line + 3, KST_LINE_MAX);
+            answer_add(&answers[i], line);
+        }
+        const char *broken;
+        if (!kst_check(t, &broken)) {
+            fprintf(stderr, "agree: %s, packet %zu: the table is broken: %s\n", c->name, i + 1,
+                    broken);
+            exit(2);
+        }
+    }
+    return answers;
+}
+
+/* ---- asking the command ---- */
+
+static void write_pcap(const struct vec_case *c, const char *path)
+{
+    pcap_t *dead = need(pcap_open_dead(DLT_RAW, 1 << 18));
+    pcap_dumper_t *dumper = pcap_dump_open(dead, path);
+    if (dumper == NULL) {
+        fprintf(stderr, "agree: %s\n", pcap_geterr(dead));
+        exit(2);
+    }
+    uint64_t now_us = UINT64_C(1700000000000000);
+    for (size_t i = 0; i < c->packets_count; i++) {
+        now_us += c->packets[i].wait_ms * 1000;
+        struct pcap_pkthdr header = {.caplen = c->packets[i].size, .len = c->packets[i].size};
+        header.ts.tv_sec = (time_t)(now_us / 1000000);
+        header.ts.tv_usec = (suseconds_t)(now_us % 1000000);
+        pcap_dump((u_char *)dumper, &header, c->packets[i].data);
+    }
+    pcap_dump_close(dumper);
+    pcap_close(dead);
+}
+
+static struct answer *ask_command(const struct vec_case *c)
+{
+    char path[] = "/tmp/agree-XXXXXX", *command = NULL, *line = NULL;
+    size_t at = 0, room = 0;
+    const int fd = mkstemp(path);
+    if (fd < 0) {
+        perror(path);
+        exit(2);
+    }
+    close(fd);
+    write_pcap(c, path);
+    if (asprintf(&command, "%s replay --each", options.through) < 0)
+        exit(2);
+    for (size_t i = 0; i < c->settings_count; i++) {
+        char *longer = NULL;
+        if (asprintf(&longer, "%s -s %s=%u", command, c->settings[i].name,
+                     c->settings[i].value) < 0)
+            exit(2);
+        free(command);
+        command = longer;
+    }
+    char *with_file = NULL;
+    if (asprintf(&with_file, "%s %s", command, path) < 0)
+        exit(2);
+
+    struct answer *answers = need(calloc(c->packets_count + 1, sizeof *answers));
+    FILE *output = need(popen(with_file, "r"));
+    while (getline(&line, &room, output) > 0) {
+        vec_squeeze(line);
+        if (strncmp(line, "is ", 3) == 0) {
+            at = at < c->packets_count ? at + 1 : at;
+            snprintf(answers[at - 1].is, sizeof answers[at - 1].is, "%.*s",
+                     (int)sizeof answers[at - 1].is - 1, line + 3);
+        } else if (at > 0) {
+            answer_add(&answers[at - 1], line);
+        }
+    }
+    if (pclose(output) != 0)
+        fprintf(stderr, "agree: failed: %s\n", with_file);
+    for (size_t i = 0; i < c->packets_count; i++)
+        answers[i].reason = "";
+    free(line);
+    free(command);
+    free(with_file);
+    unlink(path);
+    return answers;
+}
+
+/* ---- cases ---- */
+
+struct tally {
+    size_t cases, packets, skipped, disagreeing;
+};
+
+static void show_packet(const struct vec_packet *packet, size_t number)
+{
+    char words[512];
+    describe(packet->data, packet->size, words, sizeof words);
+    if (packet->wait_ms != 0)
+        printf("      ... %llu ms pass ...\n", (unsigned long long)packet->wait_ms);
+    printf("  %3zu %c %s\n", number, packet->from_server ? '<' : '>', words);
+}
+
+static void show(const char *path, const struct vec_case *c, size_t at,
+                 const struct answer *answers)
+{
+    printf("%s:%zu: case %s, packet %zu\n", path, c->line, c->name, at + 1);
+    for (size_t i = 0; i < c->settings_count; i++)
+        printf("      %s = %u\n", c->settings[i].name, c->settings[i].value);
+    for (size_t i = 0; i <= at; i++) {
+        show_packet(&c->packets[i], i + 1);
+        if (i < at)
+            printf("        %s%s%s\n", answers[i].is, answers[i].reason[0] != '\0' ? "  " : "",
+                   answers[i].reason);
+    }
+    printf("      Linux:     %s\n", c->packets[at].is);
+    for (size_t i = 0; i < c->packets[at].lines_count; i++)
+        printf("                 %s\n", c->packets[at].lines[i]);
+    printf("      keepstate: %s  %s\n", answers[at].is, answers[at].reason);
+    for (size_t i = 0; i < answers[at].count; i++)
+        printf("                 %s\n", answers[at].lines[i]);
+}
+
+static bool is_fragment(const struct vec_packet *packet)
+{
+    const uint8_t *d = packet->data;
+    if (packet->size >= 20 && d[0] >> 4 == 4)
+        return ((d[6] << 8 | d[7]) & 0x3fff) != 0;
+    return packet->size >= 41 && d[0] >> 4 == 6 && d[6] == 44;
+}
+
+/* Why a case cannot agree yet, or NULL. */
+static const char *not_built(const struct vec_case *c)
+{
+    if (c->has_rules)
+        return "rules and NAT are not built yet";
+    for (size_t i = 0; i < c->packets_count; i++)
+        if (is_fragment(&c->packets[i]))
+            return "reassembly is not built yet";
+    return NULL;
+}
+
+/* Whether to go on with the file. */
+static void run_case(const char *path, const struct vec_case *c, struct tally *tally)
+{
+    if (options.only != NULL && strcmp(options.only, c->name) != 0)
+        return;
+    if (options.pcap != NULL)
+        write_pcap(c, options.pcap);
+    const char *why_not = options.only != NULL ? NULL : not_built(c);
+    if (why_not != NULL) {
+        tally->skipped++;
+        if (options.verbose)
+            printf("%s:%zu: case %s skipped: %s\n", path, c->line, c->name, why_not);
+        return;
+    }
+    struct answer *answers = options.through != NULL ? ask_command(c) : ask_core(c);
+    tally->cases++;
+    tally->packets += c->packets_count;
+    for (size_t i = 0; i < c->packets_count; i++) {
+        const struct vec_packet *packet = &c->packets[i];
+        if (packet->is != NULL && strcmp(packet->is, answers[i].is) == 0 &&
+            same_table(packet->lines, packet->lines_count, answers[i].lines, answers[i].count))
+            continue;
+        if (tally->disagreeing++ < SHOWN_MAX || options.only != NULL)
+            show(path, c, i, answers);
+        break;
+    }
+    answers_free(answers, c->packets_count);
+}
+
+static bool run_file(const char *path, struct tally *all)
+{
+    struct tally tally = {0};
+    struct vec_file *file = vec_open(path);
+    if (file == NULL) {
+        fprintf(stderr, "agree: %s: %s\n", path, strerror(errno));
+        return false;
+    }
+    for (const struct vec_case *c; (c = vec_next(file)) != NULL;)
+        run_case(path, c, &tally);
+    const char *error = vec_error(file);
+    if (error != NULL)
+        fprintf(stderr, "agree: %s\n", error);
+    const char *name = strrchr(path, '/');
+    printf("%-20s %6zu packets in %5zu cases", name != NULL ? name + 1 : path, tally.packets,
+           tally.cases);
+    if (tally.disagreeing > 0)
+        printf(", %zu cases DISAGREE with Linux", tally.disagreeing);
+    else
+        printf(" agree with Linux");
+    printf(tally.skipped > 0 ? ", %zu skipped (-v tells why)\n" : "\n", tally.skipped);
+    const bool fine = error == NULL && tally.disagreeing == 0;
+    vec_close(file);
+    all->cases += tally.cases;
+    all->disagreeing += tally.disagreeing;
+    return fine;
+}
+
+static const char usage[] =
+    "usage: agree [-v] [--case NAME [--pcap OUT]] [--through COMMAND] FILE.vec[.gz]...\n"
+    "Holds the core against what Linux said of each packet.\n"
+    "  --case NAME        that case alone, even if what it needs is not built yet\n"
+    "  --pcap OUT         write the case as a capture\n"
+    "  --through COMMAND  ask COMMAND replay --each instead of the core\n"
+    "  -v, --verbose      tell of skipped cases\n"
+    "Exit: 0 all agree, 1 a disagreement or a bad file, 2 wrong usage.\n";
+
+int main(int argc, char **argv)
+{
+    static const struct option longs[] = {{"case", required_argument, NULL, 'c'},
+                                          {"pcap", required_argument, NULL, 'p'},
+                                          {"through", required_argument, NULL, 't'},
+                                          {"verbose", no_argument, NULL, 'v'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {NULL, 0, NULL, 0}};
+    for (int option; (option = getopt_long(argc, argv, "vh", longs, NULL)) != -1;)
+        switch (option) {
+        case 'c': options.only = optarg; break;
+        case 'p': options.pcap = optarg; break;
+        case 't': options.through = optarg; break;
+        case 'v': options.verbose = true; break;
+        case 'h': fputs(usage, stdout); return 0;
+        default: fputs(usage, stderr); return 2;
+        }
+    if (optind == argc || (options.pcap != NULL && options.only == NULL)) {
+        fputs(usage, stderr);
+        return 2;
+    }
+    struct tally all = {0};
+    bool fine = true;
+    for (int i = optind; i < argc; i++)
+        fine = run_file(argv[i], &all) && fine;
+    if (all.cases == 0 && fine) {
+        fprintf(stderr, "agree: no case%s%s\n", options.only ? " named " : "",
+                options.only ? options.only : "");
+        return 1;
+    }
+    return fine ? 0 : 1;
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+/* vec.h - reads .vec files: what Linux said of packets (tests/vectors/README.md has the format).
+ * Plain or gzipped text comes in, one case at a time goes out. A line that is not understood ends
+ * the reading with an error that names file and line. */
+#ifndef KEEPSTATE_VEC_H
+#define KEEPSTATE_VEC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct vec_packet {
+    uint64_t wait_ms;  /* before it */
+    uint8_t *data;
+    uint32_t size;
+    bool from_server;  /* `<`: for people, the tracker does not see it */
+    char *is;          /* "STATE DIR", one blank between */
+    char **lines;      /* the table after it: "ct ..." and "exp ...", sorted, runs of blanks as one */
+    size_t lines_count;
+};
+
+struct vec_setting {
+    char *name;
+    uint32_t value;
+};
+
+struct vec_case {
+    char *name;
+    size_t line;       /* where it begins */
+    struct vec_setting *settings;
+    size_t settings_count;
+    struct vec_packet *packets;
+    size_t packets_count;
+    bool has_rules;    /* needs NAT or a firewall */
+};
+
+struct vec_file;
+
+/* NULL if the file cannot be read; errno tells why. */
+struct vec_file *vec_open(const char *path);
+void vec_close(struct vec_file *file);
+
+/* The next case, or NULL at the end or at an error; it is valid until the next call. */
+const struct vec_case *vec_next(struct vec_file *file);
+
+/* "PATH:LINE: what is wrong", or NULL if nothing was. */
+const char *vec_error(const struct vec_file *file);
+
+/* Makes runs of blanks one blank, in place, and cuts them off at the end. */
+void vec_squeeze(char *text);
+
+#endif
