@@ -186,6 +186,7 @@ enum kst_result_flags {
     KST_CLOSED = 2   /* this packet ended it (a refused TCP connection): `entry` names it no more */
 };
 
+/* What became of a packet. Look at `verdict` first: a dropped packet's state is INVALID too. */
 struct kst_result {
     kst_id entry;      /* the connection, or 0 */
     uint16_t reason;   /* enum kst_reason: why INVALID or dropped; what was ignored; who had to go */
@@ -331,7 +332,7 @@ enum kst_column {
     X(TCP_IGNORED, NONE, "ignored: a TCP handshake segment that may or may not be in sync")        \
     X(TCP_CHALLENGE, NONE, "ignored: the challenge ACK that answers a SYN in LAST_ACK")            \
     X(TCP_RST_HELD, NONE, "RST in window but not the next byte: it shortens, but does not close")  \
-    X(TCP_SYN_AGAIN, NONE, "the SYN again before any answer: the timeout is not prolonged")        \
+    X(TCP_SYN_AGAIN, NONE, "another SYN before any answer: the timeout is not prolonged")          \
     X(TCP_REFUSED, NONE, "RST before any answer: the connection is deleted at once")               \
     X(SCTP_CHECKSUM, INVALID, "the SCTP checksum is wrong")                                        \
     X(SCTP_CHUNKS, INVALID, "SCTP chunks that are malformed, missing or must not stand together")  \
@@ -465,9 +466,12 @@ KST_API bool kst_set_mark(struct kst *t, kst_id id, uint32_t mark);
 
 /* Settings, by the names of Linux's sysctls in net.netfilter (nf_conntrack_tcp_timeout_...), in
  * their units; times are seconds. A change holds from the next packet on; a running timeout stays.
- * kst_setting reads one (false: no such name); kst_setting_name lists them, NULL behind the last. */
+ * kst_setting reads one, kst_setting_range what it takes (false: no such name); kst_setting_name
+ * lists them, NULL behind the last. */
 KST_API enum kst_error kst_set(struct kst *t, const char *name, uint32_t value);
 KST_API bool kst_setting(const struct kst *t, const char *name, uint32_t *value);
+KST_API bool kst_setting_range(const struct kst *t, const char *name, uint32_t *lowest,
+                               uint32_t *highest);
 KST_API const char *kst_setting_name(uint32_t number);
 
 /* Counters since kst_init; live connections, expired ones not yet removed included; and the sum of
@@ -639,9 +643,12 @@ static uint64_t kst__sum(uint64_t sum, const uint8_t *data, size_t size)
     return sum;
 }
 
-/* Whether a sum over data that contains its own checksum comes out right. */
+/* Whether a sum over data that contains its own checksum comes out right. Linux lets a message of
+ * nothing but zeros pass as well, whose sum alone is 0. */
 KST_INLINE bool kst__sum_right(uint64_t sum)
 {
+    if (sum == 0)
+        return true;
     sum = (sum >> 32) + (sum & UINT32_MAX);
     sum = (sum >> 32) + (sum & UINT32_MAX);
     sum = (sum >> 16) + (sum & UINT16_MAX);
@@ -873,7 +880,7 @@ static uint64_t kst__tuple_hash(const struct kst_tuple *tuple, const uint64_t se
 /* What the network layer says. */
 struct kst__ip {
     const uint8_t *addresses; /* source, destination behind it */
-    uint32_t l4_at;           /* offset of the transport header, at most `here` */
+    uint32_t l4_at;           /* offset of the transport header, at most `here` if all is well */
     uint16_t fragment_at;     /* offset of this fragment, bytes */
     bool fragment_more;       /* and whether others follow it */
     uint8_t family;
@@ -943,15 +950,16 @@ static struct kst__ip kst__ip6(const uint8_t *data, uint32_t here)
     ip.addresses = data + 8;
     ip.protocol = data[6];
     for (int walked = 0; kst__ext_bytes(ip.protocol, 0) != 0; walked++) {
-        const uint8_t *header = data + ip.l4_at;
         if (walked == KST_PARSE_EXT_MAX) {
             ip.reason = KST_REASON_EXT_DEPTH;
             return ip;
         }
-        if (here - ip.l4_at < 8) {
+        const uint32_t needed = ip.protocol == KST__EXT_FRAGMENT ? 8 : 2;
+        if (here < ip.l4_at + needed) {
             ip.reason = KST_REASON_EXT_SHORT;
             return ip;
         }
+        const uint8_t *header = data + ip.l4_at;
         const uint32_t bytes = kst__ext_bytes(ip.protocol, header[1]);
         if (ip.protocol == KST__EXT_FRAGMENT) {
             ip.fragment_at = kst__be16(header + 2) & 0xfff8;
@@ -959,13 +967,13 @@ static struct kst__ip kst__ip6(const uint8_t *data, uint32_t here)
             if (ip.fragment_at != 0) /* what follows is the middle of something */
                 return ip;
         }
-        if (here - ip.l4_at < bytes) {
-            ip.reason = KST_REASON_EXT_SHORT;
-            return ip;
-        }
         ip.protocol = header[0];
         ip.l4_at += bytes;
     }
+    /* Linux does not mind a last extension header that claims more than there is: nothing of the
+     * transport header is left then, which is enough for a protocol without ports. */
+    if (ip.l4_at > here)
+        ip.l4_at = here;
     if (ip.protocol == KST__EXT_NO_NEXT)
         ip.reason = KST_REASON_EXT_NO_NEXT;
     return ip;
@@ -2452,8 +2460,11 @@ static uint8_t kst__sctp_store_tag(const struct kst__case *c, const uint8_t *chu
     uint32_t tag;
     if (!kst__sctp_initiate_tag(c->packet, chunk, &tag))
         return KST_REASON_SCTP_CHUNKS;
-    if (chunk[0] == KST__CHUNK_INIT)
+    if (chunk[0] == KST__CHUNK_INIT && (c->fresh || sctp->tag[to] != tag)) {
+        if (sctp->flags & from_pending) /* it insists: the other side's INIT has lost */
+            sctp->flags &= (uint8_t)~to_pending;
         sctp->flags |= from_pending;
+    }
     if (sctp->tag[to] != 0 && sctp->tag[to] != tag && chunk[0] == KST__CHUNK_INIT_ACK &&
         (!(sctp->flags & to_pending) || (sctp->flags & from_pending)))
         return KST_REASON_SCTP_TAG;
@@ -2477,18 +2488,17 @@ static uint8_t kst__sctp_heartbeat(const struct kst__case *c, uint8_t type, uint
         sctp->flags &= (uint8_t)~KST__SCTP_HEARTBEAT_ODD;
         return KST_REASON_NONE;
     }
-    const bool odd = (sctp->flags & KST__SCTP_HEARTBEAT_ODD) != 0;
     if (types & KST__CHUNK_BIT(KST__CHUNK_DATA))
         return KST_REASON_SCTP_TAG;
     if (type == KST__CHUNK_HEARTBEAT) {
-        if (odd)
+        if (*keep) /* one a packet */
             return KST_REASON_SCTP_TAG;
         sctp->flags |= KST__SCTP_HEARTBEAT_ODD;
         sctp->odd = from;
         *keep = true;
         return KST_REASON_NONE;
     }
-    if (!odd || sctp->odd == from)
+    if (!(sctp->flags & KST__SCTP_HEARTBEAT_ODD) || sctp->odd == from)
         return KST_REASON_SCTP_TAG;
     sctp->flags &= (uint8_t)~KST__SCTP_HEARTBEAT_ODD;
     sctp->tag[from] = tag;
@@ -2503,12 +2513,13 @@ static uint8_t kst__sctp_tag(const struct kst__case *c, const uint8_t *chunk, ui
     const struct kst__sctp *sctp = &c->entry->proto.sctp;
     const uint32_t tag = kst__be32(c->packet->l4 + 4);
     const bool own = tag == sctp->tag[c->direction];
-    const bool reflected = (chunk[1] & 1) && tag == sctp->tag[1 - c->direction]; /* the T bit */
+    const bool peers = tag == sctp->tag[1 - c->direction];
+    const bool reflected = (chunk[1] & 1) != 0; /* the T bit */
     switch (chunk[0]) {
     case KST__CHUNK_INIT: return tag == 0 ? KST_REASON_NONE : KST_REASON_SCTP_TAG;
     case KST__CHUNK_ABORT:
     case KST__CHUNK_SHUTDOWN_COMPLETE:
-        return own || reflected ? KST_REASON_NONE : KST_REASON_SCTP_TAG;
+        return (reflected ? peers : own) ? KST_REASON_NONE : KST_REASON_SCTP_TAG;
     case KST__CHUNK_COOKIE_ECHO: return own ? KST_REASON_NONE : KST_REASON_SCTP_TAG;
     case KST__CHUNK_HEARTBEAT:
     case KST__CHUNK_HEARTBEAT_ACK: return kst__sctp_heartbeat(c, chunk[0], types, keep);
@@ -2533,13 +2544,11 @@ static struct kst__judgement kst__sctp_judge(const struct kst__case *c)
 
     uint32_t at = KST__SCTP_HEADER;
     const uint8_t *chunk;
+    bool keep = false;
     while ((chunk = kst__sctp_chunk(p, &at)) != NULL) {
-        bool keep = false;
         reason = kst__sctp_tag(c, chunk, types, &keep);
         if (reason != KST_REASON_NONE)
             return kst__say(KST__REFUSE, (enum kst_reason)reason);
-        if (keep)
-            return kst__say(KST__KEEP, KST_REASON_SCTP_HEARTBEAT);
         const uint8_t next = chunk[0] < KST__CHUNK_ACTING
                                  ? kst__sctp_next[c->direction][chunk[0]][e->state]
                                  : e->state;
@@ -2555,6 +2564,8 @@ static struct kst__judgement kst__sctp_judge(const struct kst__case *c)
             e->status |= KST_ASSURED;
         e->state = next;
     }
+    if (keep)
+        return kst__say(KST__KEEP, KST_REASON_SCTP_HEARTBEAT);
     if (!c->fresh && types == KST__CHUNK_BIT(KST__CHUNK_INIT) &&
         state_before == KST_SCTP_CLOSED && e->state == KST_SCTP_CLOSED)
         return kst__say(KST__KEEP, KST_REASON_SCTP_INIT_AGAIN);
@@ -3018,12 +3029,11 @@ static struct kst__judgement kst__tcp_refuse(const struct kst__case *c,
     const uint32_t unacked_s = c->t->set[KST__SET_TCP_UNACKED];
     const uint64_t left_ms = c->entry->expires_ms - c->t->now_ms;
     const uint8_t other = (uint8_t)(1 - c->direction);
-    if ((tcp->last == KST__LAST(KST__CLASS_RST, other) ||
-         tcp->last == KST__LAST(KST__CLASS_FIN, other)) &&
-        left_ms >= 120 * 1000 && left_ms > (uint64_t)unacked_s * 1000)
-        judgement.timeout_s = unacked_s;
-    else
+    if (tcp->last != KST__LAST(KST__CLASS_RST, other) &&
+        tcp->last != KST__LAST(KST__CLASS_FIN, other))
         tcp->last = KST__LAST(s->class_, c->direction);
+    else if (left_ms >= 120 * 1000 && left_ms > (uint64_t)unacked_s * 1000)
+        judgement.timeout_s = unacked_s;
     return judgement;
 }
 
@@ -3038,8 +3048,6 @@ static struct kst__judgement kst__tcp_accept(const struct kst__case *c,
     const uint8_t old = c->entry->state;
 
     tcp->last = KST__LAST(s->class_, c->direction);
-    if (next == KST_TCP_SYN_SENT2)
-        tcp->last_flags |= KST__TCP_SIMULTANEOUS;
     if (next == KST_TCP_FIN_WAIT && old != next)
         tcp->flags[c->direction] |= KST__TCP_CLOSE_INIT;
     c->entry->state = next;
@@ -3059,7 +3067,7 @@ static struct kst__judgement kst__tcp_accept(const struct kst__case *c,
     if (!(c->entry->status & KST_SEEN_REPLY)) {
         if (s->class_ == KST__CLASS_RST)
             return kst__say(KST__END, KST_REASON_TCP_REFUSED);
-        if (s->class_ == KST__CLASS_SYN && old == KST_TCP_SYN_SENT && next == old)
+        if (s->class_ == KST__CLASS_SYN && old == KST_TCP_SYN_SENT)
             return kst__say(KST__KEEP, KST_REASON_TCP_SYN_AGAIN);
         if (next == KST_TCP_ESTABLISHED && timeout_s > unacked_s)
             timeout_s = unacked_s;
@@ -3098,6 +3106,8 @@ static struct kst__judgement kst__tcp_judge(const struct kst__case *c)
             return kst__say(KST__KEEP, KST_REASON_TCP_IGNORED);
         }
         next = KST_TCP_SYN_RECV;
+    } else if (next == KST_TCP_SYN_SENT2) {
+        tcp->last_flags |= KST__TCP_SIMULTANEOUS; /* in window or not */
     } else if (next == KST_TCP_TIME_WAIT && state == KST_TCP_LAST_ACK) {
         if (tcp->last == KST__LAST(KST__CLASS_SYN, 1 - c->direction) &&
             (tcp->last_flags & KST__TCP_CHALLENGE)) {
@@ -3267,10 +3277,13 @@ KST_INLINE void kst__judge_packet(struct kst *t, const struct kst__kit *kit,
 
     const bool seen_reply = (c.entry->status & KST_SEEN_REPLY) != 0;
     if (judgement.action == KST__REFUSE) {
-        if (c.fresh)
+        if (c.fresh) {
             kst__slot_give_back(t, slot);
-        else if (judgement.timeout_s != 0)
-            kst__expire_at(t, kit, slot, t->now_ms + (uint64_t)judgement.timeout_s * 1000);
+        } else { /* it may have left its mark all the same: SCTP's early chunks, TCP's lost peers */
+            if (judgement.timeout_s != 0)
+                kst__expire_at(t, kit, slot, t->now_ms + (uint64_t)judgement.timeout_s * 1000);
+            kst__reclass(t, slot);
+        }
         kst__report(r, KST_INVALID, KST_NO_DIRECTION, judgement.reason);
         return;
     }
@@ -3758,15 +3771,26 @@ kst_id kst_insert(struct kst *t, const struct kst_flow *flow, enum kst_error *wh
 
 /* ---- settings and statistics ---- */
 
+bool kst_setting_range(const struct kst *t, const char *name, uint32_t *lowest, uint32_t *highest)
+{
+    const uint32_t number = kst__setting_number(name);
+    if (number == KST__SETTINGS)
+        return false;
+    *lowest = kst__settings[number].lowest;
+    *highest = number == KST__SET_MAX ? t->capacity : kst__settings[number].highest;
+    return true;
+}
+
 enum kst_error kst_set(struct kst *t, const char *name, uint32_t value)
 {
     const uint32_t number = kst__setting_number(name);
+    uint32_t lowest, highest;
     if (number == KST__SETTINGS)
         return KST_ERROR_SETTING_NAME;
     if (number == KST__SET_BUCKETS || number == KST__SET_COUNT)
         return KST_ERROR_SETTING_READ_ONLY;
-    if (value < kst__settings[number].lowest || value > kst__settings[number].highest ||
-        (number == KST__SET_MAX && value > t->capacity))
+    kst_setting_range(t, name, &lowest, &highest);
+    if (value < lowest || value > highest)
         return KST_ERROR_SETTING_RANGE;
     if (number == KST__SET_ACCT && value != 0 && !(t->features & KST_WITH_ACCOUNTING))
         return KST_ERROR_SETTING_FEATURE;
@@ -3814,12 +3838,12 @@ uint64_t kst_column(const struct kst *t, enum kst_column column)
 }
 
 #endif
-/* ======== core/check.h =================================================================== */
+/* ======== core/invariants.h ============================================================== */
 
 /* SPDX-License-Identifier: MIT */
-/* core/check.h - every invariant of the table, walked. Dumb and slow on purpose. */
-#ifndef KST_CHECK_H
-#define KST_CHECK_H
+/* core/invariants.h - every invariant of the table, walked. Dumb and slow on purpose. */
+#ifndef KST_INVARIANTS_H
+#define KST_INVARIANTS_H
 
 
 /* One entry, seen by itself. */
@@ -3831,7 +3855,8 @@ static const char *kst__check_entry(const struct kst *t, uint32_t slot)
         return "entry: in the table but not confirmed";
     if ((e->kind & KST__KIND_CLASS) != kst__class_of(e))
         return "entry: in the wrong class";
-    if ((e->status & KST_ASSURED) && !(e->status & KST_SEEN_REPLY))
+    if ((e->status & KST_ASSURED) && !(e->status & KST_SEEN_REPLY) &&
+        e->tuple.protocol != KST__SCTP) /* one side's chunks alone can take it to ESTABLISHED */
         return "entry: ASSURED without a reply";
     if (!kst__state_sound(e->tuple.protocol, e->state))
         return "entry: not a state of its protocol";

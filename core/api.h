@@ -68,6 +68,7 @@ enum kst_result_flags {
     KST_CLOSED = 2   /* this packet ended it (a refused TCP connection): `entry` names it no more */
 };
 
+/* What became of a packet. Look at `verdict` first: a dropped packet's state is INVALID too. */
 struct kst_result {
     kst_id entry;      /* the connection, or 0 */
     uint16_t reason;   /* enum kst_reason: why INVALID or dropped; what was ignored; who had to go */
@@ -213,7 +214,7 @@ enum kst_column {
     X(TCP_IGNORED, NONE, "ignored: a TCP handshake segment that may or may not be in sync")        \
     X(TCP_CHALLENGE, NONE, "ignored: the challenge ACK that answers a SYN in LAST_ACK")            \
     X(TCP_RST_HELD, NONE, "RST in window but not the next byte: it shortens, but does not close")  \
-    X(TCP_SYN_AGAIN, NONE, "the SYN again before any answer: the timeout is not prolonged")        \
+    X(TCP_SYN_AGAIN, NONE, "another SYN before any answer: the timeout is not prolonged")          \
     X(TCP_REFUSED, NONE, "RST before any answer: the connection is deleted at once")               \
     X(SCTP_CHECKSUM, INVALID, "the SCTP checksum is wrong")                                        \
     X(SCTP_CHUNKS, INVALID, "SCTP chunks that are malformed, missing or must not stand together")  \
@@ -347,9 +348,12 @@ KST_API bool kst_set_mark(struct kst *t, kst_id id, uint32_t mark);
 
 /* Settings, by the names of Linux's sysctls in net.netfilter (nf_conntrack_tcp_timeout_...), in
  * their units; times are seconds. A change holds from the next packet on; a running timeout stays.
- * kst_setting reads one (false: no such name); kst_setting_name lists them, NULL behind the last. */
+ * kst_setting reads one, kst_setting_range what it takes (false: no such name); kst_setting_name
+ * lists them, NULL behind the last. */
 KST_API enum kst_error kst_set(struct kst *t, const char *name, uint32_t value);
 KST_API bool kst_setting(const struct kst *t, const char *name, uint32_t *value);
+KST_API bool kst_setting_range(const struct kst *t, const char *name, uint32_t *lowest,
+                               uint32_t *highest);
 KST_API const char *kst_setting_name(uint32_t number);
 
 /* Counters since kst_init; live connections, expired ones not yet removed included; and the sum of

@@ -357,15 +357,26 @@ kst_id kst_insert(struct kst *t, const struct kst_flow *flow, enum kst_error *wh
 
 /* ---- settings and statistics ---- */
 
+bool kst_setting_range(const struct kst *t, const char *name, uint32_t *lowest, uint32_t *highest)
+{
+    const uint32_t number = kst__setting_number(name);
+    if (number == KST__SETTINGS)
+        return false;
+    *lowest = kst__settings[number].lowest;
+    *highest = number == KST__SET_MAX ? t->capacity : kst__settings[number].highest;
+    return true;
+}
+
 enum kst_error kst_set(struct kst *t, const char *name, uint32_t value)
 {
     const uint32_t number = kst__setting_number(name);
+    uint32_t lowest, highest;
     if (number == KST__SETTINGS)
         return KST_ERROR_SETTING_NAME;
     if (number == KST__SET_BUCKETS || number == KST__SET_COUNT)
         return KST_ERROR_SETTING_READ_ONLY;
-    if (value < kst__settings[number].lowest || value > kst__settings[number].highest ||
-        (number == KST__SET_MAX && value > t->capacity))
+    kst_setting_range(t, name, &lowest, &highest);
+    if (value < lowest || value > highest)
         return KST_ERROR_SETTING_RANGE;
     if (number == KST__SET_ACCT && value != 0 && !(t->features & KST_WITH_ACCOUNTING))
         return KST_ERROR_SETTING_FEATURE;

@@ -68,7 +68,7 @@ extern "C" {
 #include "track.h"
 
 #include "calls.h"
-#include "check.h"
+#include "invariants.h"
 #include "print.h"
 
 #ifdef __cplusplus

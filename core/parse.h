@@ -14,7 +14,7 @@
 /* What the network layer says. */
 struct kst__ip {
     const uint8_t *addresses; /* source, destination behind it */
-    uint32_t l4_at;           /* offset of the transport header, at most `here` */
+    uint32_t l4_at;           /* offset of the transport header, at most `here` if all is well */
     uint16_t fragment_at;     /* offset of this fragment, bytes */
     bool fragment_more;       /* and whether others follow it */
     uint8_t family;
@@ -84,15 +84,16 @@ static struct kst__ip kst__ip6(const uint8_t *data, uint32_t here)
     ip.addresses = data + 8;
     ip.protocol = data[6];
     for (int walked = 0; kst__ext_bytes(ip.protocol, 0) != 0; walked++) {
-        const uint8_t *header = data + ip.l4_at;
         if (walked == KST_PARSE_EXT_MAX) {
             ip.reason = KST_REASON_EXT_DEPTH;
             return ip;
         }
-        if (here - ip.l4_at < 8) {
+        const uint32_t needed = ip.protocol == KST__EXT_FRAGMENT ? 8 : 2;
+        if (here < ip.l4_at + needed) {
             ip.reason = KST_REASON_EXT_SHORT;
             return ip;
         }
+        const uint8_t *header = data + ip.l4_at;
         const uint32_t bytes = kst__ext_bytes(ip.protocol, header[1]);
         if (ip.protocol == KST__EXT_FRAGMENT) {
             ip.fragment_at = kst__be16(header + 2) & 0xfff8;
@@ -100,13 +101,13 @@ static struct kst__ip kst__ip6(const uint8_t *data, uint32_t here)
             if (ip.fragment_at != 0) /* what follows is the middle of something */
                 return ip;
         }
-        if (here - ip.l4_at < bytes) {
-            ip.reason = KST_REASON_EXT_SHORT;
-            return ip;
-        }
         ip.protocol = header[0];
         ip.l4_at += bytes;
     }
+    /* Linux does not mind a last extension header that claims more than there is: nothing of the
+     * transport header is left then, which is enough for a protocol without ports. */
+    if (ip.l4_at > here)
+        ip.l4_at = here;
     if (ip.protocol == KST__EXT_NO_NEXT)
         ip.reason = KST_REASON_EXT_NO_NEXT;
     return ip;

@@ -230,8 +230,11 @@ static uint8_t kst__sctp_store_tag(const struct kst__case *c, const uint8_t *chu
     uint32_t tag;
     if (!kst__sctp_initiate_tag(c->packet, chunk, &tag))
         return KST_REASON_SCTP_CHUNKS;
-    if (chunk[0] == KST__CHUNK_INIT)
+    if (chunk[0] == KST__CHUNK_INIT && (c->fresh || sctp->tag[to] != tag)) {
+        if (sctp->flags & from_pending) /* it insists: the other side's INIT has lost */
+            sctp->flags &= (uint8_t)~to_pending;
         sctp->flags |= from_pending;
+    }
     if (sctp->tag[to] != 0 && sctp->tag[to] != tag && chunk[0] == KST__CHUNK_INIT_ACK &&
         (!(sctp->flags & to_pending) || (sctp->flags & from_pending)))
         return KST_REASON_SCTP_TAG;
@@ -255,18 +258,17 @@ static uint8_t kst__sctp_heartbeat(const struct kst__case *c, uint8_t type, uint
         sctp->flags &= (uint8_t)~KST__SCTP_HEARTBEAT_ODD;
         return KST_REASON_NONE;
     }
-    const bool odd = (sctp->flags & KST__SCTP_HEARTBEAT_ODD) != 0;
     if (types & KST__CHUNK_BIT(KST__CHUNK_DATA))
         return KST_REASON_SCTP_TAG;
     if (type == KST__CHUNK_HEARTBEAT) {
-        if (odd)
+        if (*keep) /* one a packet */
             return KST_REASON_SCTP_TAG;
         sctp->flags |= KST__SCTP_HEARTBEAT_ODD;
         sctp->odd = from;
         *keep = true;
         return KST_REASON_NONE;
     }
-    if (!odd || sctp->odd == from)
+    if (!(sctp->flags & KST__SCTP_HEARTBEAT_ODD) || sctp->odd == from)
         return KST_REASON_SCTP_TAG;
     sctp->flags &= (uint8_t)~KST__SCTP_HEARTBEAT_ODD;
     sctp->tag[from] = tag;
@@ -281,12 +283,13 @@ static uint8_t kst__sctp_tag(const struct kst__case *c, const uint8_t *chunk, ui
     const struct kst__sctp *sctp = &c->entry->proto.sctp;
     const uint32_t tag = kst__be32(c->packet->l4 + 4);
     const bool own = tag == sctp->tag[c->direction];
-    const bool reflected = (chunk[1] & 1) && tag == sctp->tag[1 - c->direction]; /* the T bit */
+    const bool peers = tag == sctp->tag[1 - c->direction];
+    const bool reflected = (chunk[1] & 1) != 0; /* the T bit */
     switch (chunk[0]) {
     case KST__CHUNK_INIT: return tag == 0 ? KST_REASON_NONE : KST_REASON_SCTP_TAG;
     case KST__CHUNK_ABORT:
     case KST__CHUNK_SHUTDOWN_COMPLETE:
-        return own || reflected ? KST_REASON_NONE : KST_REASON_SCTP_TAG;
+        return (reflected ? peers : own) ? KST_REASON_NONE : KST_REASON_SCTP_TAG;
     case KST__CHUNK_COOKIE_ECHO: return own ? KST_REASON_NONE : KST_REASON_SCTP_TAG;
     case KST__CHUNK_HEARTBEAT:
     case KST__CHUNK_HEARTBEAT_ACK: return kst__sctp_heartbeat(c, chunk[0], types, keep);
@@ -311,13 +314,11 @@ static struct kst__judgement kst__sctp_judge(const struct kst__case *c)
 
     uint32_t at = KST__SCTP_HEADER;
     const uint8_t *chunk;
+    bool keep = false;
     while ((chunk = kst__sctp_chunk(p, &at)) != NULL) {
-        bool keep = false;
         reason = kst__sctp_tag(c, chunk, types, &keep);
         if (reason != KST_REASON_NONE)
             return kst__say(KST__REFUSE, (enum kst_reason)reason);
-        if (keep)
-            return kst__say(KST__KEEP, KST_REASON_SCTP_HEARTBEAT);
         const uint8_t next = chunk[0] < KST__CHUNK_ACTING
                                  ? kst__sctp_next[c->direction][chunk[0]][e->state]
                                  : e->state;
@@ -333,6 +334,8 @@ static struct kst__judgement kst__sctp_judge(const struct kst__case *c)
             e->status |= KST_ASSURED;
         e->state = next;
     }
+    if (keep)
+        return kst__say(KST__KEEP, KST_REASON_SCTP_HEARTBEAT);
     if (!c->fresh && types == KST__CHUNK_BIT(KST__CHUNK_INIT) &&
         state_before == KST_SCTP_CLOSED && e->state == KST_SCTP_CLOSED)
         return kst__say(KST__KEEP, KST_REASON_SCTP_INIT_AGAIN);

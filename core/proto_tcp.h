@@ -453,12 +453,11 @@ static struct kst__judgement kst__tcp_refuse(const struct kst__case *c,
     const uint32_t unacked_s = c->t->set[KST__SET_TCP_UNACKED];
     const uint64_t left_ms = c->entry->expires_ms - c->t->now_ms;
     const uint8_t other = (uint8_t)(1 - c->direction);
-    if ((tcp->last == KST__LAST(KST__CLASS_RST, other) ||
-         tcp->last == KST__LAST(KST__CLASS_FIN, other)) &&
-        left_ms >= 120 * 1000 && left_ms > (uint64_t)unacked_s * 1000)
-        judgement.timeout_s = unacked_s;
-    else
+    if (tcp->last != KST__LAST(KST__CLASS_RST, other) &&
+        tcp->last != KST__LAST(KST__CLASS_FIN, other))
         tcp->last = KST__LAST(s->class_, c->direction);
+    else if (left_ms >= 120 * 1000 && left_ms > (uint64_t)unacked_s * 1000)
+        judgement.timeout_s = unacked_s;
     return judgement;
 }
 
@@ -473,8 +472,6 @@ static struct kst__judgement kst__tcp_accept(const struct kst__case *c,
     const uint8_t old = c->entry->state;
 
     tcp->last = KST__LAST(s->class_, c->direction);
-    if (next == KST_TCP_SYN_SENT2)
-        tcp->last_flags |= KST__TCP_SIMULTANEOUS;
     if (next == KST_TCP_FIN_WAIT && old != next)
         tcp->flags[c->direction] |= KST__TCP_CLOSE_INIT;
     c->entry->state = next;
@@ -494,7 +491,7 @@ static struct kst__judgement kst__tcp_accept(const struct kst__case *c,
     if (!(c->entry->status & KST_SEEN_REPLY)) {
         if (s->class_ == KST__CLASS_RST)
             return kst__say(KST__END, KST_REASON_TCP_REFUSED);
-        if (s->class_ == KST__CLASS_SYN && old == KST_TCP_SYN_SENT && next == old)
+        if (s->class_ == KST__CLASS_SYN && old == KST_TCP_SYN_SENT)
             return kst__say(KST__KEEP, KST_REASON_TCP_SYN_AGAIN);
         if (next == KST_TCP_ESTABLISHED && timeout_s > unacked_s)
             timeout_s = unacked_s;
@@ -533,6 +530,8 @@ static struct kst__judgement kst__tcp_judge(const struct kst__case *c)
             return kst__say(KST__KEEP, KST_REASON_TCP_IGNORED);
         }
         next = KST_TCP_SYN_RECV;
+    } else if (next == KST_TCP_SYN_SENT2) {
+        tcp->last_flags |= KST__TCP_SIMULTANEOUS; /* in window or not */
     } else if (next == KST_TCP_TIME_WAIT && state == KST_TCP_LAST_ACK) {
         if (tcp->last == KST__LAST(KST__CLASS_SYN, 1 - c->direction) &&
             (tcp->last_flags & KST__TCP_CHALLENGE)) {

@@ -70,10 +70,13 @@ KST_INLINE void kst__judge_packet(struct kst *t, const struct kst__kit *kit,
 
     const bool seen_reply = (c.entry->status & KST_SEEN_REPLY) != 0;
     if (judgement.action == KST__REFUSE) {
-        if (c.fresh)
+        if (c.fresh) {
             kst__slot_give_back(t, slot);
-        else if (judgement.timeout_s != 0)
-            kst__expire_at(t, kit, slot, t->now_ms + (uint64_t)judgement.timeout_s * 1000);
+        } else { /* it may have left its mark all the same: SCTP's early chunks, TCP's lost peers */
+            if (judgement.timeout_s != 0)
+                kst__expire_at(t, kit, slot, t->now_ms + (uint64_t)judgement.timeout_s * 1000);
+            kst__reclass(t, slot);
+        }
         kst__report(r, KST_INVALID, KST_NO_DIRECTION, judgement.reason);
         return;
     }

@@ -3,11 +3,7 @@
  * direction, the whole table after it, times to within a second. Shows the first disagreement of a
  * case as packets and words. With --through it asks the command instead of the core. */
 #define _GNU_SOURCE
-#define KST_IMPLEMENTATION
-#include "keepstate.h"
-
-#include "describe.h"
-#include "vec.h"
+#include "answer.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -17,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { ENTRIES_MAX = 4096, SHOWN_MAX = 5, SECONDS_SLACK = 1 };
+enum { SHOWN_MAX = 5 };
 
 static struct {
     const char *only;    /* the one case */
@@ -25,153 +21,6 @@ static struct {
     const char *through; /* the command */
     bool verbose;
 } options;
-
-static void *need(void *memory)
-{
-    if (memory == NULL) {
-        perror("agree");
-        exit(2);
-    }
-    return memory;
-}
-
-/* ---- what one side says of one packet ---- */
-
-struct answer {
-    char is[64];
-    char **lines; /* "ct ..." and "exp ..." */
-    size_t count;
-    const char *reason; /* of the core alone */
-};
-
-static void answer_add(struct answer *answer, const char *text)
-{
-    char *line = need(strdup(text));
-    vec_squeeze(line);
-    answer->lines = need(realloc(answer->lines, (answer->count + 1) * sizeof *answer->lines));
-    answer->lines[answer->count++] = line;
-}
-
-static void answers_free(struct answer *answers, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        for (size_t j = 0; j < answers[i].count; j++)
-            free(answers[i].lines[j]);
-        free(answers[i].lines);
-    }
-    free(answers);
-}
-
-/* ---- comparing ---- */
-
-/* Where the seconds of a line begin: behind `ct L3 N L4 N ` or `exp `. */
-static char *seconds_of(char *line)
-{
-    for (int blanks = strncmp(line, "ct ", 3) == 0 ? 5 : 1; blanks > 0 && line != NULL; blanks--) {
-        line = strchr(line, ' ');
-        line = line != NULL ? line + 1 : NULL;
-    }
-    return line;
-}
-
-/* A line taken apart: all but its seconds, and those. */
-struct parted {
-    char *rest;
-    long seconds;
-};
-
-static int by_rest_then_seconds(const void *a, const void *b)
-{
-    const struct parted *x = a, *y = b;
-    const int rest = strcmp(x->rest, y->rest);
-    return rest != 0 ? rest : (x->seconds > y->seconds) - (x->seconds < y->seconds);
-}
-
-static struct parted *part(char *const *lines, size_t count)
-{
-    struct parted *parted = need(calloc(count + 1, sizeof *parted));
-    for (size_t i = 0; i < count; i++) {
-        parted[i].rest = need(strdup(lines[i]));
-        char *seconds = seconds_of(parted[i].rest), *end = seconds;
-        if (seconds != NULL) {
-            parted[i].seconds = strtol(seconds, &end, 10);
-            memmove(seconds, end, strlen(end) + 1);
-        }
-    }
-    qsort(parted, count, sizeof *parted, by_rest_then_seconds);
-    return parted;
-}
-
-static void parted_free(struct parted *parted, size_t count)
-{
-    for (size_t i = 0; i < count; i++)
-        free(parted[i].rest);
-    free(parted);
-}
-
-static bool same_table(char *const *a, size_t a_count, char *const *b, size_t b_count)
-{
-    if (a_count != b_count)
-        return false;
-    struct parted *x = part(a, a_count), *y = part(b, b_count);
-    bool same = true;
-    for (size_t i = 0; i < a_count && same; i++)
-        same = strcmp(x[i].rest, y[i].rest) == 0 &&
-               labs(x[i].seconds - y[i].seconds) <= SECONDS_SLACK;
-    parted_free(x, a_count);
-    parted_free(y, b_count);
-    return same;
-}
-
-/* ---- asking the core ---- */
-
-static struct answer *ask_core(const struct vec_case *c)
-{
-    static const struct kst_config config = {
-        .max = ENTRIES_MAX, .features = KST_WITH_ACCOUNTING | KST_WITH_NAT, .seed = {1, 2}};
-    static void *memory;
-    const size_t bytes = kst_bytes(&config);
-    if (memory == NULL)
-        memory = need(aligned_alloc(KST_ALIGN, bytes));
-    struct kst *t = need(kst_init(memory, bytes, &config, NULL));
-    struct answer *answers = need(calloc(c->packets_count + 1, sizeof *answers));
-    uint64_t now_ms = 0;
-
-    for (size_t i = 0; i < c->settings_count; i++) {
-        const enum kst_error error = kst_set(t, c->settings[i].name, c->settings[i].value);
-        if (error != KST_ERROR_OK)
-            fprintf(stderr, "agree: %s: %s\n", c->settings[i].name, kst_error_text(error));
-    }
-    for (size_t i = 0; i < c->packets_count; i++) {
-        const struct kst_packet packet = {.data = c->packets[i].data, .size = c->packets[i].size};
-        struct kst_result result;
-        now_ms += c->packets[i].wait_ms;
-        kst_advance(t, now_ms, UINT32_MAX);
-        kst_track(t, now_ms, &packet, 1, &result);
-        if (result.verdict == KST_DROP)
-            snprintf(answers[i].is, sizeof answers[i].is, "none -");
-        else
-            snprintf(answers[i].is, sizeof answers[i].is, "%s %s",
-                     kst_state_name((enum kst_state)result.state),
-                     kst_direction_name((enum kst_direction)result.direction));
-        answers[i].reason = kst_reason_name((enum kst_reason)result.reason);
-
-        struct kst_flow flow;
-        for (kst_id id = kst_next(t, 0); id != 0; id = kst_next(t, id)) {
-            char line[KST_LINE_MAX + 3] = "ct ";
-            kst_get(t, id, &flow);
-            kst_print(&flow, KST_FORMAT_PROC, line + 3, KST_LINE_MAX);
-            answer_add(&answers[i], line);
-        }
-        const char *broken;
-        if (!kst_check(t, &broken)) {
-            fprintf(stderr, "agree: %s, packet %zu: the table is broken: %s\n", c->name, i + 1,
-                    broken);
-            exit(2);
-        }
-    }
-    return answers;
-}
 
 /* ---- asking the command ---- */
 
@@ -249,35 +98,6 @@ struct tally {
     size_t cases, packets, skipped, disagreeing;
 };
 
-static void show_packet(const struct vec_packet *packet, size_t number)
-{
-    char words[512];
-    describe(packet->data, packet->size, words, sizeof words);
-    if (packet->wait_ms != 0)
-        printf("      ... %llu ms pass ...\n", (unsigned long long)packet->wait_ms);
-    printf("  %3zu %c %s\n", number, packet->from_server ? '<' : '>', words);
-}
-
-static void show(const char *path, const struct vec_case *c, size_t at,
-                 const struct answer *answers)
-{
-    printf("%s:%zu: case %s, packet %zu\n", path, c->line, c->name, at + 1);
-    for (size_t i = 0; i < c->settings_count; i++)
-        printf("      %s = %u\n", c->settings[i].name, c->settings[i].value);
-    for (size_t i = 0; i <= at; i++) {
-        show_packet(&c->packets[i], i + 1);
-        if (i < at)
-            printf("        %s%s%s\n", answers[i].is, answers[i].reason[0] != '\0' ? "  " : "",
-                   answers[i].reason);
-    }
-    printf("      Linux:     %s\n", c->packets[at].is);
-    for (size_t i = 0; i < c->packets[at].lines_count; i++)
-        printf("                 %s\n", c->packets[at].lines[i]);
-    printf("      keepstate: %s  %s\n", answers[at].is, answers[at].reason);
-    for (size_t i = 0; i < answers[at].count; i++)
-        printf("                 %s\n", answers[at].lines[i]);
-}
-
 static bool is_fragment(const struct vec_packet *packet)
 {
     const uint8_t *d = packet->data;
@@ -315,12 +135,12 @@ static void run_case(const char *path, const struct vec_case *c, struct tally *t
     tally->cases++;
     tally->packets += c->packets_count;
     for (size_t i = 0; i < c->packets_count; i++) {
-        const struct vec_packet *packet = &c->packets[i];
-        if (packet->is != NULL && strcmp(packet->is, answers[i].is) == 0 &&
-            same_table(packet->lines, packet->lines_count, answers[i].lines, answers[i].count))
+        if (answers_agree(&c->packets[i], &answers[i]))
             continue;
-        if (tally->disagreeing++ < SHOWN_MAX || options.only != NULL)
-            show(path, c, i, answers);
+        if (tally->disagreeing++ < SHOWN_MAX || options.only != NULL) {
+            printf("%s:%zu: case %s, packet %zu\n", path, c->line, c->name, i + 1);
+            answers_show(c, i, answers);
+        }
         break;
     }
     answers_free(answers, c->packets_count);

@@ -56,6 +56,27 @@ static void describe_tcp(struct line *line, const uint8_t *l4, size_t bytes)
         put(line, "%s%02x", i == 20 ? " options " : "", l4[i]);
 }
 
+static void describe_sctp(struct line *line, const uint8_t *l4, size_t bytes)
+{
+    static const char *const names[] = {"DATA",      "INIT",  "INIT-ACK", "SACK",
+                                        "HEARTBEAT", "HEARTBEAT-ACK", "ABORT", "SHUTDOWN",
+                                        "SHUTDOWN-ACK", "ERROR", "COOKIE-ECHO", "COOKIE-ACK",
+                                        "ECNE", "CWR", "SHUTDOWN-COMPLETE"};
+    put(line, " tag %08x", get32(l4 + 4));
+    for (size_t at = 12; at + 4 <= bytes; at += (get16(l4 + at + 2) + 3u) & ~3u) {
+        const unsigned type = l4[at], length = get16(l4 + at + 2);
+        put(line, type < 15 ? ", %s" : ", chunk %2$u", type < 15 ? names[type] : "", type);
+        if (l4[at + 1] != 0)
+            put(line, " flags %u", l4[at + 1]);
+        if ((type == 1 || type == 2) && at + 8 <= bytes)
+            put(line, " initiate tag %08x", get32(l4 + at + 4));
+        if (length < 4) {
+            put(line, " length %u", length);
+            break;
+        }
+    }
+}
+
 static void describe_l4(struct line *line, unsigned protocol, const uint8_t *l4, size_t bytes)
 {
     static const struct {
@@ -85,12 +106,8 @@ static void describe_l4(struct line *line, unsigned protocol, const uint8_t *l4,
         describe_tcp(line, l4, bytes);
     else if ((protocol == 17 || protocol == 136) && bytes >= 8)
         put(line, " length %u checksum %04x", get16(l4 + 4), get16(l4 + 6));
-    else if (protocol == 132)
-        for (size_t at = 12; at + 4 <= bytes; at += (get16(l4 + at + 2) + 3u) & ~3u) {
-            put(line, " chunk %u (%u)", l4[at], get16(l4 + at + 2));
-            if (get16(l4 + at + 2) < 4)
-                break;
-        }
+    else if (protocol == 132 && bytes >= 12)
+        describe_sctp(line, l4, bytes);
 }
 
 void describe(const uint8_t *data, size_t bytes, char *text, size_t size)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* vec.c - the reader of .vec files. */
 #define _GNU_SOURCE
-#include "vec.h"
+#include "answer.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -22,15 +22,6 @@ struct vec_file {
     struct vec_case current;
 };
 
-static void *need(void *memory)
-{
-    if (memory == NULL) {
-        fputs("out of memory\n", stderr);
-        abort();
-    }
-    return memory;
-}
-
 struct vec_file *vec_open(const char *path)
 {
     gzFile gz = gzopen(path, "rb");
@@ -43,7 +34,7 @@ struct vec_file *vec_open(const char *path)
     return file;
 }
 
-static void forget(struct vec_case *c)
+void vec_forget(struct vec_case *c)
 {
     for (size_t i = 0; i < c->packets_count; i++) {
         struct vec_packet *packet = &c->packets[i];
@@ -65,7 +56,7 @@ void vec_close(struct vec_file *file)
 {
     if (file == NULL)
         return;
-    forget(&file->current);
+    vec_forget(&file->current);
     gzclose(file->gz);
     free(file->path);
     free(file->line);
@@ -213,7 +204,7 @@ const struct vec_case *vec_next(struct vec_file *file)
     struct vec_case *c = &file->current;
     uint64_t wait_ms = 0;
     const char *rest;
-    forget(c);
+    vec_forget(c);
     while (file->error == NULL && next_line(file)) {
         if (file->line[0] == '\0' || file->line[0] == '#')
             continue;

@@ -46,6 +46,9 @@ const struct vec_case *vec_next(struct vec_file *file);
 /* "PATH:LINE: what is wrong", or NULL if nothing was. */
 const char *vec_error(const struct vec_file *file);
 
+/* Frees what a case holds. */
+void vec_forget(struct vec_case *c);
+
 /* Makes runs of blanks one blank, in place, and cuts them off at the end. */
 void vec_squeeze(char *text);
 

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+/* answer.h - what one side, the core or the command, says of each packet of a case; whether that is
+ * what Linux says; and both in words. */
+#ifndef KEEPSTATE_ANSWER_H
+#define KEEPSTATE_ANSWER_H
+
+#include "vec.h"
+
+struct answer {
+    char is[64];        /* "STATE DIR" */
+    char **lines;       /* the table: "ct ..." and "exp ...", in any order */
+    size_t count;
+    const char *reason; /* the core's, "" of anybody else; never NULL in a whole answer */
+};
+
+/* `memory`, unless it is NULL: then the program ends. */
+void *need(void *memory);
+
+void answer_add(struct answer *answer, const char *line);
+void answers_free(struct answer *answers, size_t count);
+
+/* Tracks a case with an empty table, one answer a packet. Ends the program if the table breaks. */
+struct answer *ask_core(const struct vec_case *c);
+
+/* The same state and direction, and the same table but for the order of its lines and a second more
+ * or less left. */
+bool answers_agree(const struct vec_packet *linux_says, const struct answer *answer);
+
+/* Prints a case up to packet `at` and what both sides say of that one. */
+void answers_show(const struct vec_case *c, size_t at, const struct answer *answers);
+
+#endif

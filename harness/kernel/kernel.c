@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: MIT */
+/* kernel.c - the namespace, the two devices, and reading the verdict back.
+ *
+ * A packet written to one TUN device is forwarded out of the other one. On its way nftables writes
+ * its state and its direction into the DSCP field, where they are read back. */
+#define _GNU_SOURCE
+#include "kernel.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if.h>
+#include <linux/if_tun.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter/nfnetlink_conntrack.h>
+#include <linux/netlink.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+/* DSCP by state and direction: 8 * (state + 1) + direction. */
+static const char *const states[] = {"new", "established", "related", "invalid", "untracked"};
+static const char *const directions[] = {"original", "reply", "-"};
+enum { STATES = 5, STATE_INVALID = 3 };
+
+static struct {
+    int left, right;   /* the TUN devices */
+    int table, expect; /* /proc/thread-self/net/nf_conntrack and _expect */
+    int netlink;
+    struct {
+        char *name;
+        char value[24];
+    } defaults[64]; /* of the settings that a case has changed */
+    size_t defaults_count;
+} kernel;
+
+static const char set_up[] =
+    "set -e\n"
+    "ip link set lo up\n"
+    "for d in left right; do\n"
+    "  echo 1 >/proc/sys/net/ipv6/conf/$d/addr_gen_mode\n"
+    "  ip link set $d mtu 65535 up\n"
+    "  echo 0 >/proc/sys/net/ipv4/conf/$d/rp_filter\n"
+    "  echo 0 >/proc/sys/net/ipv4/conf/$d/send_redirects\n"
+    "  echo 1 >/proc/sys/net/ipv4/conf/$d/accept_local\n"
+    "done\n"
+    "echo 0 >/proc/sys/net/ipv4/conf/all/rp_filter\n"
+    "echo 0 >/proc/sys/net/ipv4/conf/all/send_redirects\n"
+    "echo 1 >/proc/sys/net/ipv4/ip_forward\n"
+    "echo 1 >/proc/sys/net/ipv6/conf/all/forwarding\n"
+    "echo 1 >/proc/sys/net/ipv6/conf/all/accept_source_route\n"
+    "for f in -4 -6; do\n"
+    "  ip $f rule add iif left lookup 100\n"
+    "  ip $f rule add iif right lookup 101\n"
+    "  ip $f route add default dev right table 100\n"
+    "  ip $f route add default dev left table 101\n"
+    "done\n";
+
+static int open_tun(const char *name)
+{
+    struct ifreq request;
+    const int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+    memset(&request, 0, sizeof request);
+    request.ifr_flags = IFF_TUN | IFF_NO_PI;
+    strncpy(request.ifr_name, name, sizeof request.ifr_name - 1);
+    if (fd >= 0 && ioctl(fd, TUNSETIFF, &request) < 0) {
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+/* Rules that mark every state and direction, both families. */
+static bool load_rules(void)
+{
+    FILE *nft = popen("nft -f -", "w");
+    if (nft == NULL)
+        return false;
+    fputs("table inet keepstate { chain tell { type filter hook postrouting priority 200;\n", nft);
+    for (int state = 0; state < STATES; state++)
+        for (int direction = 0; direction < 3; direction++)
+            for (const char *ip = "ip"; ip != NULL; ip = strcmp(ip, "ip") == 0 ? "ip6" : NULL) {
+                if ((direction == 2) != (state >= STATE_INVALID))
+                    continue;
+                fprintf(nft, "ct state %s ", states[state]);
+                if (direction < 2)
+                    fprintf(nft, "ct direction %s ", directions[direction]);
+                fprintf(nft, "%s dscp set %d\n", ip, 8 * (state + 1) + direction);
+            }
+    fputs("}\n}\n", nft);
+    return pclose(nft) == 0;
+}
+
+static bool explain(char *why, size_t size, const char *what)
+{
+    snprintf(why, size, "%s%s%s", what, errno != 0 ? ": " : "", errno != 0 ? strerror(errno) : "");
+    return false;
+}
+
+bool kernel_open(char *why, size_t size)
+{
+    const struct sockaddr_nl address = {.nl_family = AF_NETLINK};
+    errno = 0;
+    if (system("command -v nft >/dev/null && command -v ip >/dev/null") != 0)
+        return explain(why, size, "needs the commands nft and ip");
+    if (unshare(CLONE_NEWNET) < 0)
+        return explain(why, size, "cannot make a network namespace");
+    kernel.left = open_tun("left");
+    kernel.right = open_tun("right");
+    if (kernel.left < 0 || kernel.right < 0)
+        return explain(why, size, "cannot make a TUN device");
+    kernel.table = open("/proc/thread-self/net/nf_conntrack", O_RDONLY | O_CLOEXEC);
+    kernel.expect = open("/proc/thread-self/net/nf_conntrack_expect", O_RDONLY | O_CLOEXEC);
+    if (kernel.table < 0)
+        return explain(why, size, "this kernel shows no /proc/net/nf_conntrack");
+    kernel.netlink = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
+    if (kernel.netlink < 0 ||
+        bind(kernel.netlink, (const struct sockaddr *)&address, sizeof address) < 0)
+        return explain(why, size, "cannot talk netlink");
+    errno = 0;
+    if (system(set_up) != 0)
+        return explain(why, size, "cannot set the namespace up");
+    if (!load_rules())
+        return explain(why, size, "cannot load nftables rules");
+    return true;
+}
+
+/* Deletes every connection, and with it every expectation. */
+static void flush(void)
+{
+    struct {
+        struct nlmsghdr header;
+        struct nfgenmsg family;
+    } message = {.header = {.nlmsg_len = sizeof message,
+                            .nlmsg_type = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_DELETE,
+                            .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK},
+                 .family = {.nfgen_family = AF_UNSPEC, .version = NFNETLINK_V0}};
+    char reply[512];
+    if (send(kernel.netlink, &message, sizeof message, 0) < 0 ||
+        recv(kernel.netlink, reply, sizeof reply, 0) < 0) {
+        perror("flushing the kernel's table");
+        exit(2);
+    }
+}
+
+static int open_setting(const char *name, int mode)
+{
+    char path[256];
+    snprintf(path, sizeof path, "/proc/sys/net/netfilter/%s", name);
+    const int fd = open(path, mode | O_CLOEXEC);
+    if (fd < 0) {
+        perror(path);
+        exit(2);
+    }
+    return fd;
+}
+
+static void write_setting(const char *name, const char *value)
+{
+    const int fd = open_setting(name, O_WRONLY);
+    if (write(fd, value, strlen(value)) < 0) {
+        fprintf(stderr, "%s: cannot be set to %s: %s\n", name, value, strerror(errno));
+        exit(2);
+    }
+    close(fd);
+}
+
+/* Sets one, having noted its default the first time. */
+static void change_setting(const struct vec_setting *setting)
+{
+    char value[24];
+    size_t i = 0;
+    while (i < kernel.defaults_count && strcmp(kernel.defaults[i].name, setting->name) != 0)
+        i++;
+    if (i == kernel.defaults_count && i < sizeof kernel.defaults / sizeof kernel.defaults[0]) {
+        const int fd = open_setting(setting->name, O_RDONLY);
+        const ssize_t got = read(fd, kernel.defaults[i].value, sizeof kernel.defaults[i].value - 1);
+        kernel.defaults[i].value[got > 0 ? got : 0] = '\0';
+        kernel.defaults[i].name = need(strdup(setting->name));
+        kernel.defaults_count++;
+        close(fd);
+    }
+    snprintf(value, sizeof value, "%u", setting->value);
+    write_setting(setting->name, value);
+}
+
+static bool is_ipv6(const struct vec_packet *packet)
+{
+    return packet->size > 0 && packet->data[0] >> 4 == 6;
+}
+
+/* Whether `out` is what became of the packet: nothing but DSCP, TTL and checksum may differ. The
+ * kernel has things of its own to say (ICMP errors), which do not count. */
+static bool is_it(const struct vec_packet *packet, const uint8_t *out, size_t size)
+{
+    const bool v6 = is_ipv6(packet);
+    const size_t addresses = v6 ? 8 : 12;
+    return size >= (v6 ? 40 : 20) && packet->size >= size && out[0] >> 4 == packet->data[0] >> 4 &&
+           memcmp(out + addresses, packet->data + addresses, v6 ? 32 : 8) == 0 &&
+           memcmp(out + size - (size > 28 ? 8 : 0), packet->data + size - (size > 28 ? 8 : 0),
+                  size > 28 ? 8 : 0) == 0;
+}
+
+/* Sends a packet through and reads what came out: "STATE DIR", or "none -". */
+static void send_packet(struct vec_packet *packet)
+{
+    static uint8_t out[1 << 16];
+    const int from = packet->from_server ? kernel.right : kernel.left;
+    const int to = packet->from_server ? kernel.left : kernel.right;
+    char is[64] = "none -";
+    ssize_t got;
+    if (write(from, packet->data, packet->size) >= 0) {
+        while ((got = read(to, out, sizeof out)) > 0) {
+            if (!is_it(packet, out, (size_t)got))
+                continue;
+            const unsigned dscp = is_ipv6(packet) ? (unsigned)((out[0] & 15) << 2 | out[1] >> 6)
+                                                  : (unsigned)(out[1] >> 2);
+            if (dscp / 8 >= 1 && dscp / 8 <= STATES && dscp % 8 < 3)
+                snprintf(is, sizeof is, "%s %s", states[dscp / 8 - 1], directions[dscp % 8]);
+        }
+        while (read(from, out, sizeof out) > 0) /* errors that the kernel sends back */
+            ;
+    }
+    free(packet->is);
+    packet->is = need(strdup(is));
+}
+
+/* Adds the lines of a /proc file, each behind `word`, less `use=`. */
+static void read_table(struct vec_packet *packet, int fd, const char *word)
+{
+    static char text[1 << 20];
+    size_t size = 0;
+    ssize_t got;
+    if (fd < 0)
+        return;
+    lseek(fd, 0, SEEK_SET);
+    while (size < sizeof text - 1 && (got = read(fd, text + size, sizeof text - 1 - size)) > 0)
+        size += (size_t)got;
+    text[size] = '\0';
+    for (char *line = strtok(text, "\n"); line != NULL; line = strtok(NULL, "\n")) {
+        char *whole = NULL, *use = strstr(line, " use=");
+        if (use != NULL)
+            *use = '\0';
+        if (asprintf(&whole, "%s %s", word, line) < 0)
+            exit(2);
+        vec_squeeze(whole);
+        packet->lines =
+            need(realloc(packet->lines, (packet->lines_count + 1) * sizeof *packet->lines));
+        packet->lines[packet->lines_count++] = whole;
+    }
+}
+
+void kernel_ask(struct vec_case *c)
+{
+    flush();
+    for (size_t i = 0; i < c->settings_count; i++)
+        change_setting(&c->settings[i]);
+    for (size_t i = 0; i < c->packets_count; i++) {
+        struct vec_packet *packet = &c->packets[i];
+        for (size_t line = 0; line < packet->lines_count; line++)
+            free(packet->lines[line]);
+        packet->lines_count = 0;
+        if (packet->wait_ms != 0) {
+            const struct timespec wait = {.tv_sec = (time_t)(packet->wait_ms / 1000),
+                                          .tv_nsec = (long)(packet->wait_ms % 1000) * 1000000};
+            nanosleep(&wait, NULL);
+        }
+        send_packet(packet);
+        read_table(packet, kernel.table, "ct");
+        read_table(packet, kernel.expect, "exp");
+    }
+    for (size_t i = 0; i < kernel.defaults_count; i++)
+        write_setting(kernel.defaults[i].name, kernel.defaults[i].value);
+}

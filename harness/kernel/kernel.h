@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+/* kernel.h - the running Linux as a judge: a packet goes in, what nf_conntrack makes of it and its
+ * whole table come out. All of it happens in a network namespace of our own, between two TUN
+ * devices; nothing leaves it. */
+#ifndef KEEPSTATE_KERNEL_H
+#define KEEPSTATE_KERNEL_H
+
+#include "answer.h"
+
+/* Moves this process into a new network namespace and sets it up. False, and why in one line, if
+ * that cannot be done here: not root, no TUN, no nf_conntrack, no nft or ip command. */
+bool kernel_open(char *why, size_t size);
+
+/* Fills in what Linux says of each packet of a case: `is` and `lines`; whatever stood there is
+ * freed. The table is emptied and the settings put back to their defaults first. */
+void kernel_ask(struct vec_case *c);
+
+#endif
