@@ -15,6 +15,7 @@
 set -euo pipefail
 
 captures='
+desk.pcap              | a desk for two seconds, IPv4 and IPv6: names, pages, pings; uploads are under way and connections idle when the capture ends
 web-v4.pcap            | nginx and curl: pages in parallel, three on one connection, 100 kB, a HEAD, a 404
 web-v6.pcap            | the same over IPv6
 dns-v4.pcap            | dnsmasq and dig: A, AAAA, MX, PTR, NXDOMAIN, one over TCP, one truncated and asked again over TCP
@@ -306,6 +307,23 @@ END
 
 
 # --- Scenarios ----------------------------------------------------------------------------------
+
+desk() {
+    serve_web
+    serve_dns
+    capture_start
+    for family in 4 6; do
+        use_family "$family"
+        ask www.example.test
+        fetch "$url/" "$url/page1.html"
+        reach -c 2 "$target"
+        for _ in {1..12}; do echo 'one more line'; sleep 0.2; done |
+            fetch -T - "$url/upload/lines$family.txt" &
+        spawn "$client" socat -u "TCP:${url#http://}:80" /dev/null
+    done
+    sleep 0.5
+    capture_stop
+}
 
 web() {
     serve_web

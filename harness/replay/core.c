@@ -1,0 +1,4 @@
+/* SPDX-License-Identifier: MIT */
+/* core.c - the tracker itself: the one file of the command that the header's code goes into. */
+#define KST_IMPLEMENTATION
+#include "keepstate.h"
