@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: MIT
+# make help lists what there is. A plain `make` and `make run` need a C compiler, make, awk and
+# libpcap's headers; all else comes with ci/deps.
+
+CC      ?= cc
+CFLAGS  ?= -O2 -g
+PREFIX  ?= /usr/local
+CAPTURE ?= corpus/captures/desk.pcap
+VEC     ?= $(wildcard tests/vectors/*.vec.gz)
+PACKETS ?= 100000
+
+B        := build
+WARNINGS := -Wall -Wextra -Wpedantic -Wconversion -Wshadow
+C11      := -std=c11 $(WARNINGS)
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+ROOMS    := $(wildcard core/*.h)
+REPLAY   := $(wildcard harness/replay/*.c)
+AGREE    := $(wildcard harness/agree/*.c)
+KERNEL   := $(wildcard harness/kernel/*.c) $(filter-out %/agree.c,$(AGREE))
+SUITES   := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
+
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.PHONY: all run test header agree install uninstall clean help
+
+all: keepstate.h $(B)/keepstate                ## builds the header and the command
+
+run: all                                       ## tracks a bundled real capture, prints its table
+	$(B)/keepstate replay $(CAPTURE)
+
+header: keepstate.h                            ## regenerates keepstate.h from core/
+
+keepstate.h: $(ROOMS) ci/amalgamate.awk
+	awk -v core=core -f ci/amalgamate.awk core/keepstate.h > $@.new
+	mv $@.new $@
+
+$(B)/keepstate: $(REPLAY) $(wildcard harness/replay/*.h) keepstate.h
+	@mkdir -p $(@D)
+	$(CC) $(C11) $(CFLAGS) -I. $(REPLAY) $(LDFLAGS) -lpcap -o $@
+
+$(B)/agree: $(AGREE) $(wildcard harness/agree/*.h) keepstate.h
+	@mkdir -p $(@D)
+	$(CC) $(C11) $(CFLAGS) -I. $(AGREE) $(LDFLAGS) -lpcap -lz -o $@
+
+$(B)/agree-kernel: $(KERNEL) $(wildcard harness/*/*.h) keepstate.h
+	@mkdir -p $(@D)
+	$(CC) $(C11) $(CFLAGS) -I. -Iharness/agree $(KERNEL) $(LDFLAGS) -lz -o $@
+
+agree: $(B)/agree $(B)/agree-kernel            ## the core against the vectors; as root, against the kernel
+	$(B)/agree $(VEC)
+	$(B)/agree-kernel --packets $(PACKETS) $(if $(SEED),--seed $(SEED))
+
+# Every suite twice: from the rooms under sanitizers, and from the one header, optimised, by clang.
+$(B)/rooms/%: tests/%.c $(wildcard tests/*.h) $(ROOMS)
+	@mkdir -p $(@D)
+	gcc $(C11) -g -O1 $(SANITIZE) -Icore $< $$(pkg-config --cflags --libs check) -o $@
+
+$(B)/header/%: tests/%.c $(wildcard tests/*.h) keepstate.h
+	@mkdir -p $(@D)
+	clang $(C11) -g -O2 -I. $< $$(pkg-config --cflags --libs check) -o $@
+
+$(B)/keepstate-sanitized: $(REPLAY) $(wildcard harness/replay/*.h) keepstate.h
+	@mkdir -p $(@D)
+	gcc $(C11) -g -O1 $(SANITIZE) -I. $(REPLAY) -lpcap -o $@
+
+$(B)/agree-sanitized: $(AGREE) $(wildcard harness/agree/*.h) $(ROOMS)
+	@mkdir -p $(@D)
+	gcc $(C11) -g -O1 $(SANITIZE) -Icore $(AGREE) -lpcap -lz -o $@
+
+test: all $(B)/keepstate-sanitized $(B)/agree-sanitized $(B)/agree $(B)/agree-kernel \
+      $(SUITES:%=$(B)/rooms/%) $(SUITES:%=$(B)/header/%) ## what CI runs
+	B=$(B) tests/run.sh $(SUITES)
+
+install: all                                   ## copies the header and the command below PREFIX
+	install -d $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/bin
+	install -m 644 keepstate.h $(DESTDIR)$(PREFIX)/include/keepstate.h
+	install -m 755 $(B)/keepstate $(DESTDIR)$(PREFIX)/bin/keepstate
+
+uninstall:                                     ## removes them again
+	rm -f $(DESTDIR)$(PREFIX)/include/keepstate.h $(DESTDIR)$(PREFIX)/bin/keepstate
+
+clean:                                         ## removes build/
+	rm -rf $(B)
+
+help:                                          ## this list
+	@sed -n 's/^\([a-z]*\):[^#]*## */\1\t/p; s/^      .*## */test\t/p' $(MAKEFILE_LIST) | \
+	    awk -F'\t' '{printf "make %-10s %s\n", $$1, $$2}'
+	@echo
+	@echo "settings: CC, CFLAGS, PREFIX, CAPTURE=file.pcap (run), VEC=file.vec, PACKETS=n, SEED=n (agree)"

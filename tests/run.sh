@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# run.sh - all that `make test` checks once everything is built: each step is one test, told in one
+# line; what a failing one printed is shown. B is the folder of builds; the arguments are suites.
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 1
+: "${B:=build}"
+export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1 UBSAN_OPTIONS=print_stacktrace=1
+log=$B/test.log
+passed=0 failed=0
+
+check() { # check NAME COMMAND [ARGUMENT]...
+    local name=$1 begin=$SECONDS
+    shift
+    if "$@" >"$log" 2>&1; then
+        passed=$((passed + 1))
+        printf 'ok    %-32s %3d s  %s\n' "$name" $((SECONDS - begin)) "$(tail -n 1 "$log" | cut -c1-60)"
+    else
+        failed=$((failed + 1))
+        printf 'FAIL  %-32s\n' "$name"
+        sed 's/^/      /' "$log" | tail -n 60
+        echo "      by itself: $*"
+    fi
+}
+
+check "header is up to date" ci/header.sh
+check "scripts" shellcheck ci/*.sh ci/deps tests/*.sh corpus/captures/record.sh .ci/run
+check "clean compiles" ci/compile.sh
+for suite in "$@"; do
+    check "$suite (rooms, sanitized)" "$B/rooms/$suite"
+    check "$suite (header)" "$B/header/$suite"
+done
+check "README's example" tests/readme.sh
+check "vectors, the core" "$B/agree-sanitized" tests/vectors/*.vec.gz
+check "vectors, through the command" "$B/agree" --through "$B/keepstate" tests/vectors/*.vec.gz
+check "the command" tests/replay.sh "$B/keepstate-sanitized"
+check "captures" tests/captures.sh "$B/keepstate-sanitized"
+
+echo
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
