@@ -37,7 +37,7 @@
 #endif
 
 /* Packets that are parsed, hashed and prefetched together before the first is judged. More hide
- * more of the memory's latency and cost more stack (about 160 bytes each). */
+ * more of the memory's latency and cost more stack (about 200 bytes each). */
 #ifndef KST_BURST
 #define KST_BURST 32
 #endif

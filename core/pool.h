@@ -210,13 +210,16 @@ KST_INLINE bool kst__node_matches(const struct kst *t, uint32_t node, const stru
            (mirrored && key->invertible && kst__tuple_same(tuple, &key->inverse));
 }
 
-/* Which way a packet goes that the node matches. */
+/* Which way a packet goes that the node matches. One from an address and port to themselves looks
+ * like its own answer: Linux takes it for that. */
 KST_INLINE uint8_t kst__node_direction(const struct kst *t, uint32_t node,
                                        const struct kst__key *key)
 {
-    return node < kst__slots(t) && kst__tuple_same(&kst__entry_at(t, node)->tuple, &key->tuple)
-               ? KST_ORIGINAL
-               : KST_REPLY;
+    const uint32_t slot = kst__node_slot(t, node);
+    const struct kst__entry *e = kst__entry_at(t, slot);
+    if (e->kind & KST__KIND_NAT)
+        return node == slot ? KST_ORIGINAL : KST_REPLY;
+    return key->invertible && kst__tuple_same(&e->tuple, &key->inverse) ? KST_REPLY : KST_ORIGINAL;
 }
 
 /* The tuple of an entry's answers. */

@@ -16,7 +16,7 @@
 static struct {
     uint64_t seed, packets;
     unsigned disagreements_max;
-    const char *keep;
+    const char *keep, *record;
 } options = {.packets = 100000, .disagreements_max = 1};
 
 static uint64_t by_the_clock; /* cases that agreed when asked again */
@@ -118,12 +118,16 @@ static void shrink(struct vec_case *c)
     }
 }
 
-/* Appends the case, with Linux's answers, to the file of --keep. */
-static void keep(const struct vec_case *c)
+/* Appends the case, with Linux's answers, to a file, unless `path` is NULL. */
+static void append(const char *path, const struct vec_case *c)
 {
-    FILE *file = options.keep != NULL ? fopen(options.keep, "a") : NULL;
-    if (file == NULL)
+    FILE *file = path != NULL ? fopen(path, "a") : NULL;
+    if (path == NULL)
         return;
+    if (file == NULL) {
+        perror(path);
+        exit(2);
+    }
     fprintf(file, "case %s\n", c->name);
     for (size_t i = 0; i < c->settings_count; i++)
         fprintf(file, "set %s %u\n", c->settings[i].name, c->settings[i].value);
@@ -163,9 +167,10 @@ static bool judge(const struct vec_case *original)
             answers_show(&c, at, answers);
         else
             printf("      (only sometimes)\n");
-        keep(&c);
+        append(options.keep, &c);
         answers_free(answers, c.packets_count);
     }
+    append(options.record, &c);
     vec_forget(&c);
     return agree;
 }
@@ -228,13 +233,15 @@ static int run_random(void)
 }
 
 static const char usage[] =
-    "usage: agree-kernel [--seed N] [--packets N] [--most N] [--keep OUT.vec] [FILE.vec[.gz]...]\n"
+    "usage: agree-kernel [--seed N] [--packets N] [--most N] [--keep OUT.vec] [--record OUT.vec]\n"
+    "                    [FILE.vec[.gz]...]\n"
     "Asks the running kernel, in a network namespace of its own, and the core, and compares.\n"
     "  FILE...        the packets of these cases; else conversations made at random\n"
     "  --seed N       of the random ones (default: the time)\n"
     "  --packets N    how many (default 100000)\n"
     "  --most N       stop after so many disagreements (default 1)\n"
-    "  --keep OUT     append disagreements to this file, as vectors\n"
+    "  --keep OUT     append disagreements to this file, shrunk, as vectors\n"
+    "  --record OUT   append every case to this file, with what the kernel says\n"
     "Exit: 0 all agree, or this machine cannot be asked; 1 a disagreement; 2 wrong usage.\n";
 
 int main(int argc, char **argv)
@@ -243,6 +250,7 @@ int main(int argc, char **argv)
                                           {"packets", required_argument, NULL, 'p'},
                                           {"most", required_argument, NULL, 'm'},
                                           {"keep", required_argument, NULL, 'k'},
+                                          {"record", required_argument, NULL, 'r'},
                                           {"help", no_argument, NULL, 'h'},
                                           {NULL, 0, NULL, 0}};
     char why[256];
@@ -253,6 +261,7 @@ int main(int argc, char **argv)
         case 'p': options.packets = strtoull(optarg, NULL, 10); break;
         case 'm': options.disagreements_max = (unsigned)strtoul(optarg, NULL, 10); break;
         case 'k': options.keep = optarg; break;
+        case 'r': options.record = optarg; break;
         case 'h': fputs(usage, stdout); return 0;
         default: fputs(usage, stderr); return 2;
         }

@@ -52,6 +52,7 @@ struct talk_state {
     uint16_t ports[2];
     struct side side[2];
     bool opened, answered;
+    bool alone; /* one host talks to itself, from a port to the same one */
 };
 
 static void put16(uint8_t *p, uint32_t value)
@@ -84,6 +85,7 @@ static size_t ip_bytes(const struct talk_state *t)
 static void put_ip(const struct talk_state *t, uint8_t *packet, uint8_t protocol, size_t bytes,
                    int from)
 {
+    const int to = t->alone ? from : 1 - from;
     static const uint8_t v4[2][4] = {{192, 0, 2, 1}, {198, 51, 100, 1}};
     static const uint8_t v6[2][16] = {{0x20, 1, 0xd, 0xb8, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1},
                                       {0x20, 1, 0xd, 0xb8, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}};
@@ -94,7 +96,7 @@ static void put_ip(const struct talk_state *t, uint8_t *packet, uint8_t protocol
         packet[6] = protocol;
         packet[7] = 64;
         memcpy(packet + 8, v6[from], 16);
-        memcpy(packet + 24, v6[1 - from], 16);
+        memcpy(packet + 24, v6[to], 16);
         return;
     }
     packet[0] = 0x45;
@@ -103,7 +105,7 @@ static void put_ip(const struct talk_state *t, uint8_t *packet, uint8_t protocol
     packet[8] = 64;
     packet[9] = protocol;
     memcpy(packet + 12, v4[from], 4);
-    memcpy(packet + 16, v4[1 - from], 4);
+    memcpy(packet + 16, v4[to], 4);
     put16(packet + 10, ~sum16(0, packet, 20) & 0xffff);
 }
 
@@ -533,6 +535,7 @@ struct vec_case talk(uint64_t seed, uint64_t number)
     t.v6 = one_in(chance, 3);
     t.ports[0] = one_in(chance, 20) ? 0 : 40000;
     t.ports[1] = one_in(chance, 20) ? 40000 : 80;
+    t.alone = t.ports[0] == t.ports[1] && one_in(chance, 2);
     for (int i = 0; i < 2; i++) {
         t.side[i].seq = one_in(chance, 2) ? UINT32_MAX - below(chance, 5000) : (uint32_t)draw(chance);
         t.side[i].window = one_in(chance, 3) ? below(chance, 65536) : 8192;
@@ -558,5 +561,7 @@ struct vec_case talk(uint64_t seed, uint64_t number)
         else
             talk_other(&t);
     }
+    if (kind == 9 && one_in(chance, 1000)) /* long enough to become a stream */
+        t.c.packets[count - 1].wait_ms = 2100;
     return t.c;
 }
