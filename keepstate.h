@@ -39,6 +39,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 /* KST_IMPLEMENTATION  define in exactly one .c or .cpp file: the code goes there.
  * KST_STATIC          every function is static: a private copy for each file that includes. */
@@ -77,9 +78,9 @@
 #endif
 
 /* IPv6 extension headers that are followed. Linux follows as many as the packet holds, which are
- * at most 8189 of 8 bytes; a smaller bound refuses absurd chains with the reason EXT_DEPTH. */
+ * at most 8192; a smaller bound refuses absurd chains with the reason EXT_DEPTH. */
 #ifndef KST_PARSE_EXT_MAX
-#define KST_PARSE_EXT_MAX 8190
+#define KST_PARSE_EXT_MAX 8192
 #endif
 #if KST_PARSE_EXT_MAX < 1
 #error "KST_PARSE_EXT_MAX must be at least 1: a hop-by-hop header is legitimate"
@@ -95,8 +96,22 @@
 #error "KST_CHAIN_MAX below 8 would refuse honest connections"
 #endif
 
+/* Fragments of one datagram that are held: each is compared with those before it. A datagram of 64
+ * KiB in fragments of 576 bytes has 119. */
+#ifndef KST_FRAGMENTS_MAX
+#define KST_FRAGMENTS_MAX 256
+#endif
+#if KST_FRAGMENTS_MAX < 2 || KST_FRAGMENTS_MAX > 8192
+#error "KST_FRAGMENTS_MAX must lie in 2..8192: more than 8192 of 8 bytes do not fit a datagram"
+#endif
+
+/* Least memory for reassembly, bytes: one datagram of 64 KiB with headers must fit. */
+#define KST_REASSEMBLY_MIN (UINT32_C(128) * 1024)
+
 /* Steps that a packet which finds the table full may spend on collecting expired connections
- * before it looks for a victim: the bound on what a newcomer costs. */
+ * before it looks for a victim: the bound on what a newcomer costs. A timer step may also find a
+ * connection that was prolonged; so who does not call kst_advance often enough may see a live one
+ * evicted, or a newcomer refused, while expired ones wait to be collected. */
 #ifndef KST_COLLECT_MAX
 #define KST_COLLECT_MAX 8
 #endif
@@ -152,7 +167,8 @@ enum kst_direction {
 
 enum kst_verdict {
     KST_ACCEPT, /* the tracker has nothing against it; INVALID packets are accepted too, as in Linux */
-    KST_DROP    /* Linux would drop it here: the table is full, or a chain is */
+    KST_DROP,   /* Linux would drop it here: no room in the table, a fragment that fits no datagram */
+    KST_HOLD    /* a fragment, copied: the one that completes the datagram has the answer for all */
 };
 
 enum kst_family { KST_IPV4 = 2, KST_IPV6 = 10 }; /* the numbers that Linux prints */
@@ -182,7 +198,7 @@ struct kst_packet {
 };
 
 enum kst_result_flags {
-    KST_CREATED = 1, /* this packet created the connection */
+    KST_CREATED = 1, /* this packet created the connection; one that it reopened is gone */
     KST_CLOSED = 2   /* this packet ended it (a refused TCP connection): `entry` names it no more */
 };
 
@@ -254,7 +270,8 @@ struct kst_flow {
     uint16_t status;           /* enum kst_status, or'ed */
     uint8_t state;             /* enum kst_tcp_state or kst_sctp_state; 0 for other protocols */
     bool accounted;            /* created while nf_conntrack_acct was 1 */
-    uint32_t gre_timeouts_s[2]; /* GRE: until answered, and afterwards */
+    uint32_t gre_timeouts_s[2]; /* GRE: until answered, and afterwards; to kst_insert 0 says: as set */
+    uint32_t sctp_tags[2];      /* SCTP: the verification tag that each direction carries */
 };
 
 /* Who goes first when the table is full. */
@@ -276,11 +293,14 @@ enum kst_features { /* what an entry can hold beyond the minimum: bytes a connec
 /* What a table is made of. Zero every field that you do not choose. */
 struct kst_config {
     uint32_t max;      /* connections, 1..KST_ENTRIES_MAX: exactly as many fit */
-    uint32_t buckets;  /* of the index; 0: as many as `max`. Rounded up to a power of two */
+    uint32_t buckets;  /* of the index; 0: as many as `max`. Rounded up to a power of two. Far fewer
+                        * than `max` make long chains, and newcomers are refused, CHAIN_TOO_LONG */
     uint32_t features; /* enum kst_features, or'ed */
+    uint32_t reassembly_bytes; /* for fragments, at least KST_REASSEMBLY_MIN: Linux has 4 MiB a family.
+                        * 0: none, a fragment is INVALID. Takes a third more, and 64 KiB, in all */
     uint64_t start_ms; /* the clock at the beginning; 0 will do */
-    uint64_t seed[2];  /* 128 secret random bits: who knows them can make every packet cost a walk
-                        * along one chain of KST_CHAIN_MAX nodes */
+    uint64_t seed[2];  /* 128 secret random bits: who knows them can make every packet walk along one
+                        * chain of KST_CHAIN_MAX nodes, and have newcomers refused */
 
     /* When the table is full the classes are tried in this order, each from its oldest member.
      * Each element is an enum kst_class + 1; the first 0 ends the list. All zero: UNREPLIED,
@@ -312,7 +332,13 @@ enum kst_column {
     X(IP_LENGTH, INVALID, "fewer bytes arrived than the IP length field says")                     \
     X(IP_CHECKSUM, INVALID, "the IPv4 header checksum is wrong")                                   \
     X(IP_JUMBO, INVALID, "an IPv6 jumbogram")                                                      \
-    X(FRAGMENT, INVALID, "a fragment: its ports are hidden and nothing reassembles it here")       \
+    X(FRAGMENT, INVALID, "a fragment that cannot be, or is not, reassembled: its ports are hidden") \
+    X(FRAGMENT_HELD, NONE, "a fragment, held until its datagram is complete")                      \
+    X(FRAGMENT_COPY, NONE, "a fragment of which every byte is held already")                       \
+    X(FRAGMENT_OVERLAP, NONE, "a fragment that overlaps another: its datagram is given up")        \
+    X(FRAGMENT_BAD, NONE, "a fragment of impossible size or place")                                \
+    X(FRAGMENT_MANY, NONE, "more fragments than KST_FRAGMENTS_MAX: the datagram is given up")      \
+    X(FRAGMENT_FULL, NONE, "a fragment, and all memory for reassembly is in use")                  \
     X(EXT_SHORT, INVALID, "the packet ends inside an IPv6 extension header")                       \
     X(EXT_DEPTH, INVALID, "more IPv6 extension headers than KST_PARSE_EXT_MAX")                    \
     X(EXT_NO_NEXT, INVALID, "IPv6 says that no header follows")                                    \
@@ -356,8 +382,9 @@ enum kst_column {
     X(ICMP_INNER, ERROR, "an ICMP error whose embedded packet cannot be read")                     \
     X(ICMP_UNRELATED, ERROR, "an ICMP error about no known connection")                            \
     X(ICMP_MISDIRECTED, ERROR, "an ICMP error not sent to who sent the embedded packet")           \
-    X(TABLE_FULL, DROP, "the table is full and nothing in it may go")                              \
+    X(TABLE_FULL, DROP, "the table is full, and nothing near is expired or may be evicted")        \
     X(TABLE_EVICTED, EARLY_DROP, "the table was full: the oldest evictable connection made room")  \
+    X(CLASH, INSERT_FAILED | KST_COLUMN_DROP, "its answers would belong to another connection")    \
     X(CHAIN_TOO_LONG, INSERT_FAILED | KST_COLUMN_CHAIN_TOO_LONG, "the index has no place for it")
 
 enum kst_reason {
@@ -377,6 +404,8 @@ struct kst_stats {
     uint64_t evicted;              /* to make room */
     uint64_t deleted;              /* by kst_delete and kst_flush */
     uint64_t refused;              /* by kst_refuse */
+    uint64_t reassembled;          /* datagrams */
+    uint64_t reassembly_expired;   /* datagrams that were not complete in time */
     uint64_t clock_back;           /* calls whose clock lay before an earlier call's */
 };
 
@@ -387,7 +416,8 @@ struct kst_stats {
     X(MAX, "config.max must lie in 1..KST_ENTRIES_MAX")                                            \
     X(BUCKETS, "config.buckets must not exceed 2 * KST_ENTRIES_MAX")                               \
     X(FEATURES, "config.features has a bit that means nothing")                                    \
-    X(EVICT, "config.evict names no class, or one twice")                                          \
+    X(EVICT, "config.evict names no class, one twice, or goes on after its end")                   \
+    X(REASSEMBLY, "config.reassembly_bytes must be 0 or at least KST_REASSEMBLY_MIN")              \
     X(NO_MEMORY, "no block given")                                                                 \
     X(MEMORY_SHORT, "the block is smaller than kst_bytes says")                                    \
     X(MEMORY_ALIGN, "the block must be aligned to KST_ALIGN bytes")                                \
@@ -395,7 +425,7 @@ struct kst_stats {
     X(SETTING_RANGE, "the value lies outside the setting's range")                                 \
     X(SETTING_READ_ONLY, "this setting can only be read")                                          \
     X(SETTING_FEATURE, "config.features left out the memory that this setting needs")              \
-    X(FLOW_FAMILY, "the two tuples need one family, IPv4 or IPv6, one protocol and clean padding") \
+    X(FLOW_FAMILY, "the two tuples need one family, one protocol, one zone and clean padding") \
     X(FLOW_TUPLE, "the original tuple can have no reply, or the reply tuple is not one")           \
     X(FLOW_STATE, "the status or the protocol state means nothing")                                     \
     X(FLOW_TIMEOUT, "the timeout is 0 or longer than KST_TIMEOUT_MAX_S")                           \
@@ -457,15 +487,17 @@ KST_API bool kst_delete(struct kst *t, kst_id id);
 KST_API void kst_flush(struct kst *t);
 
 /* Adds a connection from outside (a restored table, a peer's state), as `conntrack -I` does; its
- * `id` is ignored. Evicts nobody. Its TCP windows are learnt from the packets that follow, both
- * sides liberal until then. Returns its name, or 0 and, unless NULL, `why`. */
+ * `id` is ignored. Evicts nobody. TCP: windows are not held against it, as against a connection that
+ * was picked up in the middle. Returns its name, or 0 and, unless NULL, `why`. */
 KST_API kst_id kst_insert(struct kst *t, const struct kst_flow *flow, enum kst_error *why);
 
 /* Sets the 32-bit mark that belongs to the caller; false if the connection is gone. */
 KST_API bool kst_set_mark(struct kst *t, kst_id id, uint32_t mark);
 
 /* Settings, by the names of Linux's sysctls in net.netfilter (nf_conntrack_tcp_timeout_...), in
- * their units; times are seconds. A change holds from the next packet on; a running timeout stays.
+ * their units; times are seconds. A change holds from the next packet on; a running timeout stays,
+ * as do the timeouts of a GRE flow and the accounting of any, which are settled at its creation. A
+ * lower nf_conntrack_max removes nobody: as many as leave are let in.
  * kst_setting reads one, kst_setting_range what it takes (false: no such name); kst_setting_name
  * lists them, NULL behind the last. */
 KST_API enum kst_error kst_set(struct kst *t, const char *name, uint32_t value);
@@ -474,10 +506,11 @@ KST_API bool kst_setting_range(const struct kst *t, const char *name, uint32_t *
                                uint32_t *highest);
 KST_API const char *kst_setting_name(uint32_t number);
 
-/* Counters since kst_init; live connections, expired ones not yet removed included; and the sum of
- * all reasons that count in one column (enum kst_column) of `conntrack -S`. */
+/* Counters since kst_init; connections, expired ones not yet removed included, all or of a class; and
+ * the sum of all reasons that count in one column (enum kst_column) of `conntrack -S`. */
 KST_API const struct kst_stats *kst_statistics(const struct kst *t);
 KST_API uint32_t kst_count(const struct kst *t);
+KST_API uint32_t kst_class_count(const struct kst *t, enum kst_class number);
 KST_API uint64_t kst_column(const struct kst *t, enum kst_column column);
 
 /* Sizes that Linux chooses for a machine with this much memory (nf_conntrack_buckets and _max). */
@@ -539,16 +572,12 @@ extern "C" {
 #define KST_BASE_H
 
 
-#include <string.h>
-
 #if defined(__GNUC__)
 #define KST_INLINE static inline __attribute__((always_inline))
-#define KST_LIKELY(x) __builtin_expect(!!(x), 1)
 #define KST_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define KST_PREFETCH(address) __builtin_prefetch(address, 1)
 #else
 #define KST_INLINE static inline
-#define KST_LIKELY(x) (x)
 #define KST_UNLIKELY(x) (x)
 #define KST_PREFETCH(address) ((void)(address))
 #endif
@@ -881,6 +910,7 @@ static uint64_t kst__tuple_hash(const struct kst_tuple *tuple, const uint64_t se
 struct kst__ip {
     const uint8_t *addresses; /* source, destination behind it */
     uint32_t l4_at;           /* offset of the transport header, at most `here` if all is well */
+    uint32_t fragment_header_at; /* IPv6: offset of the first fragment header, 0 if there is none */
     uint16_t fragment_at;     /* offset of this fragment, bytes */
     bool fragment_more;       /* and whether others follow it */
     uint8_t family;
@@ -897,12 +927,14 @@ struct kst__parsed {
     struct kst_tuple tuple;
     uint8_t checksum;   /* enum kst_checksum; never KST_CHECKSUM_VERIFY for what cannot be summed */
     uint8_t reason;     /* why there is no tuple */
+    bool fragment;      /* of IPv6 also one that is all there is (RFC 6946); if it is the first, the */
+    bool partial;       /* rest of this is what it says; there is more of the datagram elsewhere */
 };
 
 /* IPv4 header (RFC 791), options skipped. An embedded packet is read just so. */
 static struct kst__ip kst__ip4(const uint8_t *data, uint32_t here)
 {
-    struct kst__ip ip = {NULL, 0, 0, false, KST_IPV4, 0, KST_REASON_NONE};
+    struct kst__ip ip = {NULL, 0, 0, 0, false, KST_IPV4, 0, KST_REASON_NONE};
     if (here < 20) {
         ip.reason = KST_REASON_IP_SHORT;
         return ip;
@@ -942,7 +974,7 @@ KST_INLINE uint32_t kst__ext_bytes(uint8_t type, uint8_t length)
 /* IPv6 header and its extension headers up to the transport header. */
 static struct kst__ip kst__ip6(const uint8_t *data, uint32_t here)
 {
-    struct kst__ip ip = {NULL, 40, 0, false, KST_IPV6, 0, KST_REASON_NONE};
+    struct kst__ip ip = {NULL, 40, 0, 0, false, KST_IPV6, 0, KST_REASON_NONE};
     if (here < 40) {
         ip.reason = KST_REASON_IP_SHORT;
         return ip;
@@ -964,6 +996,8 @@ static struct kst__ip kst__ip6(const uint8_t *data, uint32_t here)
         if (ip.protocol == KST__EXT_FRAGMENT) {
             ip.fragment_at = kst__be16(header + 2) & 0xfff8;
             ip.fragment_more = (header[3] & 1) != 0;
+            if (ip.fragment_header_at == 0)
+                ip.fragment_header_at = ip.l4_at;
             if (ip.fragment_at != 0) /* what follows is the middle of something */
                 return ip;
         }
@@ -1067,7 +1101,11 @@ static void kst__parse(const struct kst_packet *packet, bool verify, struct kst_
         else if (p->checksum == KST_CHECKSUM_VERIFY && !kst__sum_right(kst__sum(0, data, ip.l4_at)))
             ip.reason = KST_REASON_IP_CHECKSUM;
     }
-    if (ip.reason == KST_REASON_NONE && (ip.fragment_at != 0 || ip.fragment_more))
+    if (ip.reason == KST_REASON_NONE || version == 6) {
+        p->partial = ip.fragment_at != 0 || ip.fragment_more;
+        p->fragment = p->partial || ip.fragment_header_at != 0;
+    }
+    if (ip.reason == KST_REASON_NONE && ip.fragment_at != 0)
         ip.reason = KST_REASON_FRAGMENT;
     if (ip.reason != KST_REASON_NONE) {
         p->reason = ip.reason;
@@ -1113,6 +1151,8 @@ static bool kst__checksum_right(const struct kst__parsed *p, uint32_t covered, u
     X(COUNT, "nf_conntrack_count", 0, 0, 0)                                                        \
     X(ACCT, "nf_conntrack_acct", 0, 0, 1)                                                          \
     X(CHECKSUM, "nf_conntrack_checksum", 1, 0, 1)                                                  \
+    X(FRAG4_TIMEOUT, "ipfrag_time", 30, 0, KST_TIMEOUT_MAX_S)                                      \
+    X(FRAG6_TIMEOUT, "nf_conntrack_frag6_timeout", 60, 0, KST_TIMEOUT_MAX_S)                       \
     X(GENERIC_TIMEOUT, "nf_conntrack_generic_timeout", 600, 0, KST_TIMEOUT_MAX_S)                  \
     X(GRE_TIMEOUT, "nf_conntrack_gre_timeout", 30, 0, KST_TIMEOUT_MAX_S)                           \
     X(GRE_TIMEOUT_STREAM, "nf_conntrack_gre_timeout_stream", 180, 0, KST_TIMEOUT_MAX_S)            \
@@ -1177,7 +1217,7 @@ static uint32_t kst__setting_number(const char *name)
 /* SPDX-License-Identifier: MIT */
 /* core/pool.h - the table and its entries: what lies where in the caller's block.
  *
- *     struct kst | index | timer | entries | reply tuples | counters
+ *     struct kst | index | timer | entries | reply tuples | counters | reassembly
  *
  * Entries live in slots 0..max, one more than may be in use: the spare is where a newcomer is
  * judged before anybody has to make room for it. All references are slot numbers or offsets from
@@ -1262,7 +1302,8 @@ struct kst__class {
 };
 
 struct kst {
-    uint64_t index_at, timer_at, entries_at, replies_at, counters_at, bytes; /* offsets; size */
+    uint64_t index_at, timer_at, entries_at, replies_at, counters_at; /* offsets */
+    uint64_t defrag_at; /* likewise; 0: fragments are not reassembled */
     uint64_t now_ms;
     uint64_t seed[2];
     uint32_t capacity; /* config.max */
@@ -1283,6 +1324,17 @@ struct kst {
 KST_INLINE uint32_t kst__beat(uint64_t ms)
 {
     return (uint32_t)(ms / KST__BEAT_MS);
+}
+
+/* So long after now. The clock's last moment has no later one. */
+KST_INLINE uint64_t kst__later_ms(const struct kst *t, uint64_t ms)
+{
+    return ms <= UINT64_MAX - t->now_ms ? t->now_ms + ms : UINT64_MAX;
+}
+
+KST_INLINE uint64_t kst__due_ms(const struct kst *t, uint32_t timeout_s)
+{
+    return kst__later_ms(t, (uint64_t)timeout_s * 1000);
 }
 
 KST_INLINE void *kst__at(const struct kst *t, uint64_t offset)
@@ -1406,6 +1458,12 @@ static struct kst_tuple kst__reply_of(const struct kst *t, uint32_t slot)
     return reply;
 }
 
+/* ASSURED comes with an answer, but SCTP's chunks of one side alone can get there. */
+static bool kst__status_sound(uint8_t protocol, uint32_t status)
+{
+    return !(status & KST_ASSURED) || (status & KST_SEEN_REPLY) || protocol == KST__SCTP;
+}
+
 /* Whether a state is one that the protocol has. */
 static bool kst__state_sound(uint8_t protocol, uint8_t state)
 {
@@ -1499,8 +1557,7 @@ struct kst__link {
 };
 
 struct kst__chain {
-    uint32_t mask; /* buckets - 1 */
-    uint32_t nodes_max;
+    uint64_t mask; /* buckets - 1 */
     uint64_t links_at; /* offset; the heads follow this struct */
 };
 
@@ -1531,7 +1588,7 @@ static void kst__chain_init(void *ix, uint32_t nodes_max, uint32_t buckets)
 {
     struct kst__chain *chain = (struct kst__chain *)ix;
     chain->mask = buckets - 1;
-    chain->nodes_max = nodes_max;
+    (void)nodes_max;
     chain->links_at = kst__chain_links_at(buckets);
     memset(chain + 1, 0xff, (size_t)buckets * sizeof(uint32_t)); /* KST__NONE */
 }
@@ -1582,11 +1639,13 @@ static const char *kst__chain_check(const void *ix, const struct kst *t, uint32_
 {
     const struct kst__chain *chain = (const struct kst__chain *)ix;
     *nodes = 0;
+    if (chain->mask != t->buckets - 1)
+        return "chain: not as many buckets as there should be";
     for (uint32_t bucket = 0; bucket <= chain->mask; bucket++) {
         uint32_t length = 0;
         uint32_t node = *kst__chain_head(ix, bucket);
         while (node != KST__NONE) {
-            if (node >= chain->nodes_max || ++length > KST_CHAIN_MAX)
+            if (node >= kst__nodes(t) || ++length > KST_CHAIN_MAX)
                 return "chain: a link leads astray";
             if (!kst__live(t, kst__node_slot(t, node)))
                 return "chain: a free entry is linked";
@@ -1853,12 +1912,21 @@ static uint32_t kst__wheel_next(void *tm, struct kst *t, uint64_t now_ms, uint32
 static const char *kst__wheel_check(const void *tm, const struct kst *t, uint32_t *armed)
 {
     const struct kst__wheel *w = (const struct kst__wheel *)tm;
+    uint32_t chunks_held = 0, chunks_free = 0;
     *armed = 0;
+    for (uint32_t number = w->chunks_free; number != KST__NONE;
+         number = kst__wheel_chunk(w, number)->next)
+        if (number >= w->chunks_used || ++chunks_free > w->chunks_used)
+            return "wheel: the free chunks lead astray";
     for (uint32_t place = 0; place < KST__WHEEL_PLACES; place++) {
         const uint32_t level = place / KST__WHEEL_TURN, digit = place % KST__WHEEL_TURN;
         uint32_t number = w->first[place], chunks = 0;
         if ((w->pending[level] >> digit & 1) != (number != KST__NONE))
             return "wheel: a place's bit lies";
+        const uint32_t shift = level * KST__WHEEL_DIGIT;
+        const uint32_t now = (uint32_t)(w->clock_ms >> shift) & (KST__WHEEL_TURN - 1);
+        if (number != KST__NONE && digit < now + (level > 0 && place != w->emptying))
+            return "wheel: a place holds something that the clock has passed";
         for (bool front = true; number != KST__NONE; front = false) {
             if (number >= w->chunks_used || ++chunks > w->chunks_max)
                 return "wheel: a chunk leads astray";
@@ -1873,16 +1941,16 @@ static const char *kst__wheel_check(const void *tm, const struct kst *t, uint32_
                 if (*kst__wheel_where(w, slot) != number * KST__CHUNK_REFS + i)
                     return "wheel: an entry does not know its place";
                 const uint64_t expires_ms = kst__entry_at(t, slot)->expires_ms;
-                const uint32_t shift = level * KST__WHEEL_DIGIT;
-                if (place != w->emptying && expires_ms > w->clock_ms &&
+                if (expires_ms > w->clock_ms &&
                     (expires_ms >> shift) < (w->clock_ms >> shift & ~UINT64_C(63)) + digit)
                     return "wheel: an entry lies later than it expires";
             }
             *armed += chunk->count;
+            chunks_held++;
             number = chunk->next;
         }
     }
-    return NULL;
+    return chunks_held + chunks_free == w->chunks_used ? NULL : "wheel: a chunk is lost";
 }
 
 static const struct kst_timer_ops kst_timer_wheel = {
@@ -1892,12 +1960,578 @@ static const struct kst_timer_ops kst_timer_wheel = {
 
 #endif
 
+/* ======== core/defrag.h ================================================================== */
+
+/* SPDX-License-Identifier: MIT */
+/* core/defrag.h - fragments in, whole datagrams out: without the first fragment nobody knows the
+ * ports of the others, so Linux reassembles before it tracks, and so do we.
+ *
+ * Held bytes lie in cells of 256, the fragments of a datagram in the order of their offsets. What
+ * lies wholly inside what is there is a copy and forgotten; what overlaps it in part is an attack
+ * and takes the whole datagram with it (RFC 5722, in both families, as Linux has it). A datagram
+ * that is not complete in time is dropped. When the cells are used up, newcomers are refused: what
+ * an attacker can pin is what config.reassembly_bytes says, for as long as the timeout says.
+ *
+ *     struct kst__defrag | buckets | queues | cells | the datagram that was completed last */
+#ifndef KST_DEFRAG_H
+#define KST_DEFRAG_H
+
+
+enum { KST__CELL_DATA = 243, KST__DATAGRAM_MAX = 65535 + 40 };
+
+struct kst__cell {
+    uint32_t next;   /* cell of the same fragment; of a free one, the next free */
+    uint32_t after;  /* in a fragment's first cell: the first of the fragment behind it */
+    uint16_t at;     /* likewise: its offset in the datagram, and its length, */
+    uint16_t length;
+    bool joined;     /* and whether it came right behind the one before it, as the last so far */
+    uint8_t data[KST__CELL_DATA];
+};
+
+struct kst__datagram_key { /* RFC 791, RFC 8200 §4.5; no padding: compared as a whole */
+    uint8_t src[16], dst[16];
+    uint32_t id;
+    uint16_t zone;
+    uint8_t family;
+    uint8_t protocol; /* IPv4 alone */
+};
+
+struct kst__queue {
+    struct kst__datagram_key key;
+    uint64_t expires_ms;
+    uint64_t hash;
+    uint32_t next;           /* in the bucket; of a free one, the next free */
+    uint32_t older, newer;   /* in the list of its family */
+    uint32_t first, last;    /* fragments */
+    uint32_t header;         /* what stands before the data, of the fragment at offset 0 */
+    uint32_t held;           /* bytes of data */
+    uint32_t end;            /* where the data ends, as far as is known */
+    uint16_t header_bytes;
+    uint16_t fragments;
+    uint8_t next_header;     /* IPv6: what the fragment header of the first says */
+    uint8_t checksum;        /* enum kst_checksum: the least trusting of all */
+    bool end_seen;           /* `end` is final */
+};
+
+struct kst__defrag {
+    uint64_t queues_at, cells_at, datagram_at; /* offsets */
+    uint32_t buckets;
+    uint32_t queues, queues_used, queues_free, queues_count;
+    uint32_t cells, cells_used, cells_free, cells_count; /* count: in use now */
+    uint32_t oldest[2], newest[2];                       /* queues, IPv4 and IPv6 */
+};
+
+/* One fragment, as its headers describe it. */
+struct kst__fragment {
+    struct kst__datagram_key key;
+    const uint8_t *header, *data;
+    uint32_t header_bytes, bytes, at;
+    uint8_t next_header, checksum;
+    bool more;
+    bool headless, uneven; /* IPv6: cut inside its headers, or not at 8 bytes: Linux lets it through */
+};
+
+KST_INLINE struct kst__defrag *kst__defrag(const struct kst *t)
+{
+    return (struct kst__defrag *)kst__at(t, t->defrag_at);
+}
+
+KST_INLINE uint32_t *kst__bucket(const struct kst__defrag *d, uint64_t hash)
+{
+    return (uint32_t *)(uintptr_t)(d + 1) + (hash & (d->buckets - 1));
+}
+
+KST_INLINE struct kst__queue *kst__queue_at(const struct kst__defrag *d, uint32_t number)
+{
+    return (struct kst__queue *)((uint8_t *)(uintptr_t)d + d->queues_at) + number;
+}
+
+KST_INLINE struct kst__cell *kst__cell_at(const struct kst__defrag *d, uint32_t number)
+{
+    return (struct kst__cell *)((uint8_t *)(uintptr_t)d + d->cells_at) + number;
+}
+
+/* Sizes and offsets for so much memory; returns the bytes of all. */
+static uint64_t kst__defrag_lay_out(struct kst__defrag *d, uint32_t reassembly_bytes)
+{
+    memset(d, 0, sizeof *d);
+    d->cells = reassembly_bytes / (uint32_t)sizeof(struct kst__cell);
+    d->queues = d->cells / 4; /* few datagrams fit one cell */
+    d->buckets = kst__power_of_two(d->queues);
+    d->queues_at = (sizeof *d + (uint64_t)d->buckets * sizeof(uint32_t) + 63) / 64 * 64;
+    d->cells_at = (d->queues_at + (uint64_t)d->queues * sizeof(struct kst__queue) + 63) / 64 * 64;
+    d->datagram_at = d->cells_at + (uint64_t)d->cells * sizeof(struct kst__cell);
+    return d->datagram_at + KST__DATAGRAM_MAX;
+}
+
+static void kst__defrag_init(struct kst *t, uint32_t reassembly_bytes)
+{
+    struct kst__defrag *d = kst__defrag(t);
+    kst__defrag_lay_out(d, reassembly_bytes);
+    d->queues_free = d->cells_free = KST__NONE;
+    memset(d->oldest, 0xff, sizeof d->oldest); /* KST__NONE */
+    memset(d->newest, 0xff, sizeof d->newest);
+    memset(d + 1, 0xff, (size_t)d->buckets * sizeof(uint32_t));
+}
+
+/* ---- cells ---- */
+
+KST_INLINE uint32_t kst__cells_for(uint32_t bytes)
+{
+    return (bytes + KST__CELL_DATA - 1) / KST__CELL_DATA;
+}
+
+/* Copies bytes into cells, of which there are enough; returns the first. */
+static uint32_t kst__cells_fill(struct kst__defrag *d, const uint8_t *data, uint32_t bytes)
+{
+    uint32_t first = KST__NONE, last = KST__NONE;
+    while (bytes > 0) {
+        const uint32_t number = d->cells_free != KST__NONE ? d->cells_free : d->cells_used;
+        const uint32_t part = bytes < KST__CELL_DATA ? bytes : (uint32_t)KST__CELL_DATA;
+        struct kst__cell *cell = kst__cell_at(d, number);
+        KST_ASSERT(d->cells_count < d->cells);
+        if (number == d->cells_used)
+            d->cells_used++;
+        else
+            d->cells_free = cell->next;
+        d->cells_count++;
+        memcpy(cell->data, data, part);
+        cell->next = KST__NONE;
+        if (last == KST__NONE)
+            first = number;
+        else
+            kst__cell_at(d, last)->next = number;
+        last = number;
+        data += part;
+        bytes -= part;
+    }
+    return first;
+}
+
+static void kst__cells_read(const struct kst__defrag *d, uint32_t number, uint32_t bytes, uint8_t *to)
+{
+    while (bytes > 0) {
+        const struct kst__cell *cell = kst__cell_at(d, number);
+        const uint32_t part = bytes < KST__CELL_DATA ? bytes : (uint32_t)KST__CELL_DATA;
+        memcpy(to, cell->data, part);
+        to += part;
+        bytes -= part;
+        number = cell->next;
+    }
+}
+
+static void kst__cells_free(struct kst__defrag *d, uint32_t number)
+{
+    while (number != KST__NONE) {
+        struct kst__cell *cell = kst__cell_at(d, number);
+        const uint32_t next = cell->next;
+        cell->next = d->cells_free;
+        d->cells_free = number;
+        d->cells_count--;
+        number = next;
+    }
+}
+
+/* ---- queues: one a datagram ---- */
+
+KST_INLINE uint32_t kst__queue_list(const struct kst__queue *queue)
+{
+    return queue->key.family == KST_IPV6;
+}
+
+static uint64_t kst__datagram_hash(const struct kst *t, const struct kst__datagram_key *key)
+{
+    uint64_t words[5];
+    memcpy(words, key, sizeof words);
+    return kst__siphash(t->seed, words, 5, 1, 3);
+}
+
+typedef char kst__datagram_key_has_no_padding[sizeof(struct kst__datagram_key) == 40 ? 1 : -1];
+
+static uint32_t kst__queue_find(const struct kst__defrag *d, const struct kst__datagram_key *key,
+                                uint64_t hash)
+{
+    uint32_t number = *kst__bucket(d, hash);
+    while (number != KST__NONE) {
+        const struct kst__queue *queue = kst__queue_at(d, number);
+        if (queue->hash == hash && memcmp(&queue->key, key, sizeof *key) == 0)
+            break;
+        number = queue->next;
+    }
+    return number;
+}
+
+static uint32_t kst__queue_new(struct kst *t, const struct kst__datagram_key *key, uint64_t hash)
+{
+    struct kst__defrag *d = kst__defrag(t);
+    const uint32_t number = d->queues_free != KST__NONE ? d->queues_free : d->queues_used;
+    struct kst__queue *queue = kst__queue_at(d, number);
+    KST_ASSERT(d->queues_count < d->queues);
+    if (number == d->queues_used)
+        d->queues_used++;
+    else
+        d->queues_free = queue->next;
+    d->queues_count++;
+
+    memset(queue, 0, sizeof *queue);
+    queue->key = *key;
+    queue->hash = hash;
+    queue->first = queue->last = queue->header = queue->newer = KST__NONE;
+    queue->checksum = UINT8_MAX;
+    const uint32_t list = kst__queue_list(queue);
+    queue->expires_ms =
+        kst__due_ms(t, t->set[list ? KST__SET_FRAG6_TIMEOUT : KST__SET_FRAG4_TIMEOUT]);
+    queue->next = *kst__bucket(d, hash);
+    *kst__bucket(d, hash) = number;
+    queue->older = d->newest[list];
+    if (queue->older == KST__NONE)
+        d->oldest[list] = number;
+    else
+        kst__queue_at(d, queue->older)->newer = number;
+    d->newest[list] = number;
+    return number;
+}
+
+static void kst__queue_drop(struct kst__defrag *d, uint32_t number)
+{
+    struct kst__queue *queue = kst__queue_at(d, number);
+    const uint32_t list = kst__queue_list(queue);
+    uint32_t *at = kst__bucket(d, queue->hash);
+    while (*at != number)
+        at = &kst__queue_at(d, *at)->next;
+    *at = queue->next;
+    if (queue->older == KST__NONE)
+        d->oldest[list] = queue->newer;
+    else
+        kst__queue_at(d, queue->older)->newer = queue->newer;
+    if (queue->newer == KST__NONE)
+        d->newest[list] = queue->older;
+    else
+        kst__queue_at(d, queue->newer)->older = queue->older;
+
+    kst__cells_free(d, queue->header);
+    for (uint32_t fragment = queue->first; fragment != KST__NONE;) {
+        const uint32_t after = kst__cell_at(d, fragment)->after;
+        kst__cells_free(d, fragment);
+        fragment = after;
+    }
+    queue->next = d->queues_free;
+    d->queues_free = number;
+    d->queues_count--;
+}
+
+/* Drops what was not completed in time; one step of `work` each. */
+static void kst__defrag_expire(struct kst *t, uint32_t *work)
+{
+    struct kst__defrag *d = kst__defrag(t);
+    for (uint32_t list = 0; list < 2; list++)
+        while (*work > 0 && d->oldest[list] != KST__NONE &&
+               kst__queue_at(d, d->oldest[list])->expires_ms <= t->now_ms) {
+            *work -= 1;
+            t->stats.reassembly_expired++;
+            kst__queue_drop(d, d->oldest[list]);
+        }
+}
+
+/* ---- fragments ---- */
+
+/* Whether the first fragment of an IPv6 datagram lacks headers that it must have (RFC 7112). */
+static bool kst__headers_cut(const struct kst__ip *ip, uint32_t ip_bytes)
+{
+    const uint32_t needed = ip->protocol == KST__TCP                                ? 20
+                            : ip->protocol == KST__UDP || ip->protocol == KST__ICMPV6 ? 8
+                                                                                      : 1;
+    return ip->reason != KST_REASON_NONE || ip_bytes - ip->l4_at < needed;
+}
+
+/* Describes the fragment that a packet is; all of it is there. */
+static void kst__fragment_read(const struct kst_packet *packet, const struct kst__parsed *p,
+                               struct kst__fragment *f)
+{
+    const uint8_t *data = packet->data;
+    const bool v4 = data[0] >> 4 == 4;
+    const struct kst__ip ip = v4 ? kst__ip4(data, p->ip_bytes) : kst__ip6(data, p->ip_bytes);
+    const size_t address_bytes = v4 ? 4 : 16;
+    memset(f, 0, sizeof *f);
+    memcpy(f->key.src, ip.addresses, address_bytes);
+    memcpy(f->key.dst, ip.addresses + address_bytes, address_bytes);
+    f->key.zone = packet->zone;
+    f->key.family = ip.family;
+    f->checksum = p->checksum;
+    f->at = ip.fragment_at;
+    f->more = ip.fragment_more;
+    f->header = data;
+    if (v4) {
+        f->key.protocol = ip.protocol;
+        f->key.id = kst__be16(data + 4);
+        f->header_bytes = ip.l4_at;
+        f->data = data + ip.l4_at;
+    } else {
+        const uint8_t *header = data + ip.fragment_header_at;
+        f->key.id = kst__be32(header + 4);
+        f->next_header = header[0];
+        f->header_bytes = ip.fragment_header_at;
+        f->data = header + 8;
+    }
+    f->bytes = p->ip_bytes - (uint32_t)(f->data - data);
+    f->headless = !v4 && f->at == 0 && kst__headers_cut(&ip, p->ip_bytes);
+    f->uneven = !v4 && f->more && f->bytes % 8 != 0;
+    if (v4 && f->more)
+        f->bytes &= ~UINT32_C(7); /* Linux forgets the rest */
+}
+
+/* Whether the datagram may have a fragment that ends there: its end is known once the last one was
+ * seen, and nothing may lie behind it. */
+static bool kst__queue_ends(struct kst__queue *queue, uint32_t end, bool more)
+{
+    if (more ? queue->end_seen && end > queue->end
+             : end < queue->end || (queue->end_seen && end != queue->end))
+        return false;
+    if (end > queue->end)
+        queue->end = end;
+    queue->end_seen = queue->end_seen || !more;
+    return true;
+}
+
+/* Where a fragment belongs: between *before and *after. HELD; COPY if all of it lies in one run, that
+ * is fragments which came in order and without holes; OVERLAP if a byte of it is there otherwise. */
+static uint8_t kst__queue_place(const struct kst__defrag *d, const struct kst__queue *queue,
+                                uint32_t begin, uint32_t end, uint32_t *before, uint32_t *after)
+{
+    *before = KST__NONE;
+    *after = queue->first;
+    if (queue->last != KST__NONE) { /* mostly they come in order */
+        const struct kst__cell *last = kst__cell_at(d, queue->last);
+        if (begin >= (uint32_t)last->at + last->length) {
+            *before = queue->last;
+            *after = KST__NONE;
+        }
+    }
+    while (*after != KST__NONE) {
+        uint32_t run_last = *after;
+        const struct kst__cell *cell = kst__cell_at(d, run_last);
+        const uint32_t run_begin = cell->at;
+        uint32_t run_end = run_begin + cell->length;
+        while (cell->after != KST__NONE && kst__cell_at(d, cell->after)->joined) {
+            run_last = cell->after;
+            cell = kst__cell_at(d, run_last);
+            run_end += cell->length;
+        }
+        if (end <= run_begin)
+            break;
+        if (begin < run_end)
+            return begin >= run_begin && end <= run_end ? KST_REASON_FRAGMENT_COPY
+                                                        : KST_REASON_FRAGMENT_OVERLAP;
+        *before = run_last;
+        *after = cell->after;
+    }
+    return KST_REASON_FRAGMENT_HELD;
+}
+
+/* Keeps a fragment with those of its datagram. HELD or COPY; what else takes the datagram with it,
+ * but FULL. */
+static uint8_t kst__queue_add(struct kst__defrag *d, struct kst__queue *queue,
+                              const struct kst__fragment *f)
+{
+    const uint32_t header_cells = f->at == 0 ? kst__cells_for(f->header_bytes) : 0;
+    uint32_t before, after;
+    if (!kst__queue_ends(queue, f->at + f->bytes, f->more))
+        return KST_REASON_FRAGMENT_BAD;
+    const uint8_t reason = kst__queue_place(d, queue, f->at, f->at + f->bytes, &before, &after);
+    if (reason != KST_REASON_FRAGMENT_HELD)
+        return reason;
+    if (queue->fragments >= KST_FRAGMENTS_MAX)
+        return KST_REASON_FRAGMENT_MANY;
+    if (kst__cells_for(f->bytes) + header_cells > d->cells - d->cells_count)
+        return KST_REASON_FRAGMENT_FULL;
+
+    const uint32_t number = kst__cells_fill(d, f->data, f->bytes);
+    struct kst__cell *cell = kst__cell_at(d, number);
+    cell->at = (uint16_t)f->at;
+    cell->length = (uint16_t)f->bytes;
+    cell->after = after;
+    cell->joined = after == KST__NONE && before != KST__NONE &&
+                   (uint32_t)kst__cell_at(d, before)->at + kst__cell_at(d, before)->length == f->at;
+    *(before == KST__NONE ? &queue->first : &kst__cell_at(d, before)->after) = number;
+    if (after == KST__NONE)
+        queue->last = number;
+    if (f->at == 0) {
+        queue->header = kst__cells_fill(d, f->header, f->header_bytes);
+        queue->header_bytes = (uint16_t)f->header_bytes;
+        queue->next_header = f->next_header;
+    }
+    if (queue->fragments++ == 0)
+        queue->checksum = f->checksum;
+    else if (queue->checksum != f->checksum)
+        queue->checksum = queue->checksum == KST_CHECKSUM_BAD || f->checksum == KST_CHECKSUM_BAD
+                              ? KST_CHECKSUM_BAD
+                              : KST_CHECKSUM_VERIFY;
+    queue->held += f->bytes;
+    return KST_REASON_FRAGMENT_HELD;
+}
+
+/* Writes the datagram out, with a header that tells of no fragments. Returns its length, 0 if that
+ * is more than an IP packet can have. */
+static uint32_t kst__queue_join(struct kst__defrag *d, const struct kst__queue *queue)
+{
+    uint8_t *to = (uint8_t *)d + d->datagram_at;
+    const uint32_t header = queue->header_bytes, bytes = header + queue->end;
+    const bool v4 = queue->key.family == KST_IPV4;
+    if (bytes > (v4 ? 65535u : 65535u + 40u))
+        return 0;
+    kst__cells_read(d, queue->header, header, to);
+    for (uint32_t fragment = queue->first; fragment != KST__NONE;) {
+        const struct kst__cell *cell = kst__cell_at(d, fragment);
+        kst__cells_read(d, fragment, cell->length, to + header + cell->at);
+        fragment = cell->after;
+    }
+    if (v4) {
+        to[2] = (uint8_t)(bytes >> 8);
+        to[3] = (uint8_t)bytes;
+        to[6] = to[7] = to[10] = to[11] = 0;
+        uint64_t sum = kst__sum(0, to, header);
+        while (sum > UINT16_MAX)
+            sum = (sum >> 16) + (sum & UINT16_MAX);
+        const uint16_t checksum = (uint16_t)~sum;
+        memcpy(to + 10, &checksum, sizeof checksum);
+    } else {
+        uint32_t names = 6, at = 40; /* the byte that names the fragment header */
+        while (at < header) {
+            const uint32_t here = at;
+            at += kst__ext_bytes(to[names], to[at + 1]);
+            names = here;
+        }
+        to[names] = queue->next_header;
+        to[4] = (uint8_t)((bytes - 40) >> 8);
+        to[5] = (uint8_t)(bytes - 40);
+    }
+    return bytes;
+}
+
+/* The queue of a datagram that is in time, KST__NONE if there is none. */
+static uint32_t kst__queue_current(struct kst *t, const struct kst__datagram_key *key,
+                                   uint64_t hash)
+{
+    struct kst__defrag *d = kst__defrag(t);
+    const uint32_t number = kst__queue_find(d, key, hash);
+    if (number == KST__NONE || kst__queue_at(d, number)->expires_ms > t->now_ms)
+        return number;
+    t->stats.reassembly_expired++;
+    kst__queue_drop(d, number);
+    return KST__NONE;
+}
+
+/* Describes a complete datagram in `whole`. NONE, or BAD if it is too large. */
+static uint8_t kst__queue_finish(struct kst *t, const struct kst__queue *queue,
+                                 struct kst_packet *whole)
+{
+    struct kst__defrag *d = kst__defrag(t);
+    memset(whole, 0, sizeof *whole);
+    whole->data = (uint8_t *)d + d->datagram_at;
+    whole->size = kst__queue_join(d, queue);
+    whole->zone = queue->key.zone;
+    whole->checksum = queue->checksum;
+    if (whole->size == 0)
+        return KST_REASON_FRAGMENT_BAD;
+    t->stats.reassembled++;
+    return KST_REASON_NONE;
+}
+
+/* Takes a fragment. NONE if it completes its datagram, which is then described in `whole` and lies
+ * there until the next fragment comes; FRAGMENT if it is to be judged as it is; else what became of
+ * it. */
+static uint8_t kst__defrag_take(struct kst *t, const struct kst_packet *packet,
+                                const struct kst__parsed *p, struct kst_packet *whole)
+{
+    struct kst__defrag *d = kst__defrag(t);
+    struct kst__fragment f;
+    uint32_t work = KST_COLLECT_MAX;
+    kst__defrag_expire(t, &work);
+    kst__fragment_read(packet, p, &f);
+    if (f.headless)
+        return KST_REASON_FRAGMENT;
+    const uint64_t hash = kst__datagram_hash(t, &f.key);
+    uint32_t number = kst__queue_current(t, &f.key, hash);
+    if (f.uneven || f.bytes == 0 || f.at + f.bytes > 65535) { /* nothing that it could belong to */
+        if (number != KST__NONE)
+            kst__queue_drop(d, number);
+        return f.uneven ? KST_REASON_FRAGMENT : KST_REASON_FRAGMENT_BAD;
+    }
+    if (number == KST__NONE) {
+        if (d->queues_count == d->queues || d->cells_count == d->cells)
+            return KST_REASON_FRAGMENT_FULL;
+        number = kst__queue_new(t, &f.key, hash);
+    }
+
+    struct kst__queue *queue = kst__queue_at(d, number);
+    uint8_t reason = kst__queue_add(d, queue, &f);
+    const bool complete = reason == KST_REASON_FRAGMENT_HELD && queue->end_seen &&
+                          queue->held == queue->end;
+    if (complete)
+        reason = kst__queue_finish(t, queue, whole);
+    /* A bad end costs IPv4 the datagram, IPv6 only the fragment. */
+    if (complete || queue->fragments == 0 || reason == KST_REASON_FRAGMENT_OVERLAP ||
+        reason == KST_REASON_FRAGMENT_MANY ||
+        (reason == KST_REASON_FRAGMENT_BAD && f.key.family == KST_IPV4))
+        kst__queue_drop(d, number);
+    return reason;
+}
+
+static const char *kst__defrag_check(const struct kst *t)
+{
+    const struct kst__defrag *d = kst__defrag(t);
+    uint32_t queues = 0, cells = 0, free_queues = 0, free_cells = 0;
+    for (uint32_t list = 0; list < 2; list++) {
+        uint32_t older = KST__NONE;
+        for (uint32_t number = d->oldest[list]; number != KST__NONE;) {
+            const struct kst__queue *queue = kst__queue_at(d, number);
+            uint32_t held = 0, fragments = 0, at = 0;
+            if (++queues > d->queues_count || queue->older != older ||
+                kst__queue_list(queue) != list)
+                return "reassembly: the list of datagrams leads astray";
+            if (kst__queue_find(d, &queue->key, queue->hash) != number)
+                return "reassembly: a datagram is not found";
+            for (uint32_t fragment = queue->first; fragment != KST__NONE;) {
+                const struct kst__cell *cell = kst__cell_at(d, fragment);
+                if (cell->at < at || cell->length == 0 || ++fragments > queue->fragments)
+                    return "reassembly: fragments overlap";
+                at = (uint32_t)cell->at + cell->length;
+                held += cell->length;
+                cells += kst__cells_for(cell->length);
+                if (cell->after == KST__NONE && queue->last != fragment)
+                    return "reassembly: the last fragment is not the last";
+                fragment = cell->after;
+            }
+            cells += kst__cells_for(queue->header_bytes);
+            if (held != queue->held || fragments != queue->fragments || at > queue->end)
+                return "reassembly: a datagram's counts are wrong";
+            older = number;
+            number = queue->newer;
+        }
+        if (d->newest[list] != older)
+            return "reassembly: the list of datagrams has no end";
+    }
+    for (uint32_t number = d->queues_free; number != KST__NONE;
+         number = kst__queue_at(d, number)->next)
+        if (number >= d->queues_used || ++free_queues > d->queues_used)
+            return "reassembly: the free datagrams lead astray";
+    for (uint32_t number = d->cells_free; number != KST__NONE; number = kst__cell_at(d, number)->next)
+        if (number >= d->cells_used || ++free_cells > d->cells_used)
+            return "reassembly: the free cells lead astray";
+    if (queues != d->queues_count || queues + free_queues != d->queues_used ||
+        cells != d->cells_count || cells + free_cells != d->cells_used)
+        return "reassembly: memory is lost";
+    return NULL;
+}
+
+#endif
 /* ======== core/table.h =================================================================== */
 
 /* SPDX-License-Identifier: MIT */
 /* core/table.h - the life of an entry: confirmed, refreshed, removed; and who goes when it is full.
  *
- * Here the back ends meet. Every function that touches one takes the kit, a constant that folds. */
+ * Here the back ends meet. What lies on a packet's way takes the kit as an argument, a constant that
+ * folds. */
 #ifndef KST_TABLE_H
 #define KST_TABLE_H
 
@@ -2021,6 +2655,21 @@ static uint16_t kst__make_room(struct kst *t, const struct kst__kit *kit)
     return KST_REASON_TABLE_FULL;
 }
 
+/* Frees a tuple that only an expired connection still holds; false if a live one has it. */
+static bool kst__tuple_clear(struct kst *t, const struct kst__kit *kit,
+                             const struct kst_tuple *tuple)
+{
+    struct kst__key key;
+    kst__key_make(t, tuple, &key);
+    const uint32_t node = kit->index->find(kst__index(t), t, &key);
+    if (node == KST__NONE)
+        return true;
+    if (!kst__expired(t, kst__node_slot(t, node)))
+        return false;
+    kst__remove(t, kit, kst__node_slot(t, node), &t->stats.expired);
+    return true;
+}
+
 /* An entry for this tuple, in a slot of its own but not in the table: kst__confirm puts it there,
  * kst__slot_give_back forgets it. */
 static uint32_t kst__newcomer(struct kst *t, const struct kst_tuple *tuple)
@@ -2036,26 +2685,51 @@ static uint32_t kst__newcomer(struct kst *t, const struct kst_tuple *tuple)
     return slot;
 }
 
-/* Puts a newcomer into the table; its reply tuple stands ready if it is under NAT. Returns false,
- * with nothing changed, if the index has no place. */
-static bool kst__confirm(struct kst *t, const struct kst__kit *kit, uint32_t slot, uint64_t hash)
+/* Makes a newcomer known to the index; its reply tuple stands ready if it is under NAT. Returns
+ * false, with nothing changed, if the index has no place. */
+static bool kst__index_in(struct kst *t, const struct kst__kit *kit, uint32_t slot, uint64_t hash)
 {
-    struct kst__entry *e = kst__entry_at(t, slot);
-    KST_ASSERT(t->count < t->capacity);
     if (!kit->index->insert(kst__index(t), slot, hash))
         return false;
-    if ((e->kind & KST__KIND_NAT) &&
+    if ((kst__entry_at(t, slot)->kind & KST__KIND_NAT) &&
         !kit->index->insert(kst__index(t), slot + kst__slots(t), kst__reply_hash(t, slot))) {
         kit->index->remove(kst__index(t), slot, hash);
         return false;
     }
+    return true;
+}
+
+/* Completes what kst__index_in began: from here on the newcomer is one of the table's. */
+static void kst__confirm(struct kst *t, const struct kst__kit *kit, uint32_t slot)
+{
+    struct kst__entry *e = kst__entry_at(t, slot);
+    KST_ASSERT(t->count < t->capacity);
     t->count++;
     t->serial += t->serial == UINT32_MAX ? 2 : 1; /* 0 names nobody */
     e->serial = t->serial;
     e->status |= KST_CONFIRMED;
     kit->timer->arm(kst__timer(t), slot, kst__rearm_ms(t, slot));
     kst__class_join(t, slot, kst__class_of(e));
-    return true;
+}
+
+/* Judged good: takes a newcomer in, if its tuples are its own, the index has a place and there is
+ * room or can be made. NONE or TABLE_EVICTED if so, else why not, and nobody else has lost. */
+static uint16_t kst__admit(struct kst *t, const struct kst__kit *kit, uint32_t slot,
+                           const struct kst__key *key)
+{
+    uint16_t reason = KST_REASON_NONE;
+    /* Without NAT a tuple and its inverse have one owner; with it another may own the inverse. */
+    if ((t->features & KST_WITH_NAT) && !kst__tuple_clear(t, kit, &key->inverse))
+        return KST_REASON_CLASH;
+    if (!kst__index_in(t, kit, slot, key->hash))
+        return KST_REASON_CHAIN_TOO_LONG;
+    if (t->count >= t->set[KST__SET_MAX])
+        reason = kst__make_room(t, kit);
+    if (reason == KST_REASON_TABLE_FULL)
+        kit->index->remove(kst__index(t), slot, key->hash);
+    else
+        kst__confirm(t, kit, slot);
+    return reason;
 }
 
 KST_INLINE kst_id kst__id(const struct kst *t, uint32_t slot)
@@ -2104,8 +2778,10 @@ enum kst__action {
 struct kst__judgement {
     uint8_t action;
     uint8_t reason; /* enum kst_reason */
-    uint32_t timeout_s;
+    uint32_t timeout_s; /* REFRESH: from now on; REFUSE: shorten to this, 0: leave it */
 };
+
+typedef char kst__reasons_fit_a_byte[KST_REASONS <= UINT8_MAX ? 1 : -1];
 
 KST_INLINE struct kst__judgement kst__refresh(uint32_t timeout_s)
 {
@@ -2245,19 +2921,22 @@ static struct kst__judgement kst__other_judge(const struct kst__case *c)
 
 
 enum kst__sctp_chunk {
-    KST__CHUNK_DATA = 0,
-    KST__CHUNK_INIT = 1,
-    KST__CHUNK_INIT_ACK = 2,
-    KST__CHUNK_HEARTBEAT = 4,
-    KST__CHUNK_HEARTBEAT_ACK = 5,
-    KST__CHUNK_ABORT = 6,
-    KST__CHUNK_SHUTDOWN = 7,
-    KST__CHUNK_SHUTDOWN_ACK = 8,
-    KST__CHUNK_ERROR = 9,
-    KST__CHUNK_COOKIE_ECHO = 10,
-    KST__CHUNK_COOKIE_ACK = 11,
-    KST__CHUNK_SHUTDOWN_COMPLETE = 14,
-    KST__CHUNK_ACTING = 15 /* those from here on leave the state alone, as do DATA and SACK */
+    KST__SCTP_DATA = 0,
+    KST__SCTP_INIT = 1,
+    KST__SCTP_INIT_ACK = 2,
+    KST__SCTP_SACK = 3,
+    KST__SCTP_HEARTBEAT = 4,
+    KST__SCTP_HEARTBEAT_ACK = 5,
+    KST__SCTP_ABORT = 6,
+    KST__SCTP_SHUTDOWN = 7,
+    KST__SCTP_SHUTDOWN_ACK = 8,
+    KST__SCTP_ERROR = 9,
+    KST__SCTP_COOKIE_ECHO = 10,
+    KST__SCTP_COOKIE_ACK = 11,
+    KST__SCTP_ECNE = 12,
+    KST__SCTP_CWR = 13,
+    KST__SCTP_SHUTDOWN_COMPLETE = 14,
+    KST__SCTP_ACTING = 15 /* those from here on leave the state alone, as do DATA and SACK */
 };
 
 enum { KST__SCTP_HEADER = 12, KST__SCTP_CHUNK_HEADER = 4, KST__SCTP_INIT_BYTES = 20 };
@@ -2283,7 +2962,7 @@ enum {
     {KST__SCTP_##no, KST__SCTP_##cl, KST__SCTP_##cw, KST__SCTP_##ce, KST__SCTP_##es,               \
      KST__SCTP_##ss, KST__SCTP_##sr, KST__SCTP_##sa, KST__SCTP_##hs}
 #define KST__STAY {0, 1, 2, 3, 4, 5, 6, 7, 8}
-static const uint8_t kst__sctp_next[2][KST__CHUNK_ACTING][KST_SCTP_STATES] = {
+static const uint8_t kst__sctp_next[2][KST__SCTP_ACTING][KST_SCTP_STATES] = {
     {
         /* original:                   none CL  CW  CE  ES  SS  SR  SA  HS */
         /*  0 DATA */                  KST__STAY,
@@ -2322,6 +3001,10 @@ static const uint8_t kst__sctp_next[2][KST__CHUNK_ACTING][KST_SCTP_STATES] = {
 #undef KST__ROW
 #undef KST__STAY
 
+typedef char kst__sctp_settings_are_in_the_order_of_states
+    [KST__SET_SCTP_HEARTBEAT_SENT - KST__SET_SCTP_CLOSED ==
+             (int)KST_SCTP_HEARTBEAT_SENT - (int)KST_SCTP_CLOSED ? 1 : -1];
+
 static uint32_t kst__sctp_timeout(const struct kst *t, uint8_t state)
 {
     KST_ASSERT(state > KST_SCTP_NONE && state < KST_SCTP_STATES);
@@ -2330,33 +3013,33 @@ static uint32_t kst__sctp_timeout(const struct kst *t, uint8_t state)
 
 KST_INLINE bool kst__sctp_acts(uint8_t type)
 {
-    return type < KST__CHUNK_ACTING && type != KST__CHUNK_DATA && type != 3 && type != 12 &&
-           type != 13;
+    return type < KST__SCTP_ACTING && type != KST__SCTP_DATA && type != KST__SCTP_SACK &&
+           type != KST__SCTP_ECNE && type != KST__SCTP_CWR;
 }
 
 /* Chunks of these types, as bits 0..15: those above do not matter here. */
-#define KST__CHUNK_BIT(type) (UINT32_C(1) << (type))
+#define KST__SCTP_BIT(type) (UINT32_C(1) << (type))
 
 /* The tag of such a packet is not what the association uses, or it is checked by the chunk. */
 #define KST__SCTP_OWN_TAG                                                                          \
-    (KST__CHUNK_BIT(KST__CHUNK_INIT) | KST__CHUNK_BIT(KST__CHUNK_SHUTDOWN_COMPLETE) |              \
-     KST__CHUNK_BIT(KST__CHUNK_COOKIE_ECHO) | KST__CHUNK_BIT(KST__CHUNK_ABORT) |                   \
-     KST__CHUNK_BIT(KST__CHUNK_SHUTDOWN_ACK) | KST__CHUNK_BIT(KST__CHUNK_HEARTBEAT) |              \
-     KST__CHUNK_BIT(KST__CHUNK_HEARTBEAT_ACK))
+    (KST__SCTP_BIT(KST__SCTP_INIT) | KST__SCTP_BIT(KST__SCTP_SHUTDOWN_COMPLETE) |              \
+     KST__SCTP_BIT(KST__SCTP_COOKIE_ECHO) | KST__SCTP_BIT(KST__SCTP_ABORT) |                   \
+     KST__SCTP_BIT(KST__SCTP_SHUTDOWN_ACK) | KST__SCTP_BIT(KST__SCTP_HEARTBEAT) |              \
+     KST__SCTP_BIT(KST__SCTP_HEARTBEAT_ACK))
 
 /* No association begins with one of these. */
 #define KST__SCTP_NOT_FIRST                                                                        \
-    (KST__CHUNK_BIT(KST__CHUNK_ABORT) | KST__CHUNK_BIT(KST__CHUNK_SHUTDOWN_COMPLETE) |             \
-     KST__CHUNK_BIT(KST__CHUNK_COOKIE_ACK))
+    (KST__SCTP_BIT(KST__SCTP_ABORT) | KST__SCTP_BIT(KST__SCTP_SHUTDOWN_COMPLETE) |             \
+     KST__SCTP_BIT(KST__SCTP_COOKIE_ACK))
 
 /* These stand alone in their packet (RFC 9260 §6.10). */
 #define KST__SCTP_ALONE                                                                            \
-    (KST__CHUNK_BIT(KST__CHUNK_INIT) | KST__CHUNK_BIT(KST__CHUNK_INIT_ACK) |                       \
-     KST__CHUNK_BIT(KST__CHUNK_SHUTDOWN_COMPLETE))
+    (KST__SCTP_BIT(KST__SCTP_INIT) | KST__SCTP_BIT(KST__SCTP_INIT_ACK) |                       \
+     KST__SCTP_BIT(KST__SCTP_SHUTDOWN_COMPLETE))
 
 /* These come first. */
 #define KST__SCTP_LEADING                                                                          \
-    (KST__CHUNK_BIT(KST__CHUNK_COOKIE_ECHO) | KST__CHUNK_BIT(KST__CHUNK_COOKIE_ACK))
+    (KST__SCTP_BIT(KST__SCTP_COOKIE_ECHO) | KST__SCTP_BIT(KST__SCTP_COOKIE_ACK))
 
 /* The next chunk from *at on, which moves behind it; NULL at the end of the packet. Its header can
  * be read. A length below 4 moves on by one header, one beyond the end to the end. */
@@ -2409,7 +3092,7 @@ static uint8_t kst__sctp_refuse(const struct kst__parsed *p, uint32_t *types)
     uint32_t at = KST__SCTP_HEADER;
     const uint8_t *chunk;
     for (uint32_t count = 0; (chunk = kst__sctp_chunk(p, &at)) != NULL; count++) {
-        const uint32_t bit = chunk[0] < 16 ? KST__CHUNK_BIT(chunk[0]) : 0;
+        const uint32_t bit = chunk[0] < 16 ? KST__SCTP_BIT(chunk[0]) : 0;
         *types |= bit;
         if (kst__be16(chunk + 2) == 0)
             return KST_REASON_SCTP_CHUNKS;
@@ -2441,12 +3124,12 @@ static uint8_t kst__sctp_begin(const struct kst__case *c, uint32_t types)
     while ((chunk = kst__sctp_chunk(p, &at)) != NULL) {
         if (!kst__sctp_acts(chunk[0]))
             return KST_REASON_SCTP_FIRST;
-        if (chunk[0] == KST__CHUNK_INIT) {
+        if (chunk[0] == KST__SCTP_INIT) {
             if (tag != 0 || !kst__sctp_initiate_tag(p, chunk, &sctp->tag[KST_REPLY]))
                 return KST_REASON_SCTP_TAG;
-        } else if (chunk[0] == KST__CHUNK_HEARTBEAT) {
+        } else if (chunk[0] == KST__SCTP_HEARTBEAT) {
             sctp->tag[KST_ORIGINAL] = tag;
-        } else if (chunk[0] == KST__CHUNK_SHUTDOWN_ACK) {
+        } else if (chunk[0] == KST__SCTP_SHUTDOWN_ACK) {
             sctp->tag[KST_REPLY] = tag;
         }
     }
@@ -2463,12 +3146,12 @@ static uint8_t kst__sctp_store_tag(const struct kst__case *c, const uint8_t *chu
     uint32_t tag;
     if (!kst__sctp_initiate_tag(c->packet, chunk, &tag))
         return KST_REASON_SCTP_CHUNKS;
-    if (chunk[0] == KST__CHUNK_INIT && (c->fresh || sctp->tag[to] != tag)) {
+    if (chunk[0] == KST__SCTP_INIT && (c->fresh || sctp->tag[to] != tag)) {
         if (sctp->flags & from_pending) /* it insists: the other side's INIT has lost */
             sctp->flags &= (uint8_t)~to_pending;
         sctp->flags |= from_pending;
     }
-    if (sctp->tag[to] != 0 && sctp->tag[to] != tag && chunk[0] == KST__CHUNK_INIT_ACK &&
+    if (sctp->tag[to] != 0 && sctp->tag[to] != tag && chunk[0] == KST__SCTP_INIT_ACK &&
         (!(sctp->flags & to_pending) || (sctp->flags & from_pending)))
         return KST_REASON_SCTP_TAG;
     sctp->tag[to] = tag;
@@ -2491,9 +3174,9 @@ static uint8_t kst__sctp_heartbeat(const struct kst__case *c, uint8_t type, uint
         sctp->flags &= (uint8_t)~KST__SCTP_HEARTBEAT_ODD;
         return KST_REASON_NONE;
     }
-    if (types & KST__CHUNK_BIT(KST__CHUNK_DATA))
+    if (types & KST__SCTP_BIT(KST__SCTP_DATA))
         return KST_REASON_SCTP_TAG;
-    if (type == KST__CHUNK_HEARTBEAT) {
+    if (type == KST__SCTP_HEARTBEAT) {
         if (*keep) /* one a packet */
             return KST_REASON_SCTP_TAG;
         sctp->flags |= KST__SCTP_HEARTBEAT_ODD;
@@ -2519,13 +3202,13 @@ static uint8_t kst__sctp_tag(const struct kst__case *c, const uint8_t *chunk, ui
     const bool peers = tag == sctp->tag[1 - c->direction];
     const bool reflected = (chunk[1] & 1) != 0; /* the T bit */
     switch (chunk[0]) {
-    case KST__CHUNK_INIT: return tag == 0 ? KST_REASON_NONE : KST_REASON_SCTP_TAG;
-    case KST__CHUNK_ABORT:
-    case KST__CHUNK_SHUTDOWN_COMPLETE:
+    case KST__SCTP_INIT: return tag == 0 ? KST_REASON_NONE : KST_REASON_SCTP_TAG;
+    case KST__SCTP_ABORT:
+    case KST__SCTP_SHUTDOWN_COMPLETE:
         return (reflected ? peers : own) ? KST_REASON_NONE : KST_REASON_SCTP_TAG;
-    case KST__CHUNK_COOKIE_ECHO: return own ? KST_REASON_NONE : KST_REASON_SCTP_TAG;
-    case KST__CHUNK_HEARTBEAT:
-    case KST__CHUNK_HEARTBEAT_ACK: return kst__sctp_heartbeat(c, chunk[0], types, keep);
+    case KST__SCTP_COOKIE_ECHO: return own ? KST_REASON_NONE : KST_REASON_SCTP_TAG;
+    case KST__SCTP_HEARTBEAT:
+    case KST__SCTP_HEARTBEAT_ACK: return kst__sctp_heartbeat(c, chunk[0], types, keep);
     default: return KST_REASON_NONE;
     }
 }
@@ -2552,16 +3235,16 @@ static struct kst__judgement kst__sctp_judge(const struct kst__case *c)
         reason = kst__sctp_tag(c, chunk, types, &keep);
         if (reason != KST_REASON_NONE)
             return kst__say(KST__REFUSE, (enum kst_reason)reason);
-        const uint8_t next = chunk[0] < KST__CHUNK_ACTING
+        const uint8_t next = chunk[0] < KST__SCTP_ACTING
                                  ? kst__sctp_next[c->direction][chunk[0]][e->state]
                                  : e->state;
         if (next == KST_SCTP_NONE)
             return kst__say(KST__REFUSE, KST_REASON_SCTP_STATE);
-        if (chunk[0] == KST__CHUNK_INIT || chunk[0] == KST__CHUNK_INIT_ACK)
+        if (chunk[0] == KST__SCTP_INIT || chunk[0] == KST__SCTP_INIT_ACK)
             reason = kst__sctp_store_tag(c, chunk);
         if (reason != KST_REASON_NONE)
             return kst__say(KST__REFUSE, (enum kst_reason)reason);
-        if (chunk[0] == KST__CHUNK_COOKIE_ACK)
+        if (chunk[0] == KST__SCTP_COOKIE_ACK)
             sctp->flags &= (uint8_t)~(KST__SCTP_INIT_PENDING * 3);
         if (next == KST_SCTP_ESTABLISHED && e->state != next)
             e->status |= KST_ASSURED;
@@ -2569,7 +3252,7 @@ static struct kst__judgement kst__sctp_judge(const struct kst__case *c)
     }
     if (keep)
         return kst__say(KST__KEEP, KST_REASON_SCTP_HEARTBEAT);
-    if (!c->fresh && types == KST__CHUNK_BIT(KST__CHUNK_INIT) &&
+    if (!c->fresh && types == KST__SCTP_BIT(KST__SCTP_INIT) &&
         state_before == KST_SCTP_CLOSED && e->state == KST_SCTP_CLOSED)
         return kst__say(KST__KEEP, KST_REASON_SCTP_INIT_AGAIN);
     return kst__refresh(kst__sctp_timeout(c->t, e->state));
@@ -3164,17 +3847,17 @@ static uint8_t kst__udp_refuse(const struct kst__parsed *p)
 static struct kst__judgement kst__udp_judge(const struct kst__case *c)
 {
     struct kst__udp *udp = &c->entry->proto.udp;
-    const uint64_t now_ms = c->t->now_ms;
     const uint8_t reason = kst__udp_refuse(c->packet);
     if (reason != KST_REASON_NONE)
         return kst__say(KST__REFUSE, (enum kst_reason)reason);
 
     if (c->fresh) {
-        udp->stream_low = (uint32_t)(now_ms + KST__UDP_STREAM_MS);
-        udp->stream_high = (uint32_t)((now_ms + KST__UDP_STREAM_MS) >> 32);
+        const uint64_t stream_ms = kst__later_ms(c->t, KST__UDP_STREAM_MS);
+        udp->stream_low = (uint32_t)stream_ms;
+        udp->stream_high = (uint32_t)(stream_ms >> 32);
     }
     const uint64_t stream_ms = (uint64_t)udp->stream_high << 32 | udp->stream_low;
-    if (!(c->entry->status & KST_SEEN_REPLY) || now_ms <= stream_ms)
+    if (!(c->entry->status & KST_SEEN_REPLY) || c->t->now_ms <= stream_ms)
         return kst__refresh(c->t->set[KST__SET_UDP_TIMEOUT]);
     c->entry->status |= KST_ASSURED;
     return kst__refresh(c->t->set[KST__SET_UDP_TIMEOUT_STREAM]);
@@ -3284,7 +3967,7 @@ KST_INLINE void kst__judge_packet(struct kst *t, const struct kst__kit *kit,
             kst__slot_give_back(t, slot);
         } else { /* it may have left its mark all the same: SCTP's early chunks, TCP's lost peers */
             if (judgement.timeout_s != 0)
-                kst__expire_at(t, kit, slot, t->now_ms + (uint64_t)judgement.timeout_s * 1000);
+                kst__expire_at(t, kit, slot, kst__due_ms(t, judgement.timeout_s));
             kst__reclass(t, slot);
         }
         kst__report(r, KST_INVALID, KST_NO_DIRECTION, judgement.reason);
@@ -3293,13 +3976,9 @@ KST_INLINE void kst__judge_packet(struct kst *t, const struct kst__kit *kit,
 
     uint16_t reason = judgement.reason;
     if (c.fresh) {
-        c.entry->expires_ms = t->now_ms + (uint64_t)judgement.timeout_s * 1000;
-        if (t->count >= t->set[KST__SET_MAX]) {
-            const uint16_t room = kst__make_room(t, kit);
-            reason = room != KST_REASON_NONE ? room : reason;
-        }
-        if (reason != KST_REASON_TABLE_FULL && !kst__confirm(t, kit, slot, key->hash))
-            reason = KST_REASON_CHAIN_TOO_LONG;
+        KST_ASSERT(judgement.action == KST__REFRESH && reason == KST_REASON_NONE);
+        c.entry->expires_ms = kst__due_ms(t, judgement.timeout_s);
+        reason = kst__admit(t, kit, slot, key);
         if (!(c.entry->status & KST_CONFIRMED)) {
             kst__slot_give_back(t, slot);
             kst__report(r, KST_INVALID, KST_NO_DIRECTION, reason);
@@ -3315,8 +3994,9 @@ KST_INLINE void kst__judge_packet(struct kst *t, const struct kst__kit *kit,
             counters->packets[c.direction]++;
             counters->bytes[c.direction] += p->ip_bytes;
         }
-        if (!c.fresh && !(c.entry->status & KST_FIXED_TIMEOUT))
-            kst__expire_at(t, kit, slot, t->now_ms + (uint64_t)judgement.timeout_s * 1000);
+        if (judgement.action == KST__REFRESH && !c.fresh &&
+            !(c.entry->status & KST_FIXED_TIMEOUT))
+            kst__expire_at(t, kit, slot, kst__due_ms(t, judgement.timeout_s));
     }
     if (c.direction == KST_REPLY)
         c.entry->status |= KST_SEEN_REPLY;
@@ -3350,18 +4030,11 @@ static void kst__judge_error(struct kst *t, const struct kst__kit *kit,
     kst__report(r, KST_RELATED, kst__node_direction(t, node, &key), KST_REASON_NONE);
 }
 
-/* One parsed packet. */
-KST_INLINE void kst__judge_any(struct kst *t, const struct kst__kit *kit,
-                               const struct kst_packet *packet, const struct kst__parsed *p,
-                               const struct kst__key *key, struct kst_result *r)
+/* A whole datagram. */
+KST_INLINE void kst__judge_whole(struct kst *t, const struct kst__kit *kit,
+                                 const struct kst__parsed *p, const struct kst__key *key,
+                                 struct kst_result *r)
 {
-    memset(r, 0, sizeof *r);
-    r->direction = KST_NO_DIRECTION;
-    t->stats.packets++;
-    if (packet->flags & KST_PACKET_NOTRACK) {
-        r->state = KST_UNTRACKED;
-        return;
-    }
     r->reason = p->reason;
     if (r->reason == KST_REASON_NONE && p->tuple.protocol == kst__icmp_of(p->tuple.family)) {
         uint8_t reason;
@@ -3374,6 +4047,50 @@ KST_INLINE void kst__judge_any(struct kst *t, const struct kst__kit *kit,
     } else if (r->reason == KST_REASON_NONE) {
         kst__judge_packet(t, kit, p, key, r);
     }
+}
+
+/* A fragment: held, or the one that makes its datagram whole, which is then judged. */
+static void kst__judge_fragment(struct kst *t, const struct kst__kit *kit,
+                                const struct kst_packet *packet, const struct kst__parsed *p,
+                                const struct kst__key *first, struct kst_result *r)
+{
+    struct kst_packet whole;
+    struct kst__parsed parsed;
+    struct kst__key key;
+    r->reason = kst__defrag_take(t, packet, p, &whole);
+    if (r->reason == KST_REASON_FRAGMENT) {
+        kst__judge_whole(t, kit, p, first, r);
+        return;
+    }
+    if (r->reason != KST_REASON_NONE) {
+        r->verdict = r->reason == KST_REASON_FRAGMENT_HELD ? KST_HOLD : KST_DROP;
+        return;
+    }
+    kst__parse(&whole, t->set[KST__SET_CHECKSUM] != 0, &parsed);
+    if (parsed.reason == KST_REASON_NONE)
+        kst__key_make(t, &parsed.tuple, &key);
+    if (parsed.partial) /* an IPv6 datagram in fragments of fragments */
+        r->reason = KST_REASON_FRAGMENT;
+    else
+        kst__judge_whole(t, kit, &parsed, &key, r);
+}
+
+/* Anything that was parsed. */
+KST_INLINE void kst__judge_any(struct kst *t, const struct kst__kit *kit,
+                               const struct kst_packet *packet, const struct kst__parsed *p,
+                               const struct kst__key *key, struct kst_result *r)
+{
+    memset(r, 0, sizeof *r);
+    r->direction = KST_NO_DIRECTION;
+    t->stats.packets++;
+    if (packet->flags & KST_PACKET_NOTRACK)
+        r->state = KST_UNTRACKED;
+    else if (p->fragment && t->defrag_at != 0 && packet->size >= p->ip_bytes)
+        kst__judge_fragment(t, kit, packet, p, key, r);
+    else if (p->partial)
+        r->reason = KST_REASON_FRAGMENT;
+    else
+        kst__judge_whole(t, kit, p, key, r);
     t->stats.reasons[r->reason]++;
 }
 
@@ -3427,6 +4144,7 @@ KST_INLINE void kst__run(struct kst *t, const struct kst__kit *kit, uint64_t now
 
 struct kst__layout {
     struct kst table; /* its offsets, capacity, buckets and features */
+    uint64_t bytes;
     enum kst_error error;
 };
 
@@ -3438,6 +4156,7 @@ static uint64_t kst__aligned(uint64_t bytes)
 static enum kst_error kst__config_error(const struct kst_config *config)
 {
     uint32_t seen = 0;
+    bool ended = false;
     if (config == NULL)
         return KST_ERROR_NO_CONFIG;
     if (config->max < 1 || config->max > KST_ENTRIES_MAX)
@@ -3446,10 +4165,13 @@ static enum kst_error kst__config_error(const struct kst_config *config)
         return KST_ERROR_BUCKETS;
     if (config->features & ~(uint32_t)(KST_WITH_ACCOUNTING | KST_WITH_NAT))
         return KST_ERROR_FEATURES;
+    if (config->reassembly_bytes != 0 && config->reassembly_bytes < KST_REASSEMBLY_MIN)
+        return KST_ERROR_REASSEMBLY;
     for (uint32_t i = 0; i < KST_CLASSES; i++) {
         const uint32_t choice = config->evict[i];
-        if (choice > KST_CLASSES || (choice != 0 && (seen >> choice & 1)))
+        if (choice > KST_CLASSES || (choice != 0 && (ended || (seen >> choice & 1))))
             return KST_ERROR_EVICT;
+        ended = choice == 0;
         seen |= UINT32_C(1) << choice;
     }
     return KST_ERROR_OK;
@@ -3474,10 +4196,16 @@ static struct kst__layout kst__lay_out(const struct kst_config *config)
     t->replies_at = kst__aligned(t->entries_at + slots * sizeof(struct kst__entry));
     t->counters_at = kst__aligned(
         t->replies_at + (t->features & KST_WITH_NAT ? slots * sizeof(struct kst_tuple) : 0));
-    t->bytes = kst__aligned(t->counters_at + (t->features & KST_WITH_ACCOUNTING
+    layout.bytes = kst__aligned(t->counters_at + (t->features & KST_WITH_ACCOUNTING
                                                   ? slots * sizeof(struct kst__counters)
                                                   : 0));
-    if (t->bytes > SIZE_MAX)
+    if (config->reassembly_bytes != 0) {
+        struct kst__defrag defrag;
+        t->defrag_at = layout.bytes;
+        layout.bytes = kst__aligned(t->defrag_at +
+                                kst__defrag_lay_out(&defrag, config->reassembly_bytes));
+    }
+    if (layout.bytes > SIZE_MAX)
         layout.error = KST_ERROR_MAX;
     return layout;
 }
@@ -3485,7 +4213,7 @@ static struct kst__layout kst__lay_out(const struct kst_config *config)
 size_t kst_bytes(const struct kst_config *config)
 {
     const struct kst__layout layout = kst__lay_out(config);
-    return layout.error == KST_ERROR_OK ? (size_t)layout.table.bytes : 0;
+    return layout.error == KST_ERROR_OK ? (size_t)layout.bytes : 0;
 }
 
 /* Empties the pool, the classes and the back ends. */
@@ -3511,7 +4239,7 @@ struct kst *kst_init(void *memory, size_t bytes, const struct kst_config *config
         error = KST_ERROR_NO_MEMORY;
     else if (error == KST_ERROR_OK && (uintptr_t)memory % KST_ALIGN != 0)
         error = KST_ERROR_MEMORY_ALIGN;
-    else if (error == KST_ERROR_OK && bytes < layout.table.bytes)
+    else if (error == KST_ERROR_OK && bytes < layout.bytes)
         error = KST_ERROR_MEMORY_SHORT;
     if (why != NULL)
         *why = error;
@@ -3534,6 +4262,8 @@ struct kst *kst_init(void *memory, size_t bytes, const struct kst_config *config
     for (uint32_t i = 0; i < KST_CLASSES; i++)
         t->classes[i].residence_ms = config->residence_ms[i];
     kst__clear(t);
+    if (t->defrag_at != 0)
+        kst__defrag_init(t, config->reassembly_bytes);
     return t;
 }
 
@@ -3574,6 +4304,8 @@ uint32_t kst_advance(struct kst *t, uint64_t now_ms, uint32_t work_max)
 {
     uint32_t work = work_max;
     kst__set_clock(t, now_ms);
+    if (t->defrag_at != 0)
+        kst__defrag_expire(t, &work);
     kst__collect(t, &kst__kit, &work);
     return work_max - work;
 }
@@ -3619,6 +4351,8 @@ bool kst_get(const struct kst *t, kst_id id, struct kst_flow *flow)
     if (e->tuple.protocol == KST__GRE) {
         flow->gre_timeouts_s[0] = e->proto.gre.timeout_s;
         flow->gre_timeouts_s[1] = e->proto.gre.stream_s;
+    } else if (e->tuple.protocol == KST__SCTP) {
+        memcpy(flow->sctp_tags, e->proto.sctp.tag, sizeof flow->sctp_tags);
     }
     if (flow->accounted) {
         const struct kst__counters *counters = kst__counters_at(t, slot);
@@ -3630,9 +4364,9 @@ bool kst_get(const struct kst *t, kst_id id, struct kst_flow *flow)
 
 kst_id kst_next(const struct kst *t, kst_id id)
 {
-    for (uint32_t slot = id == 0 ? 0 : (uint32_t)id + 1; slot < t->used; slot++)
-        if (kst__live(t, slot) && !kst__expired(t, slot))
-            return kst__id(t, slot);
+    for (uint64_t slot = id == 0 ? 0 : (id & UINT32_MAX) + 1; slot < t->used; slot++)
+        if (kst__live(t, (uint32_t)slot) && !kst__expired(t, (uint32_t)slot))
+            return kst__id(t, (uint32_t)slot);
     return 0;
 }
 
@@ -3683,7 +4417,8 @@ static enum kst_error kst__flow_error(const struct kst *t, const struct kst_flow
         KST_SEEN_REPLY | KST_ASSURED | KST_CONFIRMED | KST_FIXED_TIMEOUT;
     struct kst_tuple inverse;
     if (!kst__tuple_sound(original) || !kst__tuple_sound(reply) ||
-        original->family != reply->family || original->protocol != reply->protocol)
+        original->family != reply->family || original->protocol != reply->protocol ||
+        original->zone != reply->zone)
         return KST_ERROR_FLOW_FAMILY;
     if (!kst__tuple_invert(original, &inverse) || !kst__tuple_invert(reply, &inverse) ||
         (kst__is_icmp(original->protocol) &&
@@ -3691,8 +4426,10 @@ static enum kst_error kst__flow_error(const struct kst *t, const struct kst_flow
         return KST_ERROR_FLOW_TUPLE;
     if (!kst__tuple_same(&inverse, original) && !(t->features & KST_WITH_NAT))
         return KST_ERROR_FLOW_NAT;
+    if (flow->accounted && !(t->features & KST_WITH_ACCOUNTING))
+        return KST_ERROR_SETTING_FEATURE;
     if ((flow->status & ~known) ||
-        ((flow->status & KST_ASSURED) && !(flow->status & KST_SEEN_REPLY)) ||
+        !kst__status_sound(original->protocol, flow->status) ||
         !kst__state_sound(original->protocol, flow->state))
         return KST_ERROR_FLOW_STATE;
     if (flow->gre_timeouts_s[0] > KST_TIMEOUT_MAX_S || flow->gre_timeouts_s[1] > KST_TIMEOUT_MAX_S)
@@ -3700,20 +4437,6 @@ static enum kst_error kst__flow_error(const struct kst *t, const struct kst_flow
     if (flow->timeout_ms == 0 || flow->timeout_ms > (uint64_t)KST_TIMEOUT_MAX_S * 1000)
         return KST_ERROR_FLOW_TIMEOUT;
     return KST_ERROR_OK;
-}
-
-/* Frees a tuple that only an expired connection still holds; false if a live one has it. */
-static bool kst__tuple_clear(struct kst *t, const struct kst_tuple *tuple)
-{
-    struct kst__key key;
-    kst__key_make(t, tuple, &key);
-    const uint32_t node = kst__kit.index->find(kst__index(t), t, &key);
-    if (node == KST__NONE)
-        return true;
-    if (!kst__expired(t, kst__node_slot(t, node)))
-        return false;
-    kst__remove(t, &kst__kit, kst__node_slot(t, node), &t->stats.expired);
-    return true;
 }
 
 static enum kst_error kst__insert(struct kst *t, const struct kst_flow *flow, kst_id *id)
@@ -3725,10 +4448,10 @@ static enum kst_error kst__insert(struct kst *t, const struct kst_flow *flow, ks
     const enum kst_error error = kst__flow_error(t, flow);
     if (error != KST_ERROR_OK)
         return error;
-    if (!kst__tuple_clear(t, original) || !kst__tuple_clear(t, reply))
+    if (!kst__tuple_clear(t, &kst__kit, original) || !kst__tuple_clear(t, &kst__kit, reply))
         return KST_ERROR_FLOW_EXISTS;
-    if (t->count >= t->set[KST__SET_MAX] && kst__collect(t, &kst__kit, &work) == 0)
-        return KST_ERROR_FULL;
+    if (t->count >= t->set[KST__SET_MAX])
+        kst__collect(t, &kst__kit, &work);
     if (t->count >= t->set[KST__SET_MAX])
         return KST_ERROR_FULL;
 
@@ -3739,25 +4462,31 @@ static enum kst_error kst__insert(struct kst *t, const struct kst_flow *flow, ks
         e->kind |= KST__KIND_NAT;
         *kst__reply_tuple(t, slot) = *reply;
     }
-    if (e->kind & KST__KIND_ACCOUNTED) {
+    e->kind = (uint8_t)((e->kind & ~KST__KIND_ACCOUNTED) |
+                        (flow->accounted ? KST__KIND_ACCOUNTED : 0));
+    if (flow->accounted) {
         memcpy(kst__counters_at(t, slot)->packets, flow->packets, sizeof flow->packets);
         memcpy(kst__counters_at(t, slot)->bytes, flow->bytes, sizeof flow->bytes);
     }
-    e->expires_ms = t->now_ms + flow->timeout_ms;
+    e->expires_ms = kst__later_ms(t, flow->timeout_ms);
     e->mark = flow->mark;
     e->status = flow->status;
     e->state = flow->state;
     if (original->protocol == KST__GRE) {
-        e->proto.gre.timeout_s = flow->gre_timeouts_s[0];
-        e->proto.gre.stream_s = flow->gre_timeouts_s[1];
+        const uint32_t *own = flow->gre_timeouts_s;
+        e->proto.gre.timeout_s = own[0] != 0 ? own[0] : t->set[KST__SET_GRE_TIMEOUT];
+        e->proto.gre.stream_s = own[1] != 0 ? own[1] : t->set[KST__SET_GRE_TIMEOUT_STREAM];
+    } else if (original->protocol == KST__SCTP) {
+        memcpy(e->proto.sctp.tag, flow->sctp_tags, sizeof flow->sctp_tags);
     } else if (original->protocol == KST__TCP) {
         e->proto.tcp.last = KST__LAST(KST__CLASS_NONE, KST_ORIGINAL);
         e->proto.tcp.flags[0] = e->proto.tcp.flags[1] = KST__TCP_SACKS | KST__TCP_LIBERAL;
     }
-    if (!kst__confirm(t, &kst__kit, slot, kst__tuple_hash(original, t->seed))) {
+    if (!kst__index_in(t, &kst__kit, slot, kst__tuple_hash(original, t->seed))) {
         kst__slot_give_back(t, slot);
         return KST_ERROR_FULL;
     }
+    kst__confirm(t, &kst__kit, slot);
     t->stats.inserted++;
     *id = kst__id(t, slot);
     return KST_ERROR_OK;
@@ -3825,6 +4554,11 @@ uint32_t kst_count(const struct kst *t)
     return t->count;
 }
 
+uint32_t kst_class_count(const struct kst *t, enum kst_class number)
+{
+    return (uint32_t)number < KST_CLASSES ? t->classes[number].count : 0;
+}
+
 static const uint8_t kst__reason_columns[KST_REASONS] = {
 #define KST__X(name, columns, text) KST_COLUMN_##columns,
     KST_REASONS_LIST(KST__X)
@@ -3858,15 +4592,12 @@ static const char *kst__check_entry(const struct kst *t, uint32_t slot)
         return "entry: in the table but not confirmed";
     if ((e->kind & KST__KIND_CLASS) != kst__class_of(e))
         return "entry: in the wrong class";
-    if ((e->status & KST_ASSURED) && !(e->status & KST_SEEN_REPLY) &&
-        e->tuple.protocol != KST__SCTP) /* one side's chunks alone can take it to ESTABLISHED */
+    if (!kst__status_sound(e->tuple.protocol, e->status))
         return "entry: ASSURED without a reply";
     if (!kst__state_sound(e->tuple.protocol, e->state))
         return "entry: not a state of its protocol";
-    if (e->serial == 0 || kst__before(t->serial, e->serial))
-        return "entry: a serial number from the future";
-    if (kst__before(kst__beat(e->expires_ms), e->armed))
-        return "entry: its timer comes after its expiry";
+    if (e->serial == 0)
+        return "entry: without a serial number";
     if (!kst__tuple_invert(&e->tuple, &reply))
         return "entry: its tuple has no inverse";
     if ((e->kind & KST__KIND_NAT) && !(t->features & KST_WITH_NAT))
@@ -3897,16 +4628,18 @@ static const char *kst__check_classes(const struct kst *t)
     uint32_t total = 0;
     for (uint8_t number = 0; number < KST_CLASSES; number++) {
         const struct kst__class *class_ = &t->classes[number];
-        uint32_t older = KST__NONE, count = 0, joined = 0;
+        uint32_t older = KST__NONE, count = 0, age = UINT32_MAX;
         for (uint32_t slot = class_->oldest; slot != KST__NONE;) {
             if (!kst__live(t, slot) || ++count > t->count)
                 return "class: a link leads astray";
             const struct kst__entry *e = kst__entry_at(t, slot);
             if ((e->kind & KST__KIND_CLASS) != number || e->older != older)
                 return "class: neighbours disagree";
-            if (older != KST__NONE && kst__before(e->joined, joined))
-                return "class: not in the order of joining";
-            joined = e->joined;
+            if (!kst__expired(t, slot)) { /* of the expired nobody knows for how many years */
+                if (kst__beat(t->now_ms) - e->joined > age)
+                    return "class: not in the order of joining";
+                age = kst__beat(t->now_ms) - e->joined;
+            }
             older = slot;
             slot = e->newer;
         }
@@ -3921,8 +4654,16 @@ static const char *kst__check_all(const struct kst *t)
 {
     const char *broken;
     uint32_t live = 0, with_nat = 0, spare = 0, nodes = 0, armed = 0;
+    const struct kst_stats *s = &t->stats;
     if (t->used > kst__slots(t) || t->count > t->capacity)
         return "pool: more slots in use than there are";
+    if (s->created + s->inserted - s->expired - s->closed - s->evicted - s->deleted - s->refused !=
+        t->count)
+        return "pool: who came and who went does not make who is there";
+    /* The back ends first: nothing below can be walked if they lead astray. */
+    if ((broken = kst__kit.index->check(kst__index(t), t, &nodes)) != NULL ||
+        (broken = kst__kit.timer->check(kst__timer(t), t, &armed)) != NULL)
+        return broken;
     for (uint32_t slot = t->free; slot != KST__NONE; slot = kst__entry_at(t, slot)->newer)
         if (slot >= t->used || kst__live(t, slot) || ++spare > t->used)
             return "pool: the free list leads astray";
@@ -3937,9 +4678,9 @@ static const char *kst__check_all(const struct kst *t)
     }
     if (live != t->count || live + spare != t->used)
         return "pool: a slot is lost";
-    if ((broken = kst__check_classes(t)) != NULL ||
-        (broken = kst__kit.index->check(kst__index(t), t, &nodes)) != NULL ||
-        (broken = kst__kit.timer->check(kst__timer(t), t, &armed)) != NULL)
+    if (t->defrag_at != 0 && (broken = kst__defrag_check(t)) != NULL)
+        return broken;
+    if ((broken = kst__check_classes(t)) != NULL)
         return broken;
     if (nodes != live + with_nat)
         return "index: it does not hold each entry once for each tuple of its own";

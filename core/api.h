@@ -34,7 +34,8 @@ enum kst_direction {
 
 enum kst_verdict {
     KST_ACCEPT, /* the tracker has nothing against it; INVALID packets are accepted too, as in Linux */
-    KST_DROP    /* Linux would drop it here: the table is full, or a chain is */
+    KST_DROP,   /* Linux would drop it here: no room in the table, a fragment that fits no datagram */
+    KST_HOLD    /* a fragment, copied: the one that completes the datagram has the answer for all */
 };
 
 enum kst_family { KST_IPV4 = 2, KST_IPV6 = 10 }; /* the numbers that Linux prints */
@@ -64,7 +65,7 @@ struct kst_packet {
 };
 
 enum kst_result_flags {
-    KST_CREATED = 1, /* this packet created the connection */
+    KST_CREATED = 1, /* this packet created the connection; one that it reopened is gone */
     KST_CLOSED = 2   /* this packet ended it (a refused TCP connection): `entry` names it no more */
 };
 
@@ -136,7 +137,8 @@ struct kst_flow {
     uint16_t status;           /* enum kst_status, or'ed */
     uint8_t state;             /* enum kst_tcp_state or kst_sctp_state; 0 for other protocols */
     bool accounted;            /* created while nf_conntrack_acct was 1 */
-    uint32_t gre_timeouts_s[2]; /* GRE: until answered, and afterwards */
+    uint32_t gre_timeouts_s[2]; /* GRE: until answered, and afterwards; to kst_insert 0 says: as set */
+    uint32_t sctp_tags[2];      /* SCTP: the verification tag that each direction carries */
 };
 
 /* Who goes first when the table is full. */
@@ -158,11 +160,14 @@ enum kst_features { /* what an entry can hold beyond the minimum: bytes a connec
 /* What a table is made of. Zero every field that you do not choose. */
 struct kst_config {
     uint32_t max;      /* connections, 1..KST_ENTRIES_MAX: exactly as many fit */
-    uint32_t buckets;  /* of the index; 0: as many as `max`. Rounded up to a power of two */
+    uint32_t buckets;  /* of the index; 0: as many as `max`. Rounded up to a power of two. Far fewer
+                        * than `max` make long chains, and newcomers are refused, CHAIN_TOO_LONG */
     uint32_t features; /* enum kst_features, or'ed */
+    uint32_t reassembly_bytes; /* for fragments, at least KST_REASSEMBLY_MIN: Linux has 4 MiB a family.
+                        * 0: none, a fragment is INVALID. Takes a third more, and 64 KiB, in all */
     uint64_t start_ms; /* the clock at the beginning; 0 will do */
-    uint64_t seed[2];  /* 128 secret random bits: who knows them can make every packet cost a walk
-                        * along one chain of KST_CHAIN_MAX nodes */
+    uint64_t seed[2];  /* 128 secret random bits: who knows them can make every packet walk along one
+                        * chain of KST_CHAIN_MAX nodes, and have newcomers refused */
 
     /* When the table is full the classes are tried in this order, each from its oldest member.
      * Each element is an enum kst_class + 1; the first 0 ends the list. All zero: UNREPLIED,
@@ -194,7 +199,13 @@ enum kst_column {
     X(IP_LENGTH, INVALID, "fewer bytes arrived than the IP length field says")                     \
     X(IP_CHECKSUM, INVALID, "the IPv4 header checksum is wrong")                                   \
     X(IP_JUMBO, INVALID, "an IPv6 jumbogram")                                                      \
-    X(FRAGMENT, INVALID, "a fragment: its ports are hidden and nothing reassembles it here")       \
+    X(FRAGMENT, INVALID, "a fragment that cannot be, or is not, reassembled: its ports are hidden") \
+    X(FRAGMENT_HELD, NONE, "a fragment, held until its datagram is complete")                      \
+    X(FRAGMENT_COPY, NONE, "a fragment of which every byte is held already")                       \
+    X(FRAGMENT_OVERLAP, NONE, "a fragment that overlaps another: its datagram is given up")        \
+    X(FRAGMENT_BAD, NONE, "a fragment of impossible size or place")                                \
+    X(FRAGMENT_MANY, NONE, "more fragments than KST_FRAGMENTS_MAX: the datagram is given up")      \
+    X(FRAGMENT_FULL, NONE, "a fragment, and all memory for reassembly is in use")                  \
     X(EXT_SHORT, INVALID, "the packet ends inside an IPv6 extension header")                       \
     X(EXT_DEPTH, INVALID, "more IPv6 extension headers than KST_PARSE_EXT_MAX")                    \
     X(EXT_NO_NEXT, INVALID, "IPv6 says that no header follows")                                    \
@@ -238,8 +249,9 @@ enum kst_column {
     X(ICMP_INNER, ERROR, "an ICMP error whose embedded packet cannot be read")                     \
     X(ICMP_UNRELATED, ERROR, "an ICMP error about no known connection")                            \
     X(ICMP_MISDIRECTED, ERROR, "an ICMP error not sent to who sent the embedded packet")           \
-    X(TABLE_FULL, DROP, "the table is full and nothing in it may go")                              \
+    X(TABLE_FULL, DROP, "the table is full, and nothing near is expired or may be evicted")        \
     X(TABLE_EVICTED, EARLY_DROP, "the table was full: the oldest evictable connection made room")  \
+    X(CLASH, INSERT_FAILED | KST_COLUMN_DROP, "its answers would belong to another connection")    \
     X(CHAIN_TOO_LONG, INSERT_FAILED | KST_COLUMN_CHAIN_TOO_LONG, "the index has no place for it")
 
 enum kst_reason {
@@ -259,6 +271,8 @@ struct kst_stats {
     uint64_t evicted;              /* to make room */
     uint64_t deleted;              /* by kst_delete and kst_flush */
     uint64_t refused;              /* by kst_refuse */
+    uint64_t reassembled;          /* datagrams */
+    uint64_t reassembly_expired;   /* datagrams that were not complete in time */
     uint64_t clock_back;           /* calls whose clock lay before an earlier call's */
 };
 
@@ -269,7 +283,8 @@ struct kst_stats {
     X(MAX, "config.max must lie in 1..KST_ENTRIES_MAX")                                            \
     X(BUCKETS, "config.buckets must not exceed 2 * KST_ENTRIES_MAX")                               \
     X(FEATURES, "config.features has a bit that means nothing")                                    \
-    X(EVICT, "config.evict names no class, or one twice")                                          \
+    X(EVICT, "config.evict names no class, one twice, or goes on after its end")                   \
+    X(REASSEMBLY, "config.reassembly_bytes must be 0 or at least KST_REASSEMBLY_MIN")              \
     X(NO_MEMORY, "no block given")                                                                 \
     X(MEMORY_SHORT, "the block is smaller than kst_bytes says")                                    \
     X(MEMORY_ALIGN, "the block must be aligned to KST_ALIGN bytes")                                \
@@ -277,7 +292,7 @@ struct kst_stats {
     X(SETTING_RANGE, "the value lies outside the setting's range")                                 \
     X(SETTING_READ_ONLY, "this setting can only be read")                                          \
     X(SETTING_FEATURE, "config.features left out the memory that this setting needs")              \
-    X(FLOW_FAMILY, "the two tuples need one family, IPv4 or IPv6, one protocol and clean padding") \
+    X(FLOW_FAMILY, "the two tuples need one family, one protocol, one zone and clean padding") \
     X(FLOW_TUPLE, "the original tuple can have no reply, or the reply tuple is not one")           \
     X(FLOW_STATE, "the status or the protocol state means nothing")                                     \
     X(FLOW_TIMEOUT, "the timeout is 0 or longer than KST_TIMEOUT_MAX_S")                           \
@@ -339,15 +354,17 @@ KST_API bool kst_delete(struct kst *t, kst_id id);
 KST_API void kst_flush(struct kst *t);
 
 /* Adds a connection from outside (a restored table, a peer's state), as `conntrack -I` does; its
- * `id` is ignored. Evicts nobody. Its TCP windows are learnt from the packets that follow, both
- * sides liberal until then. Returns its name, or 0 and, unless NULL, `why`. */
+ * `id` is ignored. Evicts nobody. TCP: windows are not held against it, as against a connection that
+ * was picked up in the middle. Returns its name, or 0 and, unless NULL, `why`. */
 KST_API kst_id kst_insert(struct kst *t, const struct kst_flow *flow, enum kst_error *why);
 
 /* Sets the 32-bit mark that belongs to the caller; false if the connection is gone. */
 KST_API bool kst_set_mark(struct kst *t, kst_id id, uint32_t mark);
 
 /* Settings, by the names of Linux's sysctls in net.netfilter (nf_conntrack_tcp_timeout_...), in
- * their units; times are seconds. A change holds from the next packet on; a running timeout stays.
+ * their units; times are seconds. A change holds from the next packet on; a running timeout stays,
+ * as do the timeouts of a GRE flow and the accounting of any, which are settled at its creation. A
+ * lower nf_conntrack_max removes nobody: as many as leave are let in.
  * kst_setting reads one, kst_setting_range what it takes (false: no such name); kst_setting_name
  * lists them, NULL behind the last. */
 KST_API enum kst_error kst_set(struct kst *t, const char *name, uint32_t value);
@@ -356,10 +373,11 @@ KST_API bool kst_setting_range(const struct kst *t, const char *name, uint32_t *
                                uint32_t *highest);
 KST_API const char *kst_setting_name(uint32_t number);
 
-/* Counters since kst_init; live connections, expired ones not yet removed included; and the sum of
- * all reasons that count in one column (enum kst_column) of `conntrack -S`. */
+/* Counters since kst_init; connections, expired ones not yet removed included, all or of a class; and
+ * the sum of all reasons that count in one column (enum kst_column) of `conntrack -S`. */
 KST_API const struct kst_stats *kst_statistics(const struct kst *t);
 KST_API uint32_t kst_count(const struct kst *t);
+KST_API uint32_t kst_class_count(const struct kst *t, enum kst_class number);
 KST_API uint64_t kst_column(const struct kst *t, enum kst_column column);
 
 /* Sizes that Linux chooses for a machine with this much memory (nf_conntrack_buckets and _max). */

@@ -5,16 +5,12 @@
 
 #include "api.h"
 
-#include <string.h>
-
 #if defined(__GNUC__)
 #define KST_INLINE static inline __attribute__((always_inline))
-#define KST_LIKELY(x) __builtin_expect(!!(x), 1)
 #define KST_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define KST_PREFETCH(address) __builtin_prefetch(address, 1)
 #else
 #define KST_INLINE static inline
-#define KST_LIKELY(x) (x)
 #define KST_UNLIKELY(x) (x)
 #define KST_PREFETCH(address) ((void)(address))
 #endif

@@ -10,6 +10,7 @@
 
 struct kst__layout {
     struct kst table; /* its offsets, capacity, buckets and features */
+    uint64_t bytes;
     enum kst_error error;
 };
 
@@ -21,6 +22,7 @@ static uint64_t kst__aligned(uint64_t bytes)
 static enum kst_error kst__config_error(const struct kst_config *config)
 {
     uint32_t seen = 0;
+    bool ended = false;
     if (config == NULL)
         return KST_ERROR_NO_CONFIG;
     if (config->max < 1 || config->max > KST_ENTRIES_MAX)
@@ -29,10 +31,13 @@ static enum kst_error kst__config_error(const struct kst_config *config)
         return KST_ERROR_BUCKETS;
     if (config->features & ~(uint32_t)(KST_WITH_ACCOUNTING | KST_WITH_NAT))
         return KST_ERROR_FEATURES;
+    if (config->reassembly_bytes != 0 && config->reassembly_bytes < KST_REASSEMBLY_MIN)
+        return KST_ERROR_REASSEMBLY;
     for (uint32_t i = 0; i < KST_CLASSES; i++) {
         const uint32_t choice = config->evict[i];
-        if (choice > KST_CLASSES || (choice != 0 && (seen >> choice & 1)))
+        if (choice > KST_CLASSES || (choice != 0 && (ended || (seen >> choice & 1))))
             return KST_ERROR_EVICT;
+        ended = choice == 0;
         seen |= UINT32_C(1) << choice;
     }
     return KST_ERROR_OK;
@@ -57,10 +62,16 @@ static struct kst__layout kst__lay_out(const struct kst_config *config)
     t->replies_at = kst__aligned(t->entries_at + slots * sizeof(struct kst__entry));
     t->counters_at = kst__aligned(
         t->replies_at + (t->features & KST_WITH_NAT ? slots * sizeof(struct kst_tuple) : 0));
-    t->bytes = kst__aligned(t->counters_at + (t->features & KST_WITH_ACCOUNTING
+    layout.bytes = kst__aligned(t->counters_at + (t->features & KST_WITH_ACCOUNTING
                                                   ? slots * sizeof(struct kst__counters)
                                                   : 0));
-    if (t->bytes > SIZE_MAX)
+    if (config->reassembly_bytes != 0) {
+        struct kst__defrag defrag;
+        t->defrag_at = layout.bytes;
+        layout.bytes = kst__aligned(t->defrag_at +
+                                kst__defrag_lay_out(&defrag, config->reassembly_bytes));
+    }
+    if (layout.bytes > SIZE_MAX)
         layout.error = KST_ERROR_MAX;
     return layout;
 }
@@ -68,7 +79,7 @@ static struct kst__layout kst__lay_out(const struct kst_config *config)
 size_t kst_bytes(const struct kst_config *config)
 {
     const struct kst__layout layout = kst__lay_out(config);
-    return layout.error == KST_ERROR_OK ? (size_t)layout.table.bytes : 0;
+    return layout.error == KST_ERROR_OK ? (size_t)layout.bytes : 0;
 }
 
 /* Empties the pool, the classes and the back ends. */
@@ -94,7 +105,7 @@ struct kst *kst_init(void *memory, size_t bytes, const struct kst_config *config
         error = KST_ERROR_NO_MEMORY;
     else if (error == KST_ERROR_OK && (uintptr_t)memory % KST_ALIGN != 0)
         error = KST_ERROR_MEMORY_ALIGN;
-    else if (error == KST_ERROR_OK && bytes < layout.table.bytes)
+    else if (error == KST_ERROR_OK && bytes < layout.bytes)
         error = KST_ERROR_MEMORY_SHORT;
     if (why != NULL)
         *why = error;
@@ -117,6 +128,8 @@ struct kst *kst_init(void *memory, size_t bytes, const struct kst_config *config
     for (uint32_t i = 0; i < KST_CLASSES; i++)
         t->classes[i].residence_ms = config->residence_ms[i];
     kst__clear(t);
+    if (t->defrag_at != 0)
+        kst__defrag_init(t, config->reassembly_bytes);
     return t;
 }
 
@@ -157,6 +170,8 @@ uint32_t kst_advance(struct kst *t, uint64_t now_ms, uint32_t work_max)
 {
     uint32_t work = work_max;
     kst__set_clock(t, now_ms);
+    if (t->defrag_at != 0)
+        kst__defrag_expire(t, &work);
     kst__collect(t, &kst__kit, &work);
     return work_max - work;
 }
@@ -202,6 +217,8 @@ bool kst_get(const struct kst *t, kst_id id, struct kst_flow *flow)
     if (e->tuple.protocol == KST__GRE) {
         flow->gre_timeouts_s[0] = e->proto.gre.timeout_s;
         flow->gre_timeouts_s[1] = e->proto.gre.stream_s;
+    } else if (e->tuple.protocol == KST__SCTP) {
+        memcpy(flow->sctp_tags, e->proto.sctp.tag, sizeof flow->sctp_tags);
     }
     if (flow->accounted) {
         const struct kst__counters *counters = kst__counters_at(t, slot);
@@ -213,9 +230,9 @@ bool kst_get(const struct kst *t, kst_id id, struct kst_flow *flow)
 
 kst_id kst_next(const struct kst *t, kst_id id)
 {
-    for (uint32_t slot = id == 0 ? 0 : (uint32_t)id + 1; slot < t->used; slot++)
-        if (kst__live(t, slot) && !kst__expired(t, slot))
-            return kst__id(t, slot);
+    for (uint64_t slot = id == 0 ? 0 : (id & UINT32_MAX) + 1; slot < t->used; slot++)
+        if (kst__live(t, (uint32_t)slot) && !kst__expired(t, (uint32_t)slot))
+            return kst__id(t, (uint32_t)slot);
     return 0;
 }
 
@@ -266,7 +283,8 @@ static enum kst_error kst__flow_error(const struct kst *t, const struct kst_flow
         KST_SEEN_REPLY | KST_ASSURED | KST_CONFIRMED | KST_FIXED_TIMEOUT;
     struct kst_tuple inverse;
     if (!kst__tuple_sound(original) || !kst__tuple_sound(reply) ||
-        original->family != reply->family || original->protocol != reply->protocol)
+        original->family != reply->family || original->protocol != reply->protocol ||
+        original->zone != reply->zone)
         return KST_ERROR_FLOW_FAMILY;
     if (!kst__tuple_invert(original, &inverse) || !kst__tuple_invert(reply, &inverse) ||
         (kst__is_icmp(original->protocol) &&
@@ -274,8 +292,10 @@ static enum kst_error kst__flow_error(const struct kst *t, const struct kst_flow
         return KST_ERROR_FLOW_TUPLE;
     if (!kst__tuple_same(&inverse, original) && !(t->features & KST_WITH_NAT))
         return KST_ERROR_FLOW_NAT;
+    if (flow->accounted && !(t->features & KST_WITH_ACCOUNTING))
+        return KST_ERROR_SETTING_FEATURE;
     if ((flow->status & ~known) ||
-        ((flow->status & KST_ASSURED) && !(flow->status & KST_SEEN_REPLY)) ||
+        !kst__status_sound(original->protocol, flow->status) ||
         !kst__state_sound(original->protocol, flow->state))
         return KST_ERROR_FLOW_STATE;
     if (flow->gre_timeouts_s[0] > KST_TIMEOUT_MAX_S || flow->gre_timeouts_s[1] > KST_TIMEOUT_MAX_S)
@@ -283,20 +303,6 @@ static enum kst_error kst__flow_error(const struct kst *t, const struct kst_flow
     if (flow->timeout_ms == 0 || flow->timeout_ms > (uint64_t)KST_TIMEOUT_MAX_S * 1000)
         return KST_ERROR_FLOW_TIMEOUT;
     return KST_ERROR_OK;
-}
-
-/* Frees a tuple that only an expired connection still holds; false if a live one has it. */
-static bool kst__tuple_clear(struct kst *t, const struct kst_tuple *tuple)
-{
-    struct kst__key key;
-    kst__key_make(t, tuple, &key);
-    const uint32_t node = kst__kit.index->find(kst__index(t), t, &key);
-    if (node == KST__NONE)
-        return true;
-    if (!kst__expired(t, kst__node_slot(t, node)))
-        return false;
-    kst__remove(t, &kst__kit, kst__node_slot(t, node), &t->stats.expired);
-    return true;
 }
 
 static enum kst_error kst__insert(struct kst *t, const struct kst_flow *flow, kst_id *id)
@@ -308,10 +314,10 @@ static enum kst_error kst__insert(struct kst *t, const struct kst_flow *flow, ks
     const enum kst_error error = kst__flow_error(t, flow);
     if (error != KST_ERROR_OK)
         return error;
-    if (!kst__tuple_clear(t, original) || !kst__tuple_clear(t, reply))
+    if (!kst__tuple_clear(t, &kst__kit, original) || !kst__tuple_clear(t, &kst__kit, reply))
         return KST_ERROR_FLOW_EXISTS;
-    if (t->count >= t->set[KST__SET_MAX] && kst__collect(t, &kst__kit, &work) == 0)
-        return KST_ERROR_FULL;
+    if (t->count >= t->set[KST__SET_MAX])
+        kst__collect(t, &kst__kit, &work);
     if (t->count >= t->set[KST__SET_MAX])
         return KST_ERROR_FULL;
 
@@ -322,25 +328,31 @@ static enum kst_error kst__insert(struct kst *t, const struct kst_flow *flow, ks
         e->kind |= KST__KIND_NAT;
         *kst__reply_tuple(t, slot) = *reply;
     }
-    if (e->kind & KST__KIND_ACCOUNTED) {
+    e->kind = (uint8_t)((e->kind & ~KST__KIND_ACCOUNTED) |
+                        (flow->accounted ? KST__KIND_ACCOUNTED : 0));
+    if (flow->accounted) {
         memcpy(kst__counters_at(t, slot)->packets, flow->packets, sizeof flow->packets);
         memcpy(kst__counters_at(t, slot)->bytes, flow->bytes, sizeof flow->bytes);
     }
-    e->expires_ms = t->now_ms + flow->timeout_ms;
+    e->expires_ms = kst__later_ms(t, flow->timeout_ms);
     e->mark = flow->mark;
     e->status = flow->status;
     e->state = flow->state;
     if (original->protocol == KST__GRE) {
-        e->proto.gre.timeout_s = flow->gre_timeouts_s[0];
-        e->proto.gre.stream_s = flow->gre_timeouts_s[1];
+        const uint32_t *own = flow->gre_timeouts_s;
+        e->proto.gre.timeout_s = own[0] != 0 ? own[0] : t->set[KST__SET_GRE_TIMEOUT];
+        e->proto.gre.stream_s = own[1] != 0 ? own[1] : t->set[KST__SET_GRE_TIMEOUT_STREAM];
+    } else if (original->protocol == KST__SCTP) {
+        memcpy(e->proto.sctp.tag, flow->sctp_tags, sizeof flow->sctp_tags);
     } else if (original->protocol == KST__TCP) {
         e->proto.tcp.last = KST__LAST(KST__CLASS_NONE, KST_ORIGINAL);
         e->proto.tcp.flags[0] = e->proto.tcp.flags[1] = KST__TCP_SACKS | KST__TCP_LIBERAL;
     }
-    if (!kst__confirm(t, &kst__kit, slot, kst__tuple_hash(original, t->seed))) {
+    if (!kst__index_in(t, &kst__kit, slot, kst__tuple_hash(original, t->seed))) {
         kst__slot_give_back(t, slot);
         return KST_ERROR_FULL;
     }
+    kst__confirm(t, &kst__kit, slot);
     t->stats.inserted++;
     *id = kst__id(t, slot);
     return KST_ERROR_OK;
@@ -406,6 +418,11 @@ const struct kst_stats *kst_statistics(const struct kst *t)
 uint32_t kst_count(const struct kst *t)
 {
     return t->count;
+}
+
+uint32_t kst_class_count(const struct kst *t, enum kst_class number)
+{
+    return (uint32_t)number < KST_CLASSES ? t->classes[number].count : 0;
 }
 
 static const uint8_t kst__reason_columns[KST_REASONS] = {

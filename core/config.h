@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 /* KST_IMPLEMENTATION  define in exactly one .c or .cpp file: the code goes there.
  * KST_STATIC          every function is static: a private copy for each file that includes. */
@@ -46,9 +47,9 @@
 #endif
 
 /* IPv6 extension headers that are followed. Linux follows as many as the packet holds, which are
- * at most 8189 of 8 bytes; a smaller bound refuses absurd chains with the reason EXT_DEPTH. */
+ * at most 8192; a smaller bound refuses absurd chains with the reason EXT_DEPTH. */
 #ifndef KST_PARSE_EXT_MAX
-#define KST_PARSE_EXT_MAX 8190
+#define KST_PARSE_EXT_MAX 8192
 #endif
 #if KST_PARSE_EXT_MAX < 1
 #error "KST_PARSE_EXT_MAX must be at least 1: a hop-by-hop header is legitimate"
@@ -64,8 +65,22 @@
 #error "KST_CHAIN_MAX below 8 would refuse honest connections"
 #endif
 
+/* Fragments of one datagram that are held: each is compared with those before it. A datagram of 64
+ * KiB in fragments of 576 bytes has 119. */
+#ifndef KST_FRAGMENTS_MAX
+#define KST_FRAGMENTS_MAX 256
+#endif
+#if KST_FRAGMENTS_MAX < 2 || KST_FRAGMENTS_MAX > 8192
+#error "KST_FRAGMENTS_MAX must lie in 2..8192: more than 8192 of 8 bytes do not fit a datagram"
+#endif
+
+/* Least memory for reassembly, bytes: one datagram of 64 KiB with headers must fit. */
+#define KST_REASSEMBLY_MIN (UINT32_C(128) * 1024)
+
 /* Steps that a packet which finds the table full may spend on collecting expired connections
- * before it looks for a victim: the bound on what a newcomer costs. */
+ * before it looks for a victim: the bound on what a newcomer costs. A timer step may also find a
+ * connection that was prolonged; so who does not call kst_advance often enough may see a live one
+ * evicted, or a newcomer refused, while expired ones wait to be collected. */
 #ifndef KST_COLLECT_MAX
 #define KST_COLLECT_MAX 8
 #endif

@@ -16,8 +16,7 @@ struct kst__link {
 };
 
 struct kst__chain {
-    uint32_t mask; /* buckets - 1 */
-    uint32_t nodes_max;
+    uint64_t mask; /* buckets - 1 */
     uint64_t links_at; /* offset; the heads follow this struct */
 };
 
@@ -48,7 +47,7 @@ static void kst__chain_init(void *ix, uint32_t nodes_max, uint32_t buckets)
 {
     struct kst__chain *chain = (struct kst__chain *)ix;
     chain->mask = buckets - 1;
-    chain->nodes_max = nodes_max;
+    (void)nodes_max;
     chain->links_at = kst__chain_links_at(buckets);
     memset(chain + 1, 0xff, (size_t)buckets * sizeof(uint32_t)); /* KST__NONE */
 }
@@ -99,11 +98,13 @@ static const char *kst__chain_check(const void *ix, const struct kst *t, uint32_
 {
     const struct kst__chain *chain = (const struct kst__chain *)ix;
     *nodes = 0;
+    if (chain->mask != t->buckets - 1)
+        return "chain: not as many buckets as there should be";
     for (uint32_t bucket = 0; bucket <= chain->mask; bucket++) {
         uint32_t length = 0;
         uint32_t node = *kst__chain_head(ix, bucket);
         while (node != KST__NONE) {
-            if (node >= chain->nodes_max || ++length > KST_CHAIN_MAX)
+            if (node >= kst__nodes(t) || ++length > KST_CHAIN_MAX)
                 return "chain: a link leads astray";
             if (!kst__live(t, kst__node_slot(t, node)))
                 return "chain: a free entry is linked";

@@ -3,6 +3,7 @@
 #ifndef KST_INVARIANTS_H
 #define KST_INVARIANTS_H
 
+#include "defrag.h"
 #include "table.h"
 
 /* One entry, seen by itself. */
@@ -14,15 +15,12 @@ static const char *kst__check_entry(const struct kst *t, uint32_t slot)
         return "entry: in the table but not confirmed";
     if ((e->kind & KST__KIND_CLASS) != kst__class_of(e))
         return "entry: in the wrong class";
-    if ((e->status & KST_ASSURED) && !(e->status & KST_SEEN_REPLY) &&
-        e->tuple.protocol != KST__SCTP) /* one side's chunks alone can take it to ESTABLISHED */
+    if (!kst__status_sound(e->tuple.protocol, e->status))
         return "entry: ASSURED without a reply";
     if (!kst__state_sound(e->tuple.protocol, e->state))
         return "entry: not a state of its protocol";
-    if (e->serial == 0 || kst__before(t->serial, e->serial))
-        return "entry: a serial number from the future";
-    if (kst__before(kst__beat(e->expires_ms), e->armed))
-        return "entry: its timer comes after its expiry";
+    if (e->serial == 0)
+        return "entry: without a serial number";
     if (!kst__tuple_invert(&e->tuple, &reply))
         return "entry: its tuple has no inverse";
     if ((e->kind & KST__KIND_NAT) && !(t->features & KST_WITH_NAT))
@@ -53,16 +51,18 @@ static const char *kst__check_classes(const struct kst *t)
     uint32_t total = 0;
     for (uint8_t number = 0; number < KST_CLASSES; number++) {
         const struct kst__class *class_ = &t->classes[number];
-        uint32_t older = KST__NONE, count = 0, joined = 0;
+        uint32_t older = KST__NONE, count = 0, age = UINT32_MAX;
         for (uint32_t slot = class_->oldest; slot != KST__NONE;) {
             if (!kst__live(t, slot) || ++count > t->count)
                 return "class: a link leads astray";
             const struct kst__entry *e = kst__entry_at(t, slot);
             if ((e->kind & KST__KIND_CLASS) != number || e->older != older)
                 return "class: neighbours disagree";
-            if (older != KST__NONE && kst__before(e->joined, joined))
-                return "class: not in the order of joining";
-            joined = e->joined;
+            if (!kst__expired(t, slot)) { /* of the expired nobody knows for how many years */
+                if (kst__beat(t->now_ms) - e->joined > age)
+                    return "class: not in the order of joining";
+                age = kst__beat(t->now_ms) - e->joined;
+            }
             older = slot;
             slot = e->newer;
         }
@@ -77,8 +77,16 @@ static const char *kst__check_all(const struct kst *t)
 {
     const char *broken;
     uint32_t live = 0, with_nat = 0, spare = 0, nodes = 0, armed = 0;
+    const struct kst_stats *s = &t->stats;
     if (t->used > kst__slots(t) || t->count > t->capacity)
         return "pool: more slots in use than there are";
+    if (s->created + s->inserted - s->expired - s->closed - s->evicted - s->deleted - s->refused !=
+        t->count)
+        return "pool: who came and who went does not make who is there";
+    /* The back ends first: nothing below can be walked if they lead astray. */
+    if ((broken = kst__kit.index->check(kst__index(t), t, &nodes)) != NULL ||
+        (broken = kst__kit.timer->check(kst__timer(t), t, &armed)) != NULL)
+        return broken;
     for (uint32_t slot = t->free; slot != KST__NONE; slot = kst__entry_at(t, slot)->newer)
         if (slot >= t->used || kst__live(t, slot) || ++spare > t->used)
             return "pool: the free list leads astray";
@@ -93,9 +101,9 @@ static const char *kst__check_all(const struct kst *t)
     }
     if (live != t->count || live + spare != t->used)
         return "pool: a slot is lost";
-    if ((broken = kst__check_classes(t)) != NULL ||
-        (broken = kst__kit.index->check(kst__index(t), t, &nodes)) != NULL ||
-        (broken = kst__kit.timer->check(kst__timer(t), t, &armed)) != NULL)
+    if (t->defrag_at != 0 && (broken = kst__defrag_check(t)) != NULL)
+        return broken;
+    if ((broken = kst__check_classes(t)) != NULL)
         return broken;
     if (nodes != live + with_nat)
         return "index: it does not hold each entry once for each tuple of its own";

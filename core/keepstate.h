@@ -55,6 +55,7 @@ extern "C" {
 #include "timer.h"
 #include "timer_wheel.h"
 
+#include "defrag.h"
 #include "table.h"
 
 #include "proto.h"

@@ -15,6 +15,7 @@
 struct kst__ip {
     const uint8_t *addresses; /* source, destination behind it */
     uint32_t l4_at;           /* offset of the transport header, at most `here` if all is well */
+    uint32_t fragment_header_at; /* IPv6: offset of the first fragment header, 0 if there is none */
     uint16_t fragment_at;     /* offset of this fragment, bytes */
     bool fragment_more;       /* and whether others follow it */
     uint8_t family;
@@ -31,12 +32,14 @@ struct kst__parsed {
     struct kst_tuple tuple;
     uint8_t checksum;   /* enum kst_checksum; never KST_CHECKSUM_VERIFY for what cannot be summed */
     uint8_t reason;     /* why there is no tuple */
+    bool fragment;      /* of IPv6 also one that is all there is (RFC 6946); if it is the first, the */
+    bool partial;       /* rest of this is what it says; there is more of the datagram elsewhere */
 };
 
 /* IPv4 header (RFC 791), options skipped. An embedded packet is read just so. */
 static struct kst__ip kst__ip4(const uint8_t *data, uint32_t here)
 {
-    struct kst__ip ip = {NULL, 0, 0, false, KST_IPV4, 0, KST_REASON_NONE};
+    struct kst__ip ip = {NULL, 0, 0, 0, false, KST_IPV4, 0, KST_REASON_NONE};
     if (here < 20) {
         ip.reason = KST_REASON_IP_SHORT;
         return ip;
@@ -76,7 +79,7 @@ KST_INLINE uint32_t kst__ext_bytes(uint8_t type, uint8_t length)
 /* IPv6 header and its extension headers up to the transport header. */
 static struct kst__ip kst__ip6(const uint8_t *data, uint32_t here)
 {
-    struct kst__ip ip = {NULL, 40, 0, false, KST_IPV6, 0, KST_REASON_NONE};
+    struct kst__ip ip = {NULL, 40, 0, 0, false, KST_IPV6, 0, KST_REASON_NONE};
     if (here < 40) {
         ip.reason = KST_REASON_IP_SHORT;
         return ip;
@@ -98,6 +101,8 @@ static struct kst__ip kst__ip6(const uint8_t *data, uint32_t here)
         if (ip.protocol == KST__EXT_FRAGMENT) {
             ip.fragment_at = kst__be16(header + 2) & 0xfff8;
             ip.fragment_more = (header[3] & 1) != 0;
+            if (ip.fragment_header_at == 0)
+                ip.fragment_header_at = ip.l4_at;
             if (ip.fragment_at != 0) /* what follows is the middle of something */
                 return ip;
         }
@@ -201,7 +206,11 @@ static void kst__parse(const struct kst_packet *packet, bool verify, struct kst_
         else if (p->checksum == KST_CHECKSUM_VERIFY && !kst__sum_right(kst__sum(0, data, ip.l4_at)))
             ip.reason = KST_REASON_IP_CHECKSUM;
     }
-    if (ip.reason == KST_REASON_NONE && (ip.fragment_at != 0 || ip.fragment_more))
+    if (ip.reason == KST_REASON_NONE || version == 6) {
+        p->partial = ip.fragment_at != 0 || ip.fragment_more;
+        p->fragment = p->partial || ip.fragment_header_at != 0;
+    }
+    if (ip.reason == KST_REASON_NONE && ip.fragment_at != 0)
         ip.reason = KST_REASON_FRAGMENT;
     if (ip.reason != KST_REASON_NONE) {
         p->reason = ip.reason;

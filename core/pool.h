@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* core/pool.h - the table and its entries: what lies where in the caller's block.
  *
- *     struct kst | index | timer | entries | reply tuples | counters
+ *     struct kst | index | timer | entries | reply tuples | counters | reassembly
  *
  * Entries live in slots 0..max, one more than may be in use: the spare is where a newcomer is
  * judged before anybody has to make room for it. All references are slot numbers or offsets from
@@ -88,7 +88,8 @@ struct kst__class {
 };
 
 struct kst {
-    uint64_t index_at, timer_at, entries_at, replies_at, counters_at, bytes; /* offsets; size */
+    uint64_t index_at, timer_at, entries_at, replies_at, counters_at; /* offsets */
+    uint64_t defrag_at; /* likewise; 0: fragments are not reassembled */
     uint64_t now_ms;
     uint64_t seed[2];
     uint32_t capacity; /* config.max */
@@ -109,6 +110,17 @@ struct kst {
 KST_INLINE uint32_t kst__beat(uint64_t ms)
 {
     return (uint32_t)(ms / KST__BEAT_MS);
+}
+
+/* So long after now. The clock's last moment has no later one. */
+KST_INLINE uint64_t kst__later_ms(const struct kst *t, uint64_t ms)
+{
+    return ms <= UINT64_MAX - t->now_ms ? t->now_ms + ms : UINT64_MAX;
+}
+
+KST_INLINE uint64_t kst__due_ms(const struct kst *t, uint32_t timeout_s)
+{
+    return kst__later_ms(t, (uint64_t)timeout_s * 1000);
 }
 
 KST_INLINE void *kst__at(const struct kst *t, uint64_t offset)
@@ -230,6 +242,12 @@ static struct kst_tuple kst__reply_of(const struct kst *t, uint32_t slot)
         return *kst__reply_tuple(t, slot);
     kst__tuple_invert(&kst__entry_at(t, slot)->tuple, &reply);
     return reply;
+}
+
+/* ASSURED comes with an answer, but SCTP's chunks of one side alone can get there. */
+static bool kst__status_sound(uint8_t protocol, uint32_t status)
+{
+    return !(status & KST_ASSURED) || (status & KST_SEEN_REPLY) || protocol == KST__SCTP;
 }
 
 /* Whether a state is one that the protocol has. */

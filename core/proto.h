@@ -28,8 +28,10 @@ enum kst__action {
 struct kst__judgement {
     uint8_t action;
     uint8_t reason; /* enum kst_reason */
-    uint32_t timeout_s;
+    uint32_t timeout_s; /* REFRESH: from now on; REFUSE: shorten to this, 0: leave it */
 };
+
+typedef char kst__reasons_fit_a_byte[KST_REASONS <= UINT8_MAX ? 1 : -1];
 
 KST_INLINE struct kst__judgement kst__refresh(uint32_t timeout_s)
 {

@@ -12,19 +12,22 @@
 #include "proto.h"
 
 enum kst__sctp_chunk {
-    KST__CHUNK_DATA = 0,
-    KST__CHUNK_INIT = 1,
-    KST__CHUNK_INIT_ACK = 2,
-    KST__CHUNK_HEARTBEAT = 4,
-    KST__CHUNK_HEARTBEAT_ACK = 5,
-    KST__CHUNK_ABORT = 6,
-    KST__CHUNK_SHUTDOWN = 7,
-    KST__CHUNK_SHUTDOWN_ACK = 8,
-    KST__CHUNK_ERROR = 9,
-    KST__CHUNK_COOKIE_ECHO = 10,
-    KST__CHUNK_COOKIE_ACK = 11,
-    KST__CHUNK_SHUTDOWN_COMPLETE = 14,
-    KST__CHUNK_ACTING = 15 /* those from here on leave the state alone, as do DATA and SACK */
+    KST__SCTP_DATA = 0,
+    KST__SCTP_INIT = 1,
+    KST__SCTP_INIT_ACK = 2,
+    KST__SCTP_SACK = 3,
+    KST__SCTP_HEARTBEAT = 4,
+    KST__SCTP_HEARTBEAT_ACK = 5,
+    KST__SCTP_ABORT = 6,
+    KST__SCTP_SHUTDOWN = 7,
+    KST__SCTP_SHUTDOWN_ACK = 8,
+    KST__SCTP_ERROR = 9,
+    KST__SCTP_COOKIE_ECHO = 10,
+    KST__SCTP_COOKIE_ACK = 11,
+    KST__SCTP_ECNE = 12,
+    KST__SCTP_CWR = 13,
+    KST__SCTP_SHUTDOWN_COMPLETE = 14,
+    KST__SCTP_ACTING = 15 /* those from here on leave the state alone, as do DATA and SACK */
 };
 
 enum { KST__SCTP_HEADER = 12, KST__SCTP_CHUNK_HEADER = 4, KST__SCTP_INIT_BYTES = 20 };
@@ -50,7 +53,7 @@ enum {
     {KST__SCTP_##no, KST__SCTP_##cl, KST__SCTP_##cw, KST__SCTP_##ce, KST__SCTP_##es,               \
      KST__SCTP_##ss, KST__SCTP_##sr, KST__SCTP_##sa, KST__SCTP_##hs}
 #define KST__STAY {0, 1, 2, 3, 4, 5, 6, 7, 8}
-static const uint8_t kst__sctp_next[2][KST__CHUNK_ACTING][KST_SCTP_STATES] = {
+static const uint8_t kst__sctp_next[2][KST__SCTP_ACTING][KST_SCTP_STATES] = {
     {
         /* original:                   none CL  CW  CE  ES  SS  SR  SA  HS */
         /*  0 DATA */                  KST__STAY,
@@ -89,6 +92,10 @@ static const uint8_t kst__sctp_next[2][KST__CHUNK_ACTING][KST_SCTP_STATES] = {
 #undef KST__ROW
 #undef KST__STAY
 
+typedef char kst__sctp_settings_are_in_the_order_of_states
+    [KST__SET_SCTP_HEARTBEAT_SENT - KST__SET_SCTP_CLOSED ==
+             (int)KST_SCTP_HEARTBEAT_SENT - (int)KST_SCTP_CLOSED ? 1 : -1];
+
 static uint32_t kst__sctp_timeout(const struct kst *t, uint8_t state)
 {
     KST_ASSERT(state > KST_SCTP_NONE && state < KST_SCTP_STATES);
@@ -97,33 +104,33 @@ static uint32_t kst__sctp_timeout(const struct kst *t, uint8_t state)
 
 KST_INLINE bool kst__sctp_acts(uint8_t type)
 {
-    return type < KST__CHUNK_ACTING && type != KST__CHUNK_DATA && type != 3 && type != 12 &&
-           type != 13;
+    return type < KST__SCTP_ACTING && type != KST__SCTP_DATA && type != KST__SCTP_SACK &&
+           type != KST__SCTP_ECNE && type != KST__SCTP_CWR;
 }
 
 /* Chunks of these types, as bits 0..15: those above do not matter here. */
-#define KST__CHUNK_BIT(type) (UINT32_C(1) << (type))
+#define KST__SCTP_BIT(type) (UINT32_C(1) << (type))
 
 /* The tag of such a packet is not what the association uses, or it is checked by the chunk. */
 #define KST__SCTP_OWN_TAG                                                                          \
-    (KST__CHUNK_BIT(KST__CHUNK_INIT) | KST__CHUNK_BIT(KST__CHUNK_SHUTDOWN_COMPLETE) |              \
-     KST__CHUNK_BIT(KST__CHUNK_COOKIE_ECHO) | KST__CHUNK_BIT(KST__CHUNK_ABORT) |                   \
-     KST__CHUNK_BIT(KST__CHUNK_SHUTDOWN_ACK) | KST__CHUNK_BIT(KST__CHUNK_HEARTBEAT) |              \
-     KST__CHUNK_BIT(KST__CHUNK_HEARTBEAT_ACK))
+    (KST__SCTP_BIT(KST__SCTP_INIT) | KST__SCTP_BIT(KST__SCTP_SHUTDOWN_COMPLETE) |              \
+     KST__SCTP_BIT(KST__SCTP_COOKIE_ECHO) | KST__SCTP_BIT(KST__SCTP_ABORT) |                   \
+     KST__SCTP_BIT(KST__SCTP_SHUTDOWN_ACK) | KST__SCTP_BIT(KST__SCTP_HEARTBEAT) |              \
+     KST__SCTP_BIT(KST__SCTP_HEARTBEAT_ACK))
 
 /* No association begins with one of these. */
 #define KST__SCTP_NOT_FIRST                                                                        \
-    (KST__CHUNK_BIT(KST__CHUNK_ABORT) | KST__CHUNK_BIT(KST__CHUNK_SHUTDOWN_COMPLETE) |             \
-     KST__CHUNK_BIT(KST__CHUNK_COOKIE_ACK))
+    (KST__SCTP_BIT(KST__SCTP_ABORT) | KST__SCTP_BIT(KST__SCTP_SHUTDOWN_COMPLETE) |             \
+     KST__SCTP_BIT(KST__SCTP_COOKIE_ACK))
 
 /* These stand alone in their packet (RFC 9260 §6.10). */
 #define KST__SCTP_ALONE                                                                            \
-    (KST__CHUNK_BIT(KST__CHUNK_INIT) | KST__CHUNK_BIT(KST__CHUNK_INIT_ACK) |                       \
-     KST__CHUNK_BIT(KST__CHUNK_SHUTDOWN_COMPLETE))
+    (KST__SCTP_BIT(KST__SCTP_INIT) | KST__SCTP_BIT(KST__SCTP_INIT_ACK) |                       \
+     KST__SCTP_BIT(KST__SCTP_SHUTDOWN_COMPLETE))
 
 /* These come first. */
 #define KST__SCTP_LEADING                                                                          \
-    (KST__CHUNK_BIT(KST__CHUNK_COOKIE_ECHO) | KST__CHUNK_BIT(KST__CHUNK_COOKIE_ACK))
+    (KST__SCTP_BIT(KST__SCTP_COOKIE_ECHO) | KST__SCTP_BIT(KST__SCTP_COOKIE_ACK))
 
 /* The next chunk from *at on, which moves behind it; NULL at the end of the packet. Its header can
  * be read. A length below 4 moves on by one header, one beyond the end to the end. */
@@ -176,7 +183,7 @@ static uint8_t kst__sctp_refuse(const struct kst__parsed *p, uint32_t *types)
     uint32_t at = KST__SCTP_HEADER;
     const uint8_t *chunk;
     for (uint32_t count = 0; (chunk = kst__sctp_chunk(p, &at)) != NULL; count++) {
-        const uint32_t bit = chunk[0] < 16 ? KST__CHUNK_BIT(chunk[0]) : 0;
+        const uint32_t bit = chunk[0] < 16 ? KST__SCTP_BIT(chunk[0]) : 0;
         *types |= bit;
         if (kst__be16(chunk + 2) == 0)
             return KST_REASON_SCTP_CHUNKS;
@@ -208,12 +215,12 @@ static uint8_t kst__sctp_begin(const struct kst__case *c, uint32_t types)
     while ((chunk = kst__sctp_chunk(p, &at)) != NULL) {
         if (!kst__sctp_acts(chunk[0]))
             return KST_REASON_SCTP_FIRST;
-        if (chunk[0] == KST__CHUNK_INIT) {
+        if (chunk[0] == KST__SCTP_INIT) {
             if (tag != 0 || !kst__sctp_initiate_tag(p, chunk, &sctp->tag[KST_REPLY]))
                 return KST_REASON_SCTP_TAG;
-        } else if (chunk[0] == KST__CHUNK_HEARTBEAT) {
+        } else if (chunk[0] == KST__SCTP_HEARTBEAT) {
             sctp->tag[KST_ORIGINAL] = tag;
-        } else if (chunk[0] == KST__CHUNK_SHUTDOWN_ACK) {
+        } else if (chunk[0] == KST__SCTP_SHUTDOWN_ACK) {
             sctp->tag[KST_REPLY] = tag;
         }
     }
@@ -230,12 +237,12 @@ static uint8_t kst__sctp_store_tag(const struct kst__case *c, const uint8_t *chu
     uint32_t tag;
     if (!kst__sctp_initiate_tag(c->packet, chunk, &tag))
         return KST_REASON_SCTP_CHUNKS;
-    if (chunk[0] == KST__CHUNK_INIT && (c->fresh || sctp->tag[to] != tag)) {
+    if (chunk[0] == KST__SCTP_INIT && (c->fresh || sctp->tag[to] != tag)) {
         if (sctp->flags & from_pending) /* it insists: the other side's INIT has lost */
             sctp->flags &= (uint8_t)~to_pending;
         sctp->flags |= from_pending;
     }
-    if (sctp->tag[to] != 0 && sctp->tag[to] != tag && chunk[0] == KST__CHUNK_INIT_ACK &&
+    if (sctp->tag[to] != 0 && sctp->tag[to] != tag && chunk[0] == KST__SCTP_INIT_ACK &&
         (!(sctp->flags & to_pending) || (sctp->flags & from_pending)))
         return KST_REASON_SCTP_TAG;
     sctp->tag[to] = tag;
@@ -258,9 +265,9 @@ static uint8_t kst__sctp_heartbeat(const struct kst__case *c, uint8_t type, uint
         sctp->flags &= (uint8_t)~KST__SCTP_HEARTBEAT_ODD;
         return KST_REASON_NONE;
     }
-    if (types & KST__CHUNK_BIT(KST__CHUNK_DATA))
+    if (types & KST__SCTP_BIT(KST__SCTP_DATA))
         return KST_REASON_SCTP_TAG;
-    if (type == KST__CHUNK_HEARTBEAT) {
+    if (type == KST__SCTP_HEARTBEAT) {
         if (*keep) /* one a packet */
             return KST_REASON_SCTP_TAG;
         sctp->flags |= KST__SCTP_HEARTBEAT_ODD;
@@ -286,13 +293,13 @@ static uint8_t kst__sctp_tag(const struct kst__case *c, const uint8_t *chunk, ui
     const bool peers = tag == sctp->tag[1 - c->direction];
     const bool reflected = (chunk[1] & 1) != 0; /* the T bit */
     switch (chunk[0]) {
-    case KST__CHUNK_INIT: return tag == 0 ? KST_REASON_NONE : KST_REASON_SCTP_TAG;
-    case KST__CHUNK_ABORT:
-    case KST__CHUNK_SHUTDOWN_COMPLETE:
+    case KST__SCTP_INIT: return tag == 0 ? KST_REASON_NONE : KST_REASON_SCTP_TAG;
+    case KST__SCTP_ABORT:
+    case KST__SCTP_SHUTDOWN_COMPLETE:
         return (reflected ? peers : own) ? KST_REASON_NONE : KST_REASON_SCTP_TAG;
-    case KST__CHUNK_COOKIE_ECHO: return own ? KST_REASON_NONE : KST_REASON_SCTP_TAG;
-    case KST__CHUNK_HEARTBEAT:
-    case KST__CHUNK_HEARTBEAT_ACK: return kst__sctp_heartbeat(c, chunk[0], types, keep);
+    case KST__SCTP_COOKIE_ECHO: return own ? KST_REASON_NONE : KST_REASON_SCTP_TAG;
+    case KST__SCTP_HEARTBEAT:
+    case KST__SCTP_HEARTBEAT_ACK: return kst__sctp_heartbeat(c, chunk[0], types, keep);
     default: return KST_REASON_NONE;
     }
 }
@@ -319,16 +326,16 @@ static struct kst__judgement kst__sctp_judge(const struct kst__case *c)
         reason = kst__sctp_tag(c, chunk, types, &keep);
         if (reason != KST_REASON_NONE)
             return kst__say(KST__REFUSE, (enum kst_reason)reason);
-        const uint8_t next = chunk[0] < KST__CHUNK_ACTING
+        const uint8_t next = chunk[0] < KST__SCTP_ACTING
                                  ? kst__sctp_next[c->direction][chunk[0]][e->state]
                                  : e->state;
         if (next == KST_SCTP_NONE)
             return kst__say(KST__REFUSE, KST_REASON_SCTP_STATE);
-        if (chunk[0] == KST__CHUNK_INIT || chunk[0] == KST__CHUNK_INIT_ACK)
+        if (chunk[0] == KST__SCTP_INIT || chunk[0] == KST__SCTP_INIT_ACK)
             reason = kst__sctp_store_tag(c, chunk);
         if (reason != KST_REASON_NONE)
             return kst__say(KST__REFUSE, (enum kst_reason)reason);
-        if (chunk[0] == KST__CHUNK_COOKIE_ACK)
+        if (chunk[0] == KST__SCTP_COOKIE_ACK)
             sctp->flags &= (uint8_t)~(KST__SCTP_INIT_PENDING * 3);
         if (next == KST_SCTP_ESTABLISHED && e->state != next)
             e->status |= KST_ASSURED;
@@ -336,7 +343,7 @@ static struct kst__judgement kst__sctp_judge(const struct kst__case *c)
     }
     if (keep)
         return kst__say(KST__KEEP, KST_REASON_SCTP_HEARTBEAT);
-    if (!c->fresh && types == KST__CHUNK_BIT(KST__CHUNK_INIT) &&
+    if (!c->fresh && types == KST__SCTP_BIT(KST__SCTP_INIT) &&
         state_before == KST_SCTP_CLOSED && e->state == KST_SCTP_CLOSED)
         return kst__say(KST__KEEP, KST_REASON_SCTP_INIT_AGAIN);
     return kst__refresh(kst__sctp_timeout(c->t, e->state));

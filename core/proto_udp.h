@@ -25,17 +25,17 @@ static uint8_t kst__udp_refuse(const struct kst__parsed *p)
 static struct kst__judgement kst__udp_judge(const struct kst__case *c)
 {
     struct kst__udp *udp = &c->entry->proto.udp;
-    const uint64_t now_ms = c->t->now_ms;
     const uint8_t reason = kst__udp_refuse(c->packet);
     if (reason != KST_REASON_NONE)
         return kst__say(KST__REFUSE, (enum kst_reason)reason);
 
     if (c->fresh) {
-        udp->stream_low = (uint32_t)(now_ms + KST__UDP_STREAM_MS);
-        udp->stream_high = (uint32_t)((now_ms + KST__UDP_STREAM_MS) >> 32);
+        const uint64_t stream_ms = kst__later_ms(c->t, KST__UDP_STREAM_MS);
+        udp->stream_low = (uint32_t)stream_ms;
+        udp->stream_high = (uint32_t)(stream_ms >> 32);
     }
     const uint64_t stream_ms = (uint64_t)udp->stream_high << 32 | udp->stream_low;
-    if (!(c->entry->status & KST_SEEN_REPLY) || now_ms <= stream_ms)
+    if (!(c->entry->status & KST_SEEN_REPLY) || c->t->now_ms <= stream_ms)
         return kst__refresh(c->t->set[KST__SET_UDP_TIMEOUT]);
     c->entry->status |= KST_ASSURED;
     return kst__refresh(c->t->set[KST__SET_UDP_TIMEOUT_STREAM]);

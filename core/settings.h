@@ -13,6 +13,8 @@
     X(COUNT, "nf_conntrack_count", 0, 0, 0)                                                        \
     X(ACCT, "nf_conntrack_acct", 0, 0, 1)                                                          \
     X(CHECKSUM, "nf_conntrack_checksum", 1, 0, 1)                                                  \
+    X(FRAG4_TIMEOUT, "ipfrag_time", 30, 0, KST_TIMEOUT_MAX_S)                                      \
+    X(FRAG6_TIMEOUT, "nf_conntrack_frag6_timeout", 60, 0, KST_TIMEOUT_MAX_S)                       \
     X(GENERIC_TIMEOUT, "nf_conntrack_generic_timeout", 600, 0, KST_TIMEOUT_MAX_S)                  \
     X(GRE_TIMEOUT, "nf_conntrack_gre_timeout", 30, 0, KST_TIMEOUT_MAX_S)                           \
     X(GRE_TIMEOUT_STREAM, "nf_conntrack_gre_timeout_stream", 180, 0, KST_TIMEOUT_MAX_S)            \

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* core/table.h - the life of an entry: confirmed, refreshed, removed; and who goes when it is full.
  *
- * Here the back ends meet. Every function that touches one takes the kit, a constant that folds. */
+ * Here the back ends meet. What lies on a packet's way takes the kit as an argument, a constant that
+ * folds. */
 #ifndef KST_TABLE_H
 #define KST_TABLE_H
 
@@ -127,6 +128,21 @@ static uint16_t kst__make_room(struct kst *t, const struct kst__kit *kit)
     return KST_REASON_TABLE_FULL;
 }
 
+/* Frees a tuple that only an expired connection still holds; false if a live one has it. */
+static bool kst__tuple_clear(struct kst *t, const struct kst__kit *kit,
+                             const struct kst_tuple *tuple)
+{
+    struct kst__key key;
+    kst__key_make(t, tuple, &key);
+    const uint32_t node = kit->index->find(kst__index(t), t, &key);
+    if (node == KST__NONE)
+        return true;
+    if (!kst__expired(t, kst__node_slot(t, node)))
+        return false;
+    kst__remove(t, kit, kst__node_slot(t, node), &t->stats.expired);
+    return true;
+}
+
 /* An entry for this tuple, in a slot of its own but not in the table: kst__confirm puts it there,
  * kst__slot_give_back forgets it. */
 static uint32_t kst__newcomer(struct kst *t, const struct kst_tuple *tuple)
@@ -142,26 +158,51 @@ static uint32_t kst__newcomer(struct kst *t, const struct kst_tuple *tuple)
     return slot;
 }
 
-/* Puts a newcomer into the table; its reply tuple stands ready if it is under NAT. Returns false,
- * with nothing changed, if the index has no place. */
-static bool kst__confirm(struct kst *t, const struct kst__kit *kit, uint32_t slot, uint64_t hash)
+/* Makes a newcomer known to the index; its reply tuple stands ready if it is under NAT. Returns
+ * false, with nothing changed, if the index has no place. */
+static bool kst__index_in(struct kst *t, const struct kst__kit *kit, uint32_t slot, uint64_t hash)
 {
-    struct kst__entry *e = kst__entry_at(t, slot);
-    KST_ASSERT(t->count < t->capacity);
     if (!kit->index->insert(kst__index(t), slot, hash))
         return false;
-    if ((e->kind & KST__KIND_NAT) &&
+    if ((kst__entry_at(t, slot)->kind & KST__KIND_NAT) &&
         !kit->index->insert(kst__index(t), slot + kst__slots(t), kst__reply_hash(t, slot))) {
         kit->index->remove(kst__index(t), slot, hash);
         return false;
     }
+    return true;
+}
+
+/* Completes what kst__index_in began: from here on the newcomer is one of the table's. */
+static void kst__confirm(struct kst *t, const struct kst__kit *kit, uint32_t slot)
+{
+    struct kst__entry *e = kst__entry_at(t, slot);
+    KST_ASSERT(t->count < t->capacity);
     t->count++;
     t->serial += t->serial == UINT32_MAX ? 2 : 1; /* 0 names nobody */
     e->serial = t->serial;
     e->status |= KST_CONFIRMED;
     kit->timer->arm(kst__timer(t), slot, kst__rearm_ms(t, slot));
     kst__class_join(t, slot, kst__class_of(e));
-    return true;
+}
+
+/* Judged good: takes a newcomer in, if its tuples are its own, the index has a place and there is
+ * room or can be made. NONE or TABLE_EVICTED if so, else why not, and nobody else has lost. */
+static uint16_t kst__admit(struct kst *t, const struct kst__kit *kit, uint32_t slot,
+                           const struct kst__key *key)
+{
+    uint16_t reason = KST_REASON_NONE;
+    /* Without NAT a tuple and its inverse have one owner; with it another may own the inverse. */
+    if ((t->features & KST_WITH_NAT) && !kst__tuple_clear(t, kit, &key->inverse))
+        return KST_REASON_CLASH;
+    if (!kst__index_in(t, kit, slot, key->hash))
+        return KST_REASON_CHAIN_TOO_LONG;
+    if (t->count >= t->set[KST__SET_MAX])
+        reason = kst__make_room(t, kit);
+    if (reason == KST_REASON_TABLE_FULL)
+        kit->index->remove(kst__index(t), slot, key->hash);
+    else
+        kst__confirm(t, kit, slot);
+    return reason;
 }
 
 KST_INLINE kst_id kst__id(const struct kst *t, uint32_t slot)

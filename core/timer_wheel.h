@@ -205,12 +205,21 @@ static uint32_t kst__wheel_next(void *tm, struct kst *t, uint64_t now_ms, uint32
 static const char *kst__wheel_check(const void *tm, const struct kst *t, uint32_t *armed)
 {
     const struct kst__wheel *w = (const struct kst__wheel *)tm;
+    uint32_t chunks_held = 0, chunks_free = 0;
     *armed = 0;
+    for (uint32_t number = w->chunks_free; number != KST__NONE;
+         number = kst__wheel_chunk(w, number)->next)
+        if (number >= w->chunks_used || ++chunks_free > w->chunks_used)
+            return "wheel: the free chunks lead astray";
     for (uint32_t place = 0; place < KST__WHEEL_PLACES; place++) {
         const uint32_t level = place / KST__WHEEL_TURN, digit = place % KST__WHEEL_TURN;
         uint32_t number = w->first[place], chunks = 0;
         if ((w->pending[level] >> digit & 1) != (number != KST__NONE))
             return "wheel: a place's bit lies";
+        const uint32_t shift = level * KST__WHEEL_DIGIT;
+        const uint32_t now = (uint32_t)(w->clock_ms >> shift) & (KST__WHEEL_TURN - 1);
+        if (number != KST__NONE && digit < now + (level > 0 && place != w->emptying))
+            return "wheel: a place holds something that the clock has passed";
         for (bool front = true; number != KST__NONE; front = false) {
             if (number >= w->chunks_used || ++chunks > w->chunks_max)
                 return "wheel: a chunk leads astray";
@@ -225,16 +234,16 @@ static const char *kst__wheel_check(const void *tm, const struct kst *t, uint32_
                 if (*kst__wheel_where(w, slot) != number * KST__CHUNK_REFS + i)
                     return "wheel: an entry does not know its place";
                 const uint64_t expires_ms = kst__entry_at(t, slot)->expires_ms;
-                const uint32_t shift = level * KST__WHEEL_DIGIT;
-                if (place != w->emptying && expires_ms > w->clock_ms &&
+                if (expires_ms > w->clock_ms &&
                     (expires_ms >> shift) < (w->clock_ms >> shift & ~UINT64_C(63)) + digit)
                     return "wheel: an entry lies later than it expires";
             }
             *armed += chunk->count;
+            chunks_held++;
             number = chunk->next;
         }
     }
-    return NULL;
+    return chunks_held + chunks_free == w->chunks_used ? NULL : "wheel: a chunk is lost";
 }
 
 static const struct kst_timer_ops kst_timer_wheel = {

@@ -3,6 +3,7 @@
 #ifndef KST_TRACK_H
 #define KST_TRACK_H
 
+#include "defrag.h"
 #include "proto_gre.h"
 #include "proto_icmp.h"
 #include "proto_other.h"
@@ -74,7 +75,7 @@ KST_INLINE void kst__judge_packet(struct kst *t, const struct kst__kit *kit,
             kst__slot_give_back(t, slot);
         } else { /* it may have left its mark all the same: SCTP's early chunks, TCP's lost peers */
             if (judgement.timeout_s != 0)
-                kst__expire_at(t, kit, slot, t->now_ms + (uint64_t)judgement.timeout_s * 1000);
+                kst__expire_at(t, kit, slot, kst__due_ms(t, judgement.timeout_s));
             kst__reclass(t, slot);
         }
         kst__report(r, KST_INVALID, KST_NO_DIRECTION, judgement.reason);
@@ -83,13 +84,9 @@ KST_INLINE void kst__judge_packet(struct kst *t, const struct kst__kit *kit,
 
     uint16_t reason = judgement.reason;
     if (c.fresh) {
-        c.entry->expires_ms = t->now_ms + (uint64_t)judgement.timeout_s * 1000;
-        if (t->count >= t->set[KST__SET_MAX]) {
-            const uint16_t room = kst__make_room(t, kit);
-            reason = room != KST_REASON_NONE ? room : reason;
-        }
-        if (reason != KST_REASON_TABLE_FULL && !kst__confirm(t, kit, slot, key->hash))
-            reason = KST_REASON_CHAIN_TOO_LONG;
+        KST_ASSERT(judgement.action == KST__REFRESH && reason == KST_REASON_NONE);
+        c.entry->expires_ms = kst__due_ms(t, judgement.timeout_s);
+        reason = kst__admit(t, kit, slot, key);
         if (!(c.entry->status & KST_CONFIRMED)) {
             kst__slot_give_back(t, slot);
             kst__report(r, KST_INVALID, KST_NO_DIRECTION, reason);
@@ -105,8 +102,9 @@ KST_INLINE void kst__judge_packet(struct kst *t, const struct kst__kit *kit,
             counters->packets[c.direction]++;
             counters->bytes[c.direction] += p->ip_bytes;
         }
-        if (!c.fresh && !(c.entry->status & KST_FIXED_TIMEOUT))
-            kst__expire_at(t, kit, slot, t->now_ms + (uint64_t)judgement.timeout_s * 1000);
+        if (judgement.action == KST__REFRESH && !c.fresh &&
+            !(c.entry->status & KST_FIXED_TIMEOUT))
+            kst__expire_at(t, kit, slot, kst__due_ms(t, judgement.timeout_s));
     }
     if (c.direction == KST_REPLY)
         c.entry->status |= KST_SEEN_REPLY;
@@ -140,18 +138,11 @@ static void kst__judge_error(struct kst *t, const struct kst__kit *kit,
     kst__report(r, KST_RELATED, kst__node_direction(t, node, &key), KST_REASON_NONE);
 }
 
-/* One parsed packet. */
-KST_INLINE void kst__judge_any(struct kst *t, const struct kst__kit *kit,
-                               const struct kst_packet *packet, const struct kst__parsed *p,
-                               const struct kst__key *key, struct kst_result *r)
+/* A whole datagram. */
+KST_INLINE void kst__judge_whole(struct kst *t, const struct kst__kit *kit,
+                                 const struct kst__parsed *p, const struct kst__key *key,
+                                 struct kst_result *r)
 {
-    memset(r, 0, sizeof *r);
-    r->direction = KST_NO_DIRECTION;
-    t->stats.packets++;
-    if (packet->flags & KST_PACKET_NOTRACK) {
-        r->state = KST_UNTRACKED;
-        return;
-    }
     r->reason = p->reason;
     if (r->reason == KST_REASON_NONE && p->tuple.protocol == kst__icmp_of(p->tuple.family)) {
         uint8_t reason;
@@ -164,6 +155,50 @@ KST_INLINE void kst__judge_any(struct kst *t, const struct kst__kit *kit,
     } else if (r->reason == KST_REASON_NONE) {
         kst__judge_packet(t, kit, p, key, r);
     }
+}
+
+/* A fragment: held, or the one that makes its datagram whole, which is then judged. */
+static void kst__judge_fragment(struct kst *t, const struct kst__kit *kit,
+                                const struct kst_packet *packet, const struct kst__parsed *p,
+                                const struct kst__key *first, struct kst_result *r)
+{
+    struct kst_packet whole;
+    struct kst__parsed parsed;
+    struct kst__key key;
+    r->reason = kst__defrag_take(t, packet, p, &whole);
+    if (r->reason == KST_REASON_FRAGMENT) {
+        kst__judge_whole(t, kit, p, first, r);
+        return;
+    }
+    if (r->reason != KST_REASON_NONE) {
+        r->verdict = r->reason == KST_REASON_FRAGMENT_HELD ? KST_HOLD : KST_DROP;
+        return;
+    }
+    kst__parse(&whole, t->set[KST__SET_CHECKSUM] != 0, &parsed);
+    if (parsed.reason == KST_REASON_NONE)
+        kst__key_make(t, &parsed.tuple, &key);
+    if (parsed.partial) /* an IPv6 datagram in fragments of fragments */
+        r->reason = KST_REASON_FRAGMENT;
+    else
+        kst__judge_whole(t, kit, &parsed, &key, r);
+}
+
+/* Anything that was parsed. */
+KST_INLINE void kst__judge_any(struct kst *t, const struct kst__kit *kit,
+                               const struct kst_packet *packet, const struct kst__parsed *p,
+                               const struct kst__key *key, struct kst_result *r)
+{
+    memset(r, 0, sizeof *r);
+    r->direction = KST_NO_DIRECTION;
+    t->stats.packets++;
+    if (packet->flags & KST_PACKET_NOTRACK)
+        r->state = KST_UNTRACKED;
+    else if (p->fragment && t->defrag_at != 0 && packet->size >= p->ip_bytes)
+        kst__judge_fragment(t, kit, packet, p, key, r);
+    else if (p->partial)
+        r->reason = KST_REASON_FRAGMENT;
+    else
+        kst__judge_whole(t, kit, p, key, r);
     t->stats.reasons[r->reason]++;
 }
 

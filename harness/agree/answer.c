@@ -110,7 +110,7 @@ bool answers_agree(const struct vec_packet *linux_says, const struct answer *ans
 struct answer *ask_core(const struct vec_case *c)
 {
     static const struct kst_config config = {
-        .max = ENTRIES_MAX, .features = KST_WITH_ACCOUNTING | KST_WITH_NAT, .seed = {1, 2}};
+        .max = ENTRIES_MAX, .reassembly_bytes = 4 << 20, .features = KST_WITH_ACCOUNTING | KST_WITH_NAT, .seed = {1, 2}};
     static void *memory;
     const size_t bytes = kst_bytes(&config);
     if (memory == NULL)
@@ -130,7 +130,7 @@ struct answer *ask_core(const struct vec_case *c)
         now_ms += c->packets[i].wait_ms;
         kst_advance(t, now_ms, UINT32_MAX);
         kst_track(t, now_ms, &packet, 1, &result);
-        if (result.verdict == KST_DROP)
+        if (result.verdict != KST_ACCEPT)
             snprintf(answers[i].is, sizeof answers[i].is, "none -");
         else
             snprintf(answers[i].is, sizeof answers[i].is, "%s %s",

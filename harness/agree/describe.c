@@ -151,6 +151,7 @@ void describe(const uint8_t *data, size_t bytes, char *text, size_t size)
         }
         if (at <= end)
             describe_l4(&line, next, data + at, end - at);
+        put(&line, " (%zu bytes)", bytes);
     } else {
         put(&line, "no IP packet, %zu bytes", bytes);
     }

@@ -31,6 +31,7 @@ static struct {
     int left, right;   /* the TUN devices */
     int table, expect; /* /proc/thread-self/net/nf_conntrack and _expect */
     int netlink;
+    unsigned run;      /* cases asked so far */
     struct {
         char *name;
         char value[24];
@@ -53,6 +54,8 @@ static const char set_up[] =
     "echo 1 >/proc/sys/net/ipv4/ip_forward\n"
     "echo 1 >/proc/sys/net/ipv6/conf/all/forwarding\n"
     "echo 1 >/proc/sys/net/ipv6/conf/all/accept_source_route\n"
+    "echo 1 >/proc/sys/net/ipv4/ipfrag_time\n" /* else what is never completed */
+    "echo 1 >/proc/sys/net/netfilter/nf_conntrack_frag6_timeout\n" /* uses up its memory */
     "for f in -4 -6; do\n"
     "  ip $f rule add iif left lookup 100\n"
     "  ip $f rule add iif right lookup 101\n"
@@ -193,27 +196,52 @@ static bool is_ipv6(const struct vec_packet *packet)
     return packet->size > 0 && packet->data[0] >> 4 == 6;
 }
 
-/* Whether `out` is what became of the packet: nothing but DSCP, TTL and checksum may differ. The
- * kernel has things of its own to say (ICMP errors), which do not count. */
+/* Whether `out` is what became of the packet, or of the datagram that it completed. Nobody but us
+ * sends between these addresses. */
 static bool is_it(const struct vec_packet *packet, const uint8_t *out, size_t size)
 {
     const bool v6 = is_ipv6(packet);
     const size_t addresses = v6 ? 8 : 12;
-    return size >= (v6 ? 40 : 20) && packet->size >= size && out[0] >> 4 == packet->data[0] >> 4 &&
-           memcmp(out + addresses, packet->data + addresses, v6 ? 32 : 8) == 0 &&
-           memcmp(out + size - (size > 28 ? 8 : 0), packet->data + size - (size > 28 ? 8 : 0),
-                  size > 28 ? 8 : 0) == 0;
+    return size >= (v6 ? 40 : 20) && out[0] >> 4 == packet->data[0] >> 4 &&
+           memcmp(out + addresses, packet->data + addresses, v6 ? 32 : 8) == 0;
+}
+
+/* Linux keeps fragments from case to case: every run of a case gets identifiers of its own. */
+static void rename_datagram(uint8_t *data, size_t size)
+{
+    if (size >= 20 && data[0] == 0x45 && ((data[6] << 8 | data[7]) & 0x3fff) != 0) {
+        const unsigned id = ((unsigned)(data[4] << 8 | data[5]) + kernel.run * 8) & 0xffff;
+        uint32_t sum = 0;
+        data[4] = (uint8_t)(id >> 8);
+        data[5] = (uint8_t)id;
+        const unsigned before = (unsigned)(data[10] << 8 | data[11]);
+        data[10] = data[11] = 0;
+        for (size_t i = 0; i < 20; i += 2)
+            sum += (unsigned)(data[i] << 8 | data[i + 1]);
+        sum = (sum & 0xffff) + (sum >> 16);
+        sum = ~(sum + (sum >> 16)) & 0xffff;
+        if (before != 0) {
+            data[10] = (uint8_t)(sum >> 8);
+            data[11] = (uint8_t)sum;
+        }
+    } else if (size >= 48 && data[0] >> 4 == 6 && data[6] == 44) {
+        data[44] = (uint8_t)(kernel.run >> 16);
+        data[45] = (uint8_t)(kernel.run >> 8);
+        data[46] = (uint8_t)kernel.run;
+    }
 }
 
 /* Sends a packet through and reads what came out: "STATE DIR", or "none -". */
 static void send_packet(struct vec_packet *packet)
 {
-    static uint8_t out[1 << 16];
+    static uint8_t in[1 << 17], out[1 << 17];
     const int from = packet->from_server ? kernel.right : kernel.left;
     const int to = packet->from_server ? kernel.left : kernel.right;
     char is[64] = "none -";
     ssize_t got;
-    if (write(from, packet->data, packet->size) >= 0) {
+    memcpy(in, packet->data, packet->size);
+    rename_datagram(in, packet->size);
+    if (write(from, in, packet->size) >= 0) {
         while ((got = read(to, out, sizeof out)) > 0) {
             if (!is_it(packet, out, (size_t)got))
                 continue;
@@ -257,6 +285,7 @@ static void read_table(struct vec_packet *packet, int fd, const char *word)
 void kernel_ask(struct vec_case *c)
 {
     flush();
+    kernel.run++;
     for (size_t i = 0; i < c->settings_count; i++)
         change_setting(&c->settings[i]);
     for (size_t i = 0; i < c->packets_count; i++) {

@@ -52,6 +52,7 @@ struct talk_state {
     uint16_t ports[2];
     struct side side[2];
     bool opened, answered;
+    bool fragments; /* many of them */
     bool alone; /* one host talks to itself, from a port to the same one */
 };
 
@@ -143,6 +144,56 @@ static void add(struct talk_state *t, const uint8_t *packet, size_t size, int fr
     added->from_server = from != 0;
 }
 
+/* Adds a whole packet as fragments: in any order, one missing, doubled or overlapping at times. The
+ * header ends, and the data begins, at `header`. */
+static void add_fragments(struct talk_state *t, const uint8_t *packet, size_t size, size_t header,
+                          int from)
+{
+    struct chance *chance = &t->chance;
+    uint8_t parts[4][PACKET_MAX];
+    size_t sizes[4], count = 0, at = 0;
+    const size_t data = size - header, step = 8 * (1 + below(chance, (uint32_t)(data / 16 + 1)));
+    const uint32_t id = below(chance, 3);
+    while (at < data && count < 4) {
+        size_t here = at, length = count == 3 || data - at < step ? data - at : step;
+        at += length;
+        if (one_in(chance, 20) && here >= 8)
+            here -= 8, length += 8; /* overlaps the one before */
+        if (one_in(chance, 40))
+            length -= below(chance, (uint32_t)(length < 9 ? length : 9));
+        const bool more = one_in(chance, 60) ? one_in(chance, 2) : at < data;
+        uint8_t *part = parts[count];
+        memcpy(part, packet, header);
+        size_t begin = header;
+        if (t->v6) {
+            part[40] = part[6];
+            part[41] = 0;
+            put16(part + 42, (uint32_t)here | more);
+            put32(part + 44, id);
+            part[6] = 44;
+            begin = 48;
+            put16(part + 4, (uint32_t)(8 + length));
+        } else {
+            put16(part + 2, (uint32_t)(header + length));
+            put16(part + 4, id);
+            put16(part + 6, (uint32_t)(here / 8) | (uint32_t)more << 13);
+            put16(part + 10, 0);
+            put16(part + 10, ~sum16(0, part, header) & 0xffff);
+        }
+        memcpy(part + begin, packet + header + here, length);
+        sizes[count++] = begin + length;
+    }
+    for (size_t left = count; left > 0; left--) { /* in order, mostly */
+        const size_t i = one_in(chance, 2) ? 0 : below(chance, (uint32_t)left);
+        if (!one_in(chance, 12) && t->c.packets_count < PACKETS_MAX)
+            add(t, parts[i], sizes[i], from);
+        if (one_in(chance, 12) && t->c.packets_count < PACKETS_MAX)
+            add(t, parts[i], sizes[i], from);
+        memmove(&parts[i], &parts[i + 1], (left - i - 1) * sizeof parts[0]);
+        memmove(&sizes[i], &sizes[i + 1], (left - i - 1) * sizeof sizes[0]);
+    }
+}
+
 /* Finishes a packet whose transport part stands at its place: now and then with a wrong checksum,
  * extension headers or options before it, cut short, or with bytes behind its end. */
 static void finish(struct talk_state *t, uint8_t *packet, uint8_t protocol, size_t bytes, int from)
@@ -181,7 +232,11 @@ static void finish(struct talk_state *t, uint8_t *packet, uint8_t protocol, size
         memset(packet + size, 0xee, 8);
         size += 1 + below(chance, 8);
     }
-    add(t, packet, size, from);
+    if (size > ip_bytes(t) + 8 && one_in(chance, t->fragments ? 3 : 50) &&
+        packet[t->v6 ? 6 : 0] != (t->v6 ? 0 : 0x46))
+        add_fragments(t, packet, size, ip_bytes(t), from);
+    else
+        add(t, packet, size, from);
 }
 
 /* ---- TCP ---- */
@@ -535,6 +590,7 @@ struct vec_case talk(uint64_t seed, uint64_t number)
     t.v6 = one_in(chance, 3);
     t.ports[0] = one_in(chance, 20) ? 0 : 40000;
     t.ports[1] = one_in(chance, 20) ? 40000 : 80;
+    t.fragments = one_in(chance, 6);
     t.alone = t.ports[0] == t.ports[1] && one_in(chance, 2);
     for (int i = 0; i < 2; i++) {
         t.side[i].seq = one_in(chance, 2) ? UINT32_MAX - below(chance, 5000) : (uint32_t)draw(chance);

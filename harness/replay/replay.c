@@ -23,6 +23,8 @@
  * this time, so that hostile ones cannot overflow anything. */
 #define SPAN_MAX_S UINT32_MAX
 
+enum { REASSEMBLY_BYTES = 4 << 20 }; /* as Linux has it */
+
 enum { GO_ON = -1 }; /* no reason to exit */
 
 struct options {
@@ -199,7 +201,7 @@ static int refuse_setting(const struct kst *t, const char *name, const char *giv
 
 static int apply_setting(struct kst *t, const char *given)
 {
-    const char *text = without("net/netfilter/", without("net.netfilter.", given));
+    const char *text = without("net.ipv4.", without("net.netfilter.", given));
     const char *equals = strchr(text, '=');
     char name[64]; /* more than any has */
     uint32_t value;
@@ -215,7 +217,8 @@ static int apply_setting(struct kst *t, const char *given)
 /* Makes the table that the options ask for. GO_ON, or the exit code. */
 static int make_table(const struct options *options, struct kst **table)
 {
-    struct kst_config config = {.max = options->max, .features = KST_WITH_ACCOUNTING};
+    struct kst_config config = {.max = options->max, .features = KST_WITH_ACCOUNTING,
+                                .reassembly_bytes = REASSEMBLY_BYTES};
     if (getrandom(config.seed, sizeof config.seed, 0) != (ssize_t)sizeof config.seed) {
         complain("no random numbers: %s", strerror(errno));
         return COMMAND_INPUT;

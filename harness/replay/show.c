@@ -37,7 +37,7 @@ static struct line *lines_for(uint32_t count)
 
 void show_each(const struct kst *t, const struct kst_result *result)
 {
-    const bool dropped = result->verdict == KST_DROP;
+    const bool dropped = result->verdict != KST_ACCEPT;
     struct line *lines = lines_for(kst_count(t));
     uint32_t count = 0;
     struct kst_flow flow;
@@ -58,7 +58,9 @@ void show_why(uint64_t number, const struct kst_result *result)
     if (result->reason == KST_REASON_NONE)
         return;
     printf("packet %" PRIu64 ": %s: %s: %s\n", number,
-           result->verdict == KST_DROP ? "dropped" : kst_state_name(result->state),
+           result->verdict == KST_DROP   ? "dropped"
+           : result->verdict == KST_HOLD ? "held"
+                                         : kst_state_name(result->state),
            kst_reason_name(result->reason), kst_reason_text(result->reason));
 }
 
