@@ -994,11 +994,15 @@ static struct kst__ip kst__ip6(const uint8_t *data, uint32_t here)
         const uint8_t *header = data + ip.l4_at;
         const uint32_t bytes = kst__ext_bytes(ip.protocol, header[1]);
         if (ip.protocol == KST__EXT_FRAGMENT) {
-            ip.fragment_at = kst__be16(header + 2) & 0xfff8;
-            ip.fragment_more = (header[3] & 1) != 0;
-            if (ip.fragment_header_at == 0)
+            const uint16_t at = kst__be16(header + 2) & 0xfff8;
+            if (ip.fragment_header_at == 0) { /* one inside a fragment is part of its data */
                 ip.fragment_header_at = ip.l4_at;
-            if (ip.fragment_at != 0) /* what follows is the middle of something */
+                ip.fragment_at = at;
+                ip.fragment_more = (header[3] & 1) != 0;
+            } else if (at != 0) {
+                ip.reason = KST_REASON_FRAGMENT;
+            }
+            if (at != 0) /* what follows is the middle of something */
                 return ip;
         }
         ip.protocol = header[0];
@@ -1098,7 +1102,8 @@ static void kst__parse(const struct kst_packet *packet, bool verify, struct kst_
     if (version == 4 && ip.reason == KST_REASON_NONE) {
         if (ip.l4_at < 20)
             ip.reason = KST_REASON_IP_HEADER;
-        else if (p->checksum == KST_CHECKSUM_VERIFY && !kst__sum_right(kst__sum(0, data, ip.l4_at)))
+        else if (verify && packet->checksum == KST_CHECKSUM_VERIFY &&
+                 !kst__sum_right(kst__sum(0, data, ip.l4_at)))
             ip.reason = KST_REASON_IP_CHECKSUM;
     }
     if (ip.reason == KST_REASON_NONE || version == 6) {
@@ -2031,7 +2036,7 @@ struct kst__fragment {
     bool headless, uneven; /* IPv6: cut inside its headers, or not at 8 bytes: Linux lets it through */
 };
 
-KST_INLINE struct kst__defrag *kst__defrag(const struct kst *t)
+KST_INLINE struct kst__defrag *kst__defrag_at(const struct kst *t)
 {
     return (struct kst__defrag *)kst__at(t, t->defrag_at);
 }
@@ -2066,7 +2071,7 @@ static uint64_t kst__defrag_lay_out(struct kst__defrag *d, uint32_t reassembly_b
 
 static void kst__defrag_init(struct kst *t, uint32_t reassembly_bytes)
 {
-    struct kst__defrag *d = kst__defrag(t);
+    struct kst__defrag *d = kst__defrag_at(t);
     kst__defrag_lay_out(d, reassembly_bytes);
     d->queues_free = d->cells_free = KST__NONE;
     memset(d->oldest, 0xff, sizeof d->oldest); /* KST__NONE */
@@ -2163,7 +2168,7 @@ static uint32_t kst__queue_find(const struct kst__defrag *d, const struct kst__d
 
 static uint32_t kst__queue_new(struct kst *t, const struct kst__datagram_key *key, uint64_t hash)
 {
-    struct kst__defrag *d = kst__defrag(t);
+    struct kst__defrag *d = kst__defrag_at(t);
     const uint32_t number = d->queues_free != KST__NONE ? d->queues_free : d->queues_used;
     struct kst__queue *queue = kst__queue_at(d, number);
     KST_ASSERT(d->queues_count < d->queues);
@@ -2223,7 +2228,7 @@ static void kst__queue_drop(struct kst__defrag *d, uint32_t number)
 /* Drops what was not completed in time; one step of `work` each. */
 static void kst__defrag_expire(struct kst *t, uint32_t *work)
 {
-    struct kst__defrag *d = kst__defrag(t);
+    struct kst__defrag *d = kst__defrag_at(t);
     for (uint32_t list = 0; list < 2; list++)
         while (*work > 0 && d->oldest[list] != KST__NONE &&
                kst__queue_at(d, d->oldest[list])->expires_ms <= t->now_ms) {
@@ -2412,7 +2417,7 @@ static uint32_t kst__queue_join(struct kst__defrag *d, const struct kst__queue *
 static uint32_t kst__queue_current(struct kst *t, const struct kst__datagram_key *key,
                                    uint64_t hash)
 {
-    struct kst__defrag *d = kst__defrag(t);
+    struct kst__defrag *d = kst__defrag_at(t);
     const uint32_t number = kst__queue_find(d, key, hash);
     if (number == KST__NONE || kst__queue_at(d, number)->expires_ms > t->now_ms)
         return number;
@@ -2425,7 +2430,7 @@ static uint32_t kst__queue_current(struct kst *t, const struct kst__datagram_key
 static uint8_t kst__queue_finish(struct kst *t, const struct kst__queue *queue,
                                  struct kst_packet *whole)
 {
-    struct kst__defrag *d = kst__defrag(t);
+    struct kst__defrag *d = kst__defrag_at(t);
     memset(whole, 0, sizeof *whole);
     whole->data = (uint8_t *)d + d->datagram_at;
     whole->size = kst__queue_join(d, queue);
@@ -2443,7 +2448,7 @@ static uint8_t kst__queue_finish(struct kst *t, const struct kst__queue *queue,
 static uint8_t kst__defrag_take(struct kst *t, const struct kst_packet *packet,
                                 const struct kst__parsed *p, struct kst_packet *whole)
 {
-    struct kst__defrag *d = kst__defrag(t);
+    struct kst__defrag *d = kst__defrag_at(t);
     struct kst__fragment f;
     uint32_t work = KST_COLLECT_MAX;
     kst__defrag_expire(t, &work);
@@ -2479,7 +2484,7 @@ static uint8_t kst__defrag_take(struct kst *t, const struct kst_packet *packet,
 
 static const char *kst__defrag_check(const struct kst *t)
 {
-    const struct kst__defrag *d = kst__defrag(t);
+    const struct kst__defrag *d = kst__defrag_at(t);
     uint32_t queues = 0, cells = 0, free_queues = 0, free_cells = 0;
     for (uint32_t list = 0; list < 2; list++) {
         uint32_t older = KST__NONE;

@@ -22,14 +22,12 @@ compile() { # compile LANGUAGE INCLUDE FILE COMPILER [OPTION]...
     count=$((count + 1))
 }
 
-for level in -O2; do
-    for include in . core; do
-        for file in "$out"/*.c; do
-            compile c "$include" "$file" gcc -std=c11 "$level"
-            compile c "$include" "$file" clang -std=c11 "$level"
-            compile c++ "$include" "$file" g++ -std=c++17 "$level"
-            compile c++ "$include" "$file" clang++ -std=c++17 "$level"
-        done
+for include in . core; do
+    for file in "$out"/*.c; do
+        compile c "$include" "$file" gcc -std=c11 -O2
+        compile c "$include" "$file" clang -std=c11 -O2
+        compile c++ "$include" "$file" g++ -std=c++17 -O2
+        compile c++ "$include" "$file" clang++ -std=c++17 -O2
     done
 done
 

@@ -69,7 +69,7 @@ struct kst__fragment {
     bool headless, uneven; /* IPv6: cut inside its headers, or not at 8 bytes: Linux lets it through */
 };
 
-KST_INLINE struct kst__defrag *kst__defrag(const struct kst *t)
+KST_INLINE struct kst__defrag *kst__defrag_at(const struct kst *t)
 {
     return (struct kst__defrag *)kst__at(t, t->defrag_at);
 }
@@ -104,7 +104,7 @@ static uint64_t kst__defrag_lay_out(struct kst__defrag *d, uint32_t reassembly_b
 
 static void kst__defrag_init(struct kst *t, uint32_t reassembly_bytes)
 {
-    struct kst__defrag *d = kst__defrag(t);
+    struct kst__defrag *d = kst__defrag_at(t);
     kst__defrag_lay_out(d, reassembly_bytes);
     d->queues_free = d->cells_free = KST__NONE;
     memset(d->oldest, 0xff, sizeof d->oldest); /* KST__NONE */
@@ -201,7 +201,7 @@ static uint32_t kst__queue_find(const struct kst__defrag *d, const struct kst__d
 
 static uint32_t kst__queue_new(struct kst *t, const struct kst__datagram_key *key, uint64_t hash)
 {
-    struct kst__defrag *d = kst__defrag(t);
+    struct kst__defrag *d = kst__defrag_at(t);
     const uint32_t number = d->queues_free != KST__NONE ? d->queues_free : d->queues_used;
     struct kst__queue *queue = kst__queue_at(d, number);
     KST_ASSERT(d->queues_count < d->queues);
@@ -261,7 +261,7 @@ static void kst__queue_drop(struct kst__defrag *d, uint32_t number)
 /* Drops what was not completed in time; one step of `work` each. */
 static void kst__defrag_expire(struct kst *t, uint32_t *work)
 {
-    struct kst__defrag *d = kst__defrag(t);
+    struct kst__defrag *d = kst__defrag_at(t);
     for (uint32_t list = 0; list < 2; list++)
         while (*work > 0 && d->oldest[list] != KST__NONE &&
                kst__queue_at(d, d->oldest[list])->expires_ms <= t->now_ms) {
@@ -450,7 +450,7 @@ static uint32_t kst__queue_join(struct kst__defrag *d, const struct kst__queue *
 static uint32_t kst__queue_current(struct kst *t, const struct kst__datagram_key *key,
                                    uint64_t hash)
 {
-    struct kst__defrag *d = kst__defrag(t);
+    struct kst__defrag *d = kst__defrag_at(t);
     const uint32_t number = kst__queue_find(d, key, hash);
     if (number == KST__NONE || kst__queue_at(d, number)->expires_ms > t->now_ms)
         return number;
@@ -463,7 +463,7 @@ static uint32_t kst__queue_current(struct kst *t, const struct kst__datagram_key
 static uint8_t kst__queue_finish(struct kst *t, const struct kst__queue *queue,
                                  struct kst_packet *whole)
 {
-    struct kst__defrag *d = kst__defrag(t);
+    struct kst__defrag *d = kst__defrag_at(t);
     memset(whole, 0, sizeof *whole);
     whole->data = (uint8_t *)d + d->datagram_at;
     whole->size = kst__queue_join(d, queue);
@@ -481,7 +481,7 @@ static uint8_t kst__queue_finish(struct kst *t, const struct kst__queue *queue,
 static uint8_t kst__defrag_take(struct kst *t, const struct kst_packet *packet,
                                 const struct kst__parsed *p, struct kst_packet *whole)
 {
-    struct kst__defrag *d = kst__defrag(t);
+    struct kst__defrag *d = kst__defrag_at(t);
     struct kst__fragment f;
     uint32_t work = KST_COLLECT_MAX;
     kst__defrag_expire(t, &work);
@@ -517,7 +517,7 @@ static uint8_t kst__defrag_take(struct kst *t, const struct kst_packet *packet,
 
 static const char *kst__defrag_check(const struct kst *t)
 {
-    const struct kst__defrag *d = kst__defrag(t);
+    const struct kst__defrag *d = kst__defrag_at(t);
     uint32_t queues = 0, cells = 0, free_queues = 0, free_cells = 0;
     for (uint32_t list = 0; list < 2; list++) {
         uint32_t older = KST__NONE;

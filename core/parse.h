@@ -99,11 +99,15 @@ static struct kst__ip kst__ip6(const uint8_t *data, uint32_t here)
         const uint8_t *header = data + ip.l4_at;
         const uint32_t bytes = kst__ext_bytes(ip.protocol, header[1]);
         if (ip.protocol == KST__EXT_FRAGMENT) {
-            ip.fragment_at = kst__be16(header + 2) & 0xfff8;
-            ip.fragment_more = (header[3] & 1) != 0;
-            if (ip.fragment_header_at == 0)
+            const uint16_t at = kst__be16(header + 2) & 0xfff8;
+            if (ip.fragment_header_at == 0) { /* one inside a fragment is part of its data */
                 ip.fragment_header_at = ip.l4_at;
-            if (ip.fragment_at != 0) /* what follows is the middle of something */
+                ip.fragment_at = at;
+                ip.fragment_more = (header[3] & 1) != 0;
+            } else if (at != 0) {
+                ip.reason = KST_REASON_FRAGMENT;
+            }
+            if (at != 0) /* what follows is the middle of something */
                 return ip;
         }
         ip.protocol = header[0];
@@ -203,7 +207,8 @@ static void kst__parse(const struct kst_packet *packet, bool verify, struct kst_
     if (version == 4 && ip.reason == KST_REASON_NONE) {
         if (ip.l4_at < 20)
             ip.reason = KST_REASON_IP_HEADER;
-        else if (p->checksum == KST_CHECKSUM_VERIFY && !kst__sum_right(kst__sum(0, data, ip.l4_at)))
+        else if (verify && packet->checksum == KST_CHECKSUM_VERIFY &&
+                 !kst__sum_right(kst__sum(0, data, ip.l4_at)))
             ip.reason = KST_REASON_IP_CHECKSUM;
     }
     if (ip.reason == KST_REASON_NONE || version == 6) {

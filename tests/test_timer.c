@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: MIT */
+/* test_timer.c - properties: whatever is armed, prolonged, shortened and disarmed, wherever the
+ * clock stands and however it is moved, a connection is there until its time has come, to the
+ * millisecond, and never after; an advance takes at most the steps it is given, and with enough of
+ * them leaves nothing expired behind. The twin is an array of expiries. */
+#include "support.h"
+
+enum { FLOWS_MAX = 64 };
+
+static struct {
+    struct say say;
+    kst_id id;
+    uint64_t expires_ms;
+} twin[FLOWS_MAX];
+static uint32_t twin_count, newest;
+static uint64_t now_ms;
+
+static bool twin_alive(uint32_t i)
+{
+    return twin[i].expires_ms > now_ms;
+}
+
+static uint32_t twin_alive_count(void)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < twin_count; i++)
+        count += twin_alive(i);
+    return count;
+}
+
+static void twin_forget_the_dead(void)
+{
+    for (uint32_t i = twin_count; i-- > 0;)
+        if (!twin_alive(i))
+            twin[i] = twin[--twin_count];
+}
+
+/* From nothing up to so much, all orders of magnitude alike; often a round number, so that many
+ * fall due together. */
+static uint64_t draw_ms(uint64_t limit)
+{
+    if (draw_one_in(3))
+        return 1000 * (uint64_t)draw_below(4) % (limit + 1);
+    const uint64_t magnitude = UINT64_C(1) << draw_below(34);
+    return draw() % magnitude % (limit + 1);
+}
+
+static struct say newcomer(void)
+{
+    struct say say = stranger(++newest);
+    say.from = (uint8_t)(newest >> 16);
+    return say;
+}
+
+static void step_insert(struct kst *t)
+{
+    const uint64_t timeout_ms = 1 + draw_ms((uint64_t)KST_TIMEOUT_MAX_S * 1000 - 1);
+    const struct say say = newcomer();
+    const struct kst_flow flow = flow_of(say, timeout_ms);
+    enum kst_error why;
+    twin_forget_the_dead();
+    const kst_id id = kst_insert(t, &flow, &why);
+    if (id == 0) {
+        must_be(why, KST_ERROR_FULL);
+        must_be(kst_count(t), FLOWS_MAX);
+        return;
+    }
+    must(twin_count < FLOWS_MAX);
+    twin[twin_count].say = say;
+    twin[twin_count].id = id;
+    twin[twin_count++].expires_ms = now_ms + timeout_ms;
+}
+
+/* A packet of a known connection, or of one that was known: it begins a new one. */
+static void step_packet(struct kst *t, uint32_t i)
+{
+    const uint32_t timeout_s = (uint32_t)draw_ms(KST_TIMEOUT_MAX_S);
+    const bool alive = twin_alive(i);
+    if (!alive && kst_count(t) == FLOWS_MAX)
+        return; /* somebody would be evicted */
+    must_be(kst_set(t, "nf_conntrack_udp_timeout", timeout_s), KST_ERROR_OK);
+    const struct kst_result result = track(t, now_ms, twin[i].say);
+    must_say(result, KST_REASON_NONE);
+    must_be(result.flags, alive ? 0 : KST_CREATED);
+    must_be(result.entry == twin[i].id, alive);
+    twin[i].id = result.entry;
+    twin[i].expires_ms = now_ms + (uint64_t)timeout_s * 1000;
+}
+
+static void step_delete(struct kst *t, uint32_t i)
+{
+    must_be(kst_delete(t, twin[i].id), twin_alive(i));
+    if (twin_alive(i))
+        twin[i] = twin[--twin_count];
+}
+
+/* Any time at all, those that have been included. */
+static void step_move(struct kst *t, uint32_t i)
+{
+    const uint64_t ms = draw_ms(UINT64_C(1) << 33);
+    if (!twin_alive(i))
+        return;
+    twin[i].expires_ms = draw_one_in(8) && now_ms > ms ? now_ms - ms : now_ms + ms;
+    kst__expire_at(t, &kst__kit, (uint32_t)twin[i].id, twin[i].expires_ms);
+}
+
+static void step_advance(struct kst *t)
+{
+    const uint32_t work = draw_one_in(2) ? draw_below(4) : draw_one_in(2) ? 100 : UINT32_MAX;
+    now_ms += draw_ms(draw_one_in(40) ? UINT64_C(1) << 31 /* three weeks */ : 5000);
+    const uint32_t used = kst_advance(t, now_ms, work);
+    must(used <= work);
+    if (used < work) {
+        must_be(kst_count(t), twin_alive_count());
+        must_be(kst_advance(t, now_ms, work), 0);
+    }
+}
+
+static void compare(const struct kst *t)
+{
+    uint32_t met = 0;
+    for (uint32_t i = 0; i < twin_count; i++) {
+        struct kst_flow flow;
+        const struct kst_tuple tuple = tuple_of(twin[i].say);
+        must_be(kst_get(t, twin[i].id, &flow), twin_alive(i));
+        must_be(kst_find(t, &tuple, NULL), twin_alive(i) ? twin[i].id : 0);
+        if (twin_alive(i))
+            must_be(flow.timeout_ms, twin[i].expires_ms - now_ms);
+    }
+    for (kst_id id = kst_next(t, 0); id != 0; id = kst_next(t, id))
+        met++;
+    must_be(met, twin_alive_count());
+    must(kst_count(t) >= met);
+    must_be_sound(t);
+}
+
+static void random_walk(uint64_t start_ms)
+{
+    struct kst *t = table_new((struct kst_config){.max = FLOWS_MAX, .start_ms = start_ms});
+    now_ms = start_ms;
+    twin_count = 0;
+    for (int step = 0; step < 4000; step++) {
+        const uint32_t i = twin_count > 0 ? draw_below(twin_count) : 0;
+        about("start %llu, step %d", (unsigned long long)start_ms, step);
+        switch (twin_count > 0 ? draw_below(12) : 0) {
+        case 1:
+        case 2: step_packet(t, i); break;
+        case 3: step_delete(t, i); break;
+        case 4: step_move(t, i); break;
+        case 5:
+        case 6: step_advance(t); break;
+        default: step_insert(t); break;
+        }
+        compare(t);
+        if (draw_one_in(500)) {
+            kst_flush(t);
+            twin_count = 0;
+            compare(t);
+        }
+    }
+    const struct kst_stats *stats = kst_statistics(t);
+    must_be(stats->created + stats->inserted, stats->expired + stats->deleted + kst_count(t));
+    must(stats->expired > 100);
+    must_be(stats->clock_back, 0);
+    free(t);
+}
+
+START_TEST(as_the_array_says)
+{
+    static const uint64_t starts_ms[] = {
+        0, 1, 12345678, (UINT64_C(1) << 32) - 5000, (UINT64_C(1) << 36) - 1,
+        (UINT64_C(1) << 42) - 100000, (UINT64_C(1) << 60) - 3, (UINT64_C(1) << 63) - 1000000};
+    draw_state = 1;
+    for (size_t i = 0; i < COUNT(starts_ms); i++)
+        random_walk(starts_ms[i]);
+}
+END_TEST
+
+/* In turn, every millisecond of the first turns of the wheel, and around its later ones. */
+START_TEST(neither_early_nor_late)
+{
+    const uint64_t longest_ms = (uint64_t)KST_TIMEOUT_MAX_S * 1000;
+    for (uint64_t timeout_ms = 1; timeout_ms <= longest_ms; timeout_ms += 1 + timeout_ms / 99) {
+        struct kst *t = table_new((struct kst_config){.max = 1, .start_ms = 77777});
+        const struct kst_flow flow = flow_of(newcomer(), timeout_ms);
+        about("%llu ms", (unsigned long long)timeout_ms);
+        const kst_id id = kst_insert(t, &flow, NULL);
+        must(kst_advance(t, 77777 + timeout_ms - 1, 100) < 12);
+        must(kst_get(t, id, &(struct kst_flow){0}));
+        must_be(kst_count(t), 1);
+        kst_advance(t, 77777 + timeout_ms, 0);
+        must(!kst_get(t, id, &(struct kst_flow){0}));
+        must_be(kst_count(t), 1);
+        must(kst_advance(t, 77777 + timeout_ms, 12) < 12);
+        must_be(kst_count(t), 0);
+        free(t);
+    }
+}
+END_TEST
+
+/* Prolonging costs the timer nothing until the old time comes, then one step. */
+START_TEST(prolonged)
+{
+    struct kst *t = table_new((struct kst_config){.max = 1});
+    const struct say say = newcomer();
+    uint32_t steps = 0;
+    const kst_id id = track(t, 0, say).entry;
+    for (uint64_t ms = 0; ms < 29000; ms += 10)
+        must_be(track(t, ms, say).entry, id);
+    for (uint64_t ms = 29000; ms < 58990; ms += 10) {
+        steps += kst_advance(t, ms, 100);
+        must_be(kst_count(t), 1);
+    }
+    must(steps < 10);
+    must_be(kst_advance(t, 58990, 100), 1);
+    must_be(kst_count(t), 0);
+    free(t);
+}
+END_TEST
+
+/* One step at a time, over thousands that fall due at the same moment. */
+START_TEST(one_step_at_a_time)
+{
+    enum { MANY = 3000 };
+    struct kst *t = table_new((struct kst_config){.max = MANY});
+    for (uint32_t i = 0; i < MANY; i++) {
+        const struct kst_flow flow = flow_of(newcomer(), 100000);
+        must(kst_insert(t, &flow, NULL) != 0);
+    }
+    uint32_t calls = 0;
+    while (kst_advance(t, 100000, 1) == 1) {
+        must_be(kst_next(t, 0), 0);
+        calls++;
+    }
+    must_be(kst_count(t), 0);
+    must(calls >= MANY && calls <= 12 * MANY);
+    must_be_sound(t);
+    free(t);
+}
+END_TEST
+
+/* The wheel's memory suffices however its references lie: KST_ASSERT watches. */
+START_TEST(chunks_suffice)
+{
+    enum { MANY = 1500 };
+    struct kst *t = table_new((struct kst_config){.max = MANY, .start_ms = UINT64_C(1) << 41});
+    static kst_id ids[MANY];
+    draw_state = 2;
+    now_ms = UINT64_C(1) << 41;
+    memset(ids, 0, sizeof ids);
+    for (int round = 0; round < 30000; round++) {
+        kst_id *id = &ids[draw_below(MANY)];
+        const struct kst_flow flow =
+            flow_of(newcomer(), 1 + draw_ms((uint64_t)KST_TIMEOUT_MAX_S * 1000 - 1));
+        kst_delete(t, *id);
+        *id = kst_insert(t, &flow, NULL);
+        if (round % 100 == 99)
+            now_ms += draw_ms(100000);
+        kst_advance(t, now_ms, 3);
+    }
+    must_be_sound(t);
+    free(t);
+}
+END_TEST
+
+START_TEST(clock_going_backwards)
+{
+    struct kst *t = table_new((struct kst_config){.max = 4, .start_ms = 1000000});
+    const struct say first = newcomer(), second = newcomer();
+    struct kst_flow flow;
+    const kst_id id = track(t, 999999, first).entry; /* before the beginning */
+    must_be(kst_statistics(t)->clock_back, 1);
+    must(kst_get(t, id, &flow));
+    must_be(flow.timeout_ms, 30000);
+    track(t, 1010000, second);
+    must_be(kst_advance(t, 0, 100), 0);
+    must_be(kst_statistics(t)->clock_back, 2);
+    must(kst_get(t, id, &flow));
+    must_be(flow.timeout_ms, 20000);
+    must_be(track(t, 5, first).state, KST_NEW);
+    must_be(kst_statistics(t)->clock_back, 3);
+    must(kst_get(t, id, &flow));
+    must_be(flow.timeout_ms, 30000);
+    kst_advance(t, 1010000, 100); /* standing still is not going back */
+    must_be(kst_statistics(t)->clock_back, 3);
+    kst_advance(t, 1040000, 100);
+    must_be(kst_count(t), 0);
+    must_be_sound(t);
+    free(t);
+}
+END_TEST
+
+SUITE("timer", as_the_array_says, neither_early_nor_late, prolonged, one_step_at_a_time,
+      chunks_suffice, clock_going_backwards)
