@@ -48,7 +48,7 @@ $(B)/agree-kernel: $(KERNEL) $(wildcard harness/*/*.h) keepstate.h
 
 agree: $(B)/agree $(B)/agree-kernel            ## the core against the vectors; as root, against the kernel
 	$(B)/agree $(VEC)
-	$(B)/agree-kernel --packets $(PACKETS) $(if $(SEED),--seed $(SEED))
+	$(if $(findstring command,$(origin VEC)),,$(B)/agree-kernel --packets $(PACKETS) $(if $(SEED),--seed $(SEED)))
 
 # Every suite twice: from the rooms under sanitizers, and from the one header, optimised, by clang.
 $(B)/rooms/%: tests/%.c $(wildcard tests/*.h) $(ROOMS)

@@ -13,15 +13,6 @@
 
 enum { ENTRIES_MAX = 4096, SECONDS_SLACK = 1 };
 
-void *need(void *memory)
-{
-    if (memory == NULL) {
-        fputs("out of memory\n", stderr);
-        exit(2);
-    }
-    return memory;
-}
-
 void answer_add(struct answer *answer, const char *text)
 {
     char *line = need(strdup(text));

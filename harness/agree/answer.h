@@ -13,9 +13,6 @@ struct answer {
     const char *reason; /* the core's, "" of anybody else; never NULL in a whole answer */
 };
 
-/* `memory`, unless it is NULL: then the program ends. */
-void *need(void *memory);
-
 void answer_add(struct answer *answer, const char *line);
 void answers_free(struct answer *answers, size_t count);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* vec.c - the reader of .vec files. */
 #define _GNU_SOURCE
-#include "answer.h"
+#include "vec.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -22,6 +22,15 @@ struct vec_file {
     struct vec_case current;
 };
 
+void *need(void *memory)
+{
+    if (memory == NULL) {
+        fputs("out of memory\n", stderr);
+        exit(2);
+    }
+    return memory;
+}
+
 struct vec_file *vec_open(const char *path)
 {
     gzFile gz = gzopen(path, "rb");
@@ -34,16 +43,19 @@ struct vec_file *vec_open(const char *path)
     return file;
 }
 
+void vec_forget_packet(struct vec_packet *packet)
+{
+    for (size_t i = 0; i < packet->lines_count; i++)
+        free(packet->lines[i]);
+    free(packet->lines);
+    free(packet->data);
+    free(packet->is);
+}
+
 void vec_forget(struct vec_case *c)
 {
-    for (size_t i = 0; i < c->packets_count; i++) {
-        struct vec_packet *packet = &c->packets[i];
-        for (size_t j = 0; j < packet->lines_count; j++)
-            free(packet->lines[j]);
-        free(packet->lines);
-        free(packet->data);
-        free(packet->is);
-    }
+    for (size_t i = 0; i < c->packets_count; i++)
+        vec_forget_packet(&c->packets[i]);
     for (size_t i = 0; i < c->settings_count; i++)
         free(c->settings[i].name);
     free(c->settings);

@@ -48,6 +48,10 @@ const char *vec_error(const struct vec_file *file);
 
 /* Frees what a case holds. */
 void vec_forget(struct vec_case *c);
+void vec_forget_packet(struct vec_packet *packet);
+
+/* `memory`, unless it is NULL: then the program ends. */
+void *need(void *memory);
 
 /* Makes runs of blanks one blank, in place, and cuts them off at the end. */
 void vec_squeeze(char *text);

@@ -74,11 +74,7 @@ static bool differs(struct vec_case *c)
 static void drop_packet(struct vec_case *c, size_t at)
 {
     struct vec_packet *packet = &c->packets[at];
-    for (size_t i = 0; i < packet->lines_count; i++)
-        free(packet->lines[i]);
-    free(packet->lines);
-    free(packet->is);
-    free(packet->data);
+    vec_forget_packet(packet);
     memmove(packet, packet + 1, (--c->packets_count - at) * sizeof *packet);
 }
 

@@ -3,8 +3,6 @@
 #define _GNU_SOURCE
 #include "talk.h"
 
-#include "answer.h"
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
