@@ -105,8 +105,8 @@
 #error "KST_FRAGMENTS_MAX must lie in 2..8192: more than 8192 of 8 bytes do not fit a datagram"
 #endif
 
-/* Least memory for reassembly, bytes: one datagram of 64 KiB with headers must fit. */
-#define KST_REASSEMBLY_MIN (UINT32_C(128) * 1024)
+/* Least memory for reassembly, bytes: any datagram of 64 KiB in KST_FRAGMENTS_MAX fragments fits. */
+#define KST_REASSEMBLY_MIN (UINT32_C(256) * (65536 / 243 + KST_FRAGMENTS_MAX + 8))
 
 /* Steps that a packet which finds the table full may spend on collecting expired connections
  * before it looks for a victim: the bound on what a newcomer costs. A timer step may also find a
@@ -297,7 +297,7 @@ struct kst_config {
                         * than `max` make long chains, and newcomers are refused, CHAIN_TOO_LONG */
     uint32_t features; /* enum kst_features, or'ed */
     uint32_t reassembly_bytes; /* for fragments, at least KST_REASSEMBLY_MIN: Linux has 4 MiB a family.
-                        * 0: none, a fragment is INVALID. Takes a third more, and 64 KiB, in all */
+                        * 0: none, a fragment is INVALID. Takes a quarter more, and 64 KiB, in all */
     uint64_t start_ms; /* the clock at the beginning; 0 will do */
     uint64_t seed[2];  /* 128 secret random bits: who knows them can make every packet walk along one
                         * chain of KST_CHAIN_MAX nodes, and have newcomers refused */
@@ -338,7 +338,7 @@ enum kst_column {
     X(FRAGMENT_OVERLAP, NONE, "a fragment that overlaps another: its datagram is given up")        \
     X(FRAGMENT_BAD, NONE, "a fragment of impossible size or place")                                \
     X(FRAGMENT_MANY, NONE, "more fragments than KST_FRAGMENTS_MAX: the datagram is given up")      \
-    X(FRAGMENT_FULL, NONE, "a fragment, and all memory for reassembly is in use")                  \
+    X(FRAGMENT_FULL, NONE, "a fragment, and the memory for reassembly is in use")                  \
     X(EXT_SHORT, INVALID, "the packet ends inside an IPv6 extension header")                       \
     X(EXT_DEPTH, INVALID, "more IPv6 extension headers than KST_PARSE_EXT_MAX")                    \
     X(EXT_NO_NEXT, INVALID, "IPv6 says that no header follows")                                    \
@@ -463,8 +463,8 @@ KST_API void kst_track(struct kst *t, uint64_t now_ms, const struct kst_packet *
  * Later packets of the same batch have met it: who refuses, tracks one packet a call. */
 KST_API bool kst_refuse(struct kst *t, const struct kst_result *result);
 
-/* Moves the clock and removes expired connections, in at most `work_max` steps, each of constant
- * cost. Returns the steps used; fewer than `work_max` means that none is left. An expired
+/* Moves the clock and removes expired connections, and datagrams that were not complete in time, in
+ * at most `work_max` steps, each of constant cost (a datagram's: its fragments). Returns the steps used; fewer than `work_max` means that none is left. An expired
  * connection is never found, listed or matched, however late it is removed: it only takes room. */
 KST_API uint32_t kst_advance(struct kst *t, uint64_t now_ms, uint32_t work_max);
 
@@ -483,7 +483,7 @@ KST_API kst_id kst_next(const struct kst *t, kst_id id);
 /* Removes a connection; false if it is gone. By tuple: kst_delete(t, kst_find(t, &tuple, NULL)). */
 KST_API bool kst_delete(struct kst *t, kst_id id);
 
-/* Removes all; settings and statistics stay. */
+/* Removes all connections; settings, statistics and held fragments stay. */
 KST_API void kst_flush(struct kst *t);
 
 /* Adds a connection from outside (a restored table, a peer's state), as `conntrack -I` does; its
@@ -525,9 +525,10 @@ struct kst_sizes {
 KST_API struct kst_sizes kst_default_sizes(uint64_t memory_bytes, enum kst_era era);
 
 enum kst_format {
-    KST_FORMAT_PROC,   /* /proc/net/nf_conntrack, less `use=`: nobody holds references here */
-    KST_FORMAT_LEGACY, /* /proc/net/ip_conntrack, less `use=`; IPv4 only, empty for IPv6 */
-    KST_FORMAT_JSON    /* one object */
+    KST_FORMAT_PROC,      /* /proc/net/nf_conntrack, less `use=`: nobody holds references here */
+    KST_FORMAT_LEGACY,    /* /proc/net/ip_conntrack, less `use=`; IPv4 only, empty for IPv6 */
+    KST_FORMAT_CONNTRACK, /* conntrack -L, less `use=` */
+    KST_FORMAT_JSON       /* one object */
 };
 #define KST_LINE_MAX 640 /* no line is longer, the final NUL included */
 
@@ -2011,7 +2012,7 @@ struct kst__queue {
     uint32_t header;         /* what stands before the data, of the fragment at offset 0 */
     uint32_t held;           /* bytes of data */
     uint32_t end;            /* where the data ends, as far as is known */
-    uint16_t header_bytes;
+    uint32_t header_bytes;
     uint16_t fragments;
     uint8_t next_header;     /* IPv6: what the fragment header of the first says */
     uint8_t checksum;        /* enum kst_checksum: the least trusting of all */
@@ -2061,7 +2062,7 @@ static uint64_t kst__defrag_lay_out(struct kst__defrag *d, uint32_t reassembly_b
 {
     memset(d, 0, sizeof *d);
     d->cells = reassembly_bytes / (uint32_t)sizeof(struct kst__cell);
-    d->queues = d->cells / 4; /* few datagrams fit one cell */
+    d->queues = d->cells / 2;
     d->buckets = kst__power_of_two(d->queues);
     d->queues_at = (sizeof *d + (uint64_t)d->buckets * sizeof(uint32_t) + 63) / 64 * 64;
     d->cells_at = (d->queues_at + (uint64_t)d->queues * sizeof(struct kst__queue) + 63) / 64 * 64;
@@ -2225,6 +2226,19 @@ static void kst__queue_drop(struct kst__defrag *d, uint32_t number)
     d->queues_count--;
 }
 
+/* After a timeout was lowered nobody may stay longer; the lists keep their order. */
+static void kst__defrag_shorten(struct kst *t)
+{
+    struct kst__defrag *d = kst__defrag_at(t);
+    for (uint32_t list = 0; list < 2; list++) {
+        const uint64_t latest_ms =
+            kst__due_ms(t, t->set[list ? KST__SET_FRAG6_TIMEOUT : KST__SET_FRAG4_TIMEOUT]);
+        for (uint32_t n = d->oldest[list]; n != KST__NONE; n = kst__queue_at(d, n)->newer)
+            if (kst__queue_at(d, n)->expires_ms > latest_ms)
+                kst__queue_at(d, n)->expires_ms = latest_ms;
+    }
+}
+
 /* Drops what was not completed in time; one step of `work` each. */
 static void kst__defrag_expire(struct kst *t, uint32_t *work)
 {
@@ -2243,6 +2257,8 @@ static void kst__defrag_expire(struct kst *t, uint32_t *work)
 /* Whether the first fragment of an IPv6 datagram lacks headers that it must have (RFC 7112). */
 static bool kst__headers_cut(const struct kst__ip *ip, uint32_t ip_bytes)
 {
+    if (ip->reason == KST_REASON_FRAGMENT) /* a fragment of a fragment: the join will tell */
+        return false;
     const uint32_t needed = ip->protocol == KST__TCP                                ? 20
                             : ip->protocol == KST__UDP || ip->protocol == KST__ICMPV6 ? 8
                                                                                       : 1;
@@ -2362,7 +2378,7 @@ static uint8_t kst__queue_add(struct kst__defrag *d, struct kst__queue *queue,
         queue->last = number;
     if (f->at == 0) {
         queue->header = kst__cells_fill(d, f->header, f->header_bytes);
-        queue->header_bytes = (uint16_t)f->header_bytes;
+        queue->header_bytes = f->header_bytes;
         queue->next_header = f->next_header;
     }
     if (queue->fragments++ == 0)
@@ -2457,27 +2473,35 @@ static uint8_t kst__defrag_take(struct kst *t, const struct kst_packet *packet,
         return KST_REASON_FRAGMENT;
     const uint64_t hash = kst__datagram_hash(t, &f.key);
     uint32_t number = kst__queue_current(t, &f.key, hash);
-    if (f.uneven || f.bytes == 0 || f.at + f.bytes > 65535) { /* nothing that it could belong to */
+    const bool v4 = f.key.family == KST_IPV4;
+    if (!v4 && (f.at + f.bytes > 65535 || (f.bytes == 0 && f.more)))
+        return KST_REASON_FRAGMENT_BAD; /* of IPv4 the join will tell */
+    if (f.uneven || (v4 && f.bytes == 0)) { /* nothing that it could belong to */
         if (number != KST__NONE)
             kst__queue_drop(d, number);
         return f.uneven ? KST_REASON_FRAGMENT : KST_REASON_FRAGMENT_BAD;
     }
-    if (number == KST__NONE) {
+    const bool created = number == KST__NONE;
+    if (created) {
         if (d->queues_count == d->queues || d->cells_count == d->cells)
             return KST_REASON_FRAGMENT_FULL;
         number = kst__queue_new(t, &f.key, hash);
     }
 
     struct kst__queue *queue = kst__queue_at(d, number);
+    if (f.bytes == 0) { /* IPv6: nothing but the end of a datagram */
+        kst__queue_ends(queue, f.at, false);
+        return KST_REASON_FRAGMENT_BAD;
+    }
     uint8_t reason = kst__queue_add(d, queue, &f);
     const bool complete = reason == KST_REASON_FRAGMENT_HELD && queue->end_seen &&
                           queue->held == queue->end;
     if (complete)
         reason = kst__queue_finish(t, queue, whole);
     /* A bad end costs IPv4 the datagram, IPv6 only the fragment. */
-    if (complete || queue->fragments == 0 || reason == KST_REASON_FRAGMENT_OVERLAP ||
-        reason == KST_REASON_FRAGMENT_MANY ||
-        (reason == KST_REASON_FRAGMENT_BAD && f.key.family == KST_IPV4))
+    if (complete || (created && reason != KST_REASON_FRAGMENT_HELD) ||
+        reason == KST_REASON_FRAGMENT_OVERLAP || reason == KST_REASON_FRAGMENT_MANY ||
+        (reason == KST_REASON_FRAGMENT_BAD && v4))
         kst__queue_drop(d, number);
     return reason;
 }
@@ -2494,6 +2518,8 @@ static const char *kst__defrag_check(const struct kst *t)
             if (++queues > d->queues_count || queue->older != older ||
                 kst__queue_list(queue) != list)
                 return "reassembly: the list of datagrams leads astray";
+            if (older != KST__NONE && queue->expires_ms < kst__queue_at(d, older)->expires_ms)
+                return "reassembly: a datagram expires before an older one";
             if (kst__queue_find(d, &queue->key, queue->hash) != number)
                 return "reassembly: a datagram is not found";
             for (uint32_t fragment = queue->first; fragment != KST__NONE;) {
@@ -4074,10 +4100,7 @@ static void kst__judge_fragment(struct kst *t, const struct kst__kit *kit,
     kst__parse(&whole, t->set[KST__SET_CHECKSUM] != 0, &parsed);
     if (parsed.reason == KST_REASON_NONE)
         kst__key_make(t, &parsed.tuple, &key);
-    if (parsed.partial) /* an IPv6 datagram in fragments of fragments */
-        r->reason = KST_REASON_FRAGMENT;
-    else
-        kst__judge_whole(t, kit, &parsed, &key, r);
+    kst__judge_whole(t, kit, &parsed, &key, r);
 }
 
 /* Anything that was parsed. */
@@ -4429,6 +4452,8 @@ static enum kst_error kst__flow_error(const struct kst *t, const struct kst_flow
         (kst__is_icmp(original->protocol) &&
          (!kst__icmp_is_question(original) || inverse.dst_port != original->dst_port)))
         return KST_ERROR_FLOW_TUPLE;
+    if (kst__tuple_same(reply, original) && !kst__tuple_same(&inverse, original))
+        return KST_ERROR_FLOW_TUPLE;
     if (!kst__tuple_same(&inverse, original) && !(t->features & KST_WITH_NAT))
         return KST_ERROR_FLOW_NAT;
     if (flow->accounted && !(t->features & KST_WITH_ACCOUNTING))
@@ -4532,6 +4557,8 @@ enum kst_error kst_set(struct kst *t, const char *name, uint32_t value)
     if (number == KST__SET_ACCT && value != 0 && !(t->features & KST_WITH_ACCOUNTING))
         return KST_ERROR_SETTING_FEATURE;
     t->set[number] = value;
+    if (t->defrag_at != 0 && (number == KST__SET_FRAG4_TIMEOUT || number == KST__SET_FRAG6_TIMEOUT))
+        kst__defrag_shorten(t);
     return KST_ERROR_OK;
 }
 
@@ -4816,11 +4843,16 @@ static void kst__put_field(struct kst__line *line, const char *name, uint64_t nu
     kst__put_number(line, number, 10);
 }
 
-static void kst__put_address(struct kst__line *line, uint8_t family, const uint8_t *address)
+static void kst__put_ipv4(struct kst__line *line, const uint8_t *address)
 {
-    for (uint32_t i = 0; family == KST_IPV4 && i < 4; i++)
+    for (uint32_t i = 0; i < 4; i++)
         kst__put_field(line, i == 0 ? "" : ".", address[i]);
-    for (uint32_t i = 0; family == KST_IPV6 && i < 16; i++) {
+}
+
+/* All 32 digits, as /proc has them. */
+static void kst__put_ipv6(struct kst__line *line, const uint8_t *address)
+{
+    for (uint32_t i = 0; i < 16; i++) {
         const char hex[3] = {"0123456789abcdef"[address[i] >> 4],
                              "0123456789abcdef"[address[i] & 15], '\0'};
         kst__put(line, i != 0 && i % 2 == 0 ? ":" : "");
@@ -4828,20 +4860,60 @@ static void kst__put_address(struct kst__line *line, uint8_t family, const uint8
     }
 }
 
+/* As people write it (RFC 5952): the longest run of zeros, the first of equals, becomes `::`. */
+static void kst__put_ipv6_short(struct kst__line *line, const uint8_t *address)
+{
+    uint32_t begin = 8, length = 1; /* a single zero is no run */
+    for (uint32_t i = 0, run = 0; i < 8; i++) {
+        run = kst__be16(address + 2 * i) == 0 ? run + 1 : 0;
+        if (run > length) {
+            length = run;
+            begin = i + 1 - run;
+        }
+    }
+    const bool mapped = begin == 0 && length == 5 && kst__be16(address + 10) == UINT16_MAX;
+    const bool with_ipv4 = mapped || (begin == 0 && length == 6);
+    for (uint32_t i = 0; i < (with_ipv4 ? 6u : 8u); i++) {
+        if (i == begin) {
+            kst__put(line, "::");
+            i += length - 1;
+            continue;
+        }
+        kst__put(line, i == 0 || i == begin + length ? "" : ":");
+        kst__put_number(line, kst__be16(address + 2 * i), 16);
+    }
+    if (with_ipv4) {
+        kst__put(line, mapped ? ":" : "");
+        kst__put_ipv4(line, address + 12);
+    }
+}
+
+static void kst__put_address(struct kst__line *line, uint8_t family, const uint8_t *address,
+                             bool short_ipv6)
+{
+    if (family == KST_IPV4)
+        kst__put_ipv4(line, address);
+    else if (short_ipv6)
+        kst__put_ipv6_short(line, address);
+    else
+        kst__put_ipv6(line, address);
+}
+
 /* The fields of a tuple, each behind what the format puts before it. Keys are hexadecimal in
  * Linux's text, which JSON does not have: there they are decimal. */
 struct kst__labels {
     const char *src, *dst, *sport, *dport, *type, *code, *id, *srckey, *dstkey, *end;
     uint32_t key_base;
+    bool short_ipv6;
 };
 
 static void kst__put_tuple(struct kst__line *line, const struct kst_tuple *tuple,
                            const struct kst__labels *labels)
 {
     kst__put(line, labels->src);
-    kst__put_address(line, tuple->family, tuple->src);
+    kst__put_address(line, tuple->family, tuple->src, labels->short_ipv6);
     kst__put(line, labels->dst);
-    kst__put_address(line, tuple->family, tuple->dst);
+    kst__put_address(line, tuple->family, tuple->dst, labels->short_ipv6);
     kst__put(line, labels->end);
     switch (kst__protocol_of(tuple->protocol)->ports) {
     case KST__PORTS:
@@ -4863,13 +4935,16 @@ static void kst__put_tuple(struct kst__line *line, const struct kst_tuple *tuple
     }
 }
 
-static void kst__put_proc(struct kst__line *line, const struct kst_flow *flow, bool legacy)
+/* Three formats of one family: PROC has the network layer in front, LEGACY no zone, CONNTRACK short
+ * addresses, a zone only if it is one, and no timeouts of GRE's own. */
+static void kst__put_proc(struct kst__line *line, const struct kst_flow *flow,
+                          enum kst_format format)
 {
-    static const struct kst__labels labels = {
-        " src=", " dst=",       " sport=",     " dport=", " type=", " code=",
-        " id=",  " srckey=0x", " dstkey=0x", "",        16};
+    const struct kst__labels labels = {
+        " src=", " dst=", " sport=", " dport=", " type=", " code=", " id=",
+        " srckey=0x", " dstkey=0x", "", 16, format == KST_FORMAT_CONNTRACK};
     const struct kst_tuple *original = &flow->tuple[KST_ORIGINAL];
-    if (!legacy) {
+    if (format == KST_FORMAT_PROC) {
         kst__put_padded(line, original->family == KST_IPV4 ? "ipv4" : "ipv6", 8);
         kst__put_field(line, " ", original->family);
         kst__put(line, " ");
@@ -4881,7 +4956,7 @@ static void kst__put_proc(struct kst__line *line, const struct kst_flow *flow, b
         kst__put(line, " ");
         kst__put(line, kst__state_word(flow));
     }
-    if (original->protocol == KST__GRE) {
+    if (original->protocol == KST__GRE && format != KST_FORMAT_CONNTRACK) {
         kst__put_field(line, " timeout=", flow->gre_timeouts_s[0]);
         kst__put_field(line, ", stream_timeout=", flow->gre_timeouts_s[1]);
     }
@@ -4897,7 +4972,7 @@ static void kst__put_proc(struct kst__line *line, const struct kst_flow *flow, b
     if (flow->status & KST_ASSURED)
         kst__put(line, " [ASSURED]");
     kst__put_field(line, " mark=", flow->mark);
-    if (!legacy)
+    if (format == KST_FORMAT_PROC || (format == KST_FORMAT_CONNTRACK && original->zone != 0))
         kst__put_field(line, " zone=", original->zone);
 }
 
@@ -4906,7 +4981,7 @@ static void kst__put_json(struct kst__line *line, const struct kst_flow *flow)
     static const struct kst__labels labels = {
         "\"src\":\"",  "\",\"dst\":\"", ",\"sport\":",  ",\"dport\":",  ",\"type\":",
         ",\"code\":", ",\"id\":",     ",\"srckey\":", ",\"dstkey\":", "\"",
-        10};
+        10, false};
     static const char *const names[2] = {",\"original\":{", ",\"reply\":{"};
     const struct kst_tuple *original = &flow->tuple[KST_ORIGINAL];
     kst__put_field(line, "{\"family\":\"ipv", original->family == KST_IPV4 ? 4 : 6);
@@ -4940,8 +5015,8 @@ size_t kst_print(const struct kst_flow *flow, enum kst_format format, char *text
     struct kst__line line = {text, size, 0};
     if (format == KST_FORMAT_JSON)
         kst__put_json(&line, flow);
-    else if (format == KST_FORMAT_PROC || flow->tuple[KST_ORIGINAL].family == KST_IPV4)
-        kst__put_proc(&line, flow, format == KST_FORMAT_LEGACY);
+    else if (format != KST_FORMAT_LEGACY || flow->tuple[KST_ORIGINAL].family == KST_IPV4)
+        kst__put_proc(&line, flow, format);
     if (size > 0)
         text[line.length < size ? line.length : size - 1] = '\0';
     return line.length;

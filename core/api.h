@@ -164,7 +164,7 @@ struct kst_config {
                         * than `max` make long chains, and newcomers are refused, CHAIN_TOO_LONG */
     uint32_t features; /* enum kst_features, or'ed */
     uint32_t reassembly_bytes; /* for fragments, at least KST_REASSEMBLY_MIN: Linux has 4 MiB a family.
-                        * 0: none, a fragment is INVALID. Takes a third more, and 64 KiB, in all */
+                        * 0: none, a fragment is INVALID. Takes a quarter more, and 64 KiB, in all */
     uint64_t start_ms; /* the clock at the beginning; 0 will do */
     uint64_t seed[2];  /* 128 secret random bits: who knows them can make every packet walk along one
                         * chain of KST_CHAIN_MAX nodes, and have newcomers refused */
@@ -205,7 +205,7 @@ enum kst_column {
     X(FRAGMENT_OVERLAP, NONE, "a fragment that overlaps another: its datagram is given up")        \
     X(FRAGMENT_BAD, NONE, "a fragment of impossible size or place")                                \
     X(FRAGMENT_MANY, NONE, "more fragments than KST_FRAGMENTS_MAX: the datagram is given up")      \
-    X(FRAGMENT_FULL, NONE, "a fragment, and all memory for reassembly is in use")                  \
+    X(FRAGMENT_FULL, NONE, "a fragment, and the memory for reassembly is in use")                  \
     X(EXT_SHORT, INVALID, "the packet ends inside an IPv6 extension header")                       \
     X(EXT_DEPTH, INVALID, "more IPv6 extension headers than KST_PARSE_EXT_MAX")                    \
     X(EXT_NO_NEXT, INVALID, "IPv6 says that no header follows")                                    \
@@ -330,8 +330,8 @@ KST_API void kst_track(struct kst *t, uint64_t now_ms, const struct kst_packet *
  * Later packets of the same batch have met it: who refuses, tracks one packet a call. */
 KST_API bool kst_refuse(struct kst *t, const struct kst_result *result);
 
-/* Moves the clock and removes expired connections, in at most `work_max` steps, each of constant
- * cost. Returns the steps used; fewer than `work_max` means that none is left. An expired
+/* Moves the clock and removes expired connections, and datagrams that were not complete in time, in
+ * at most `work_max` steps, each of constant cost (a datagram's: its fragments). Returns the steps used; fewer than `work_max` means that none is left. An expired
  * connection is never found, listed or matched, however late it is removed: it only takes room. */
 KST_API uint32_t kst_advance(struct kst *t, uint64_t now_ms, uint32_t work_max);
 
@@ -350,7 +350,7 @@ KST_API kst_id kst_next(const struct kst *t, kst_id id);
 /* Removes a connection; false if it is gone. By tuple: kst_delete(t, kst_find(t, &tuple, NULL)). */
 KST_API bool kst_delete(struct kst *t, kst_id id);
 
-/* Removes all; settings and statistics stay. */
+/* Removes all connections; settings, statistics and held fragments stay. */
 KST_API void kst_flush(struct kst *t);
 
 /* Adds a connection from outside (a restored table, a peer's state), as `conntrack -I` does; its
@@ -392,9 +392,10 @@ struct kst_sizes {
 KST_API struct kst_sizes kst_default_sizes(uint64_t memory_bytes, enum kst_era era);
 
 enum kst_format {
-    KST_FORMAT_PROC,   /* /proc/net/nf_conntrack, less `use=`: nobody holds references here */
-    KST_FORMAT_LEGACY, /* /proc/net/ip_conntrack, less `use=`; IPv4 only, empty for IPv6 */
-    KST_FORMAT_JSON    /* one object */
+    KST_FORMAT_PROC,      /* /proc/net/nf_conntrack, less `use=`: nobody holds references here */
+    KST_FORMAT_LEGACY,    /* /proc/net/ip_conntrack, less `use=`; IPv4 only, empty for IPv6 */
+    KST_FORMAT_CONNTRACK, /* conntrack -L, less `use=` */
+    KST_FORMAT_JSON       /* one object */
 };
 #define KST_LINE_MAX 640 /* no line is longer, the final NUL included */
 

@@ -290,6 +290,8 @@ static enum kst_error kst__flow_error(const struct kst *t, const struct kst_flow
         (kst__is_icmp(original->protocol) &&
          (!kst__icmp_is_question(original) || inverse.dst_port != original->dst_port)))
         return KST_ERROR_FLOW_TUPLE;
+    if (kst__tuple_same(reply, original) && !kst__tuple_same(&inverse, original))
+        return KST_ERROR_FLOW_TUPLE;
     if (!kst__tuple_same(&inverse, original) && !(t->features & KST_WITH_NAT))
         return KST_ERROR_FLOW_NAT;
     if (flow->accounted && !(t->features & KST_WITH_ACCOUNTING))
@@ -393,6 +395,8 @@ enum kst_error kst_set(struct kst *t, const char *name, uint32_t value)
     if (number == KST__SET_ACCT && value != 0 && !(t->features & KST_WITH_ACCOUNTING))
         return KST_ERROR_SETTING_FEATURE;
     t->set[number] = value;
+    if (t->defrag_at != 0 && (number == KST__SET_FRAG4_TIMEOUT || number == KST__SET_FRAG6_TIMEOUT))
+        kst__defrag_shorten(t);
     return KST_ERROR_OK;
 }
 

@@ -74,8 +74,8 @@
 #error "KST_FRAGMENTS_MAX must lie in 2..8192: more than 8192 of 8 bytes do not fit a datagram"
 #endif
 
-/* Least memory for reassembly, bytes: one datagram of 64 KiB with headers must fit. */
-#define KST_REASSEMBLY_MIN (UINT32_C(128) * 1024)
+/* Least memory for reassembly, bytes: any datagram of 64 KiB in KST_FRAGMENTS_MAX fragments fits. */
+#define KST_REASSEMBLY_MIN (UINT32_C(256) * (65536 / 243 + KST_FRAGMENTS_MAX + 8))
 
 /* Steps that a packet which finds the table full may spend on collecting expired connections
  * before it looks for a victim: the bound on what a newcomer costs. A timer step may also find a

@@ -44,7 +44,7 @@ struct kst__queue {
     uint32_t header;         /* what stands before the data, of the fragment at offset 0 */
     uint32_t held;           /* bytes of data */
     uint32_t end;            /* where the data ends, as far as is known */
-    uint16_t header_bytes;
+    uint32_t header_bytes;
     uint16_t fragments;
     uint8_t next_header;     /* IPv6: what the fragment header of the first says */
     uint8_t checksum;        /* enum kst_checksum: the least trusting of all */
@@ -94,7 +94,7 @@ static uint64_t kst__defrag_lay_out(struct kst__defrag *d, uint32_t reassembly_b
 {
     memset(d, 0, sizeof *d);
     d->cells = reassembly_bytes / (uint32_t)sizeof(struct kst__cell);
-    d->queues = d->cells / 4; /* few datagrams fit one cell */
+    d->queues = d->cells / 2;
     d->buckets = kst__power_of_two(d->queues);
     d->queues_at = (sizeof *d + (uint64_t)d->buckets * sizeof(uint32_t) + 63) / 64 * 64;
     d->cells_at = (d->queues_at + (uint64_t)d->queues * sizeof(struct kst__queue) + 63) / 64 * 64;
@@ -258,6 +258,19 @@ static void kst__queue_drop(struct kst__defrag *d, uint32_t number)
     d->queues_count--;
 }
 
+/* After a timeout was lowered nobody may stay longer; the lists keep their order. */
+static void kst__defrag_shorten(struct kst *t)
+{
+    struct kst__defrag *d = kst__defrag_at(t);
+    for (uint32_t list = 0; list < 2; list++) {
+        const uint64_t latest_ms =
+            kst__due_ms(t, t->set[list ? KST__SET_FRAG6_TIMEOUT : KST__SET_FRAG4_TIMEOUT]);
+        for (uint32_t n = d->oldest[list]; n != KST__NONE; n = kst__queue_at(d, n)->newer)
+            if (kst__queue_at(d, n)->expires_ms > latest_ms)
+                kst__queue_at(d, n)->expires_ms = latest_ms;
+    }
+}
+
 /* Drops what was not completed in time; one step of `work` each. */
 static void kst__defrag_expire(struct kst *t, uint32_t *work)
 {
@@ -276,6 +289,8 @@ static void kst__defrag_expire(struct kst *t, uint32_t *work)
 /* Whether the first fragment of an IPv6 datagram lacks headers that it must have (RFC 7112). */
 static bool kst__headers_cut(const struct kst__ip *ip, uint32_t ip_bytes)
 {
+    if (ip->reason == KST_REASON_FRAGMENT) /* a fragment of a fragment: the join will tell */
+        return false;
     const uint32_t needed = ip->protocol == KST__TCP                                ? 20
                             : ip->protocol == KST__UDP || ip->protocol == KST__ICMPV6 ? 8
                                                                                       : 1;
@@ -395,7 +410,7 @@ static uint8_t kst__queue_add(struct kst__defrag *d, struct kst__queue *queue,
         queue->last = number;
     if (f->at == 0) {
         queue->header = kst__cells_fill(d, f->header, f->header_bytes);
-        queue->header_bytes = (uint16_t)f->header_bytes;
+        queue->header_bytes = f->header_bytes;
         queue->next_header = f->next_header;
     }
     if (queue->fragments++ == 0)
@@ -490,27 +505,35 @@ static uint8_t kst__defrag_take(struct kst *t, const struct kst_packet *packet,
         return KST_REASON_FRAGMENT;
     const uint64_t hash = kst__datagram_hash(t, &f.key);
     uint32_t number = kst__queue_current(t, &f.key, hash);
-    if (f.uneven || f.bytes == 0 || f.at + f.bytes > 65535) { /* nothing that it could belong to */
+    const bool v4 = f.key.family == KST_IPV4;
+    if (!v4 && (f.at + f.bytes > 65535 || (f.bytes == 0 && f.more)))
+        return KST_REASON_FRAGMENT_BAD; /* of IPv4 the join will tell */
+    if (f.uneven || (v4 && f.bytes == 0)) { /* nothing that it could belong to */
         if (number != KST__NONE)
             kst__queue_drop(d, number);
         return f.uneven ? KST_REASON_FRAGMENT : KST_REASON_FRAGMENT_BAD;
     }
-    if (number == KST__NONE) {
+    const bool created = number == KST__NONE;
+    if (created) {
         if (d->queues_count == d->queues || d->cells_count == d->cells)
             return KST_REASON_FRAGMENT_FULL;
         number = kst__queue_new(t, &f.key, hash);
     }
 
     struct kst__queue *queue = kst__queue_at(d, number);
+    if (f.bytes == 0) { /* IPv6: nothing but the end of a datagram */
+        kst__queue_ends(queue, f.at, false);
+        return KST_REASON_FRAGMENT_BAD;
+    }
     uint8_t reason = kst__queue_add(d, queue, &f);
     const bool complete = reason == KST_REASON_FRAGMENT_HELD && queue->end_seen &&
                           queue->held == queue->end;
     if (complete)
         reason = kst__queue_finish(t, queue, whole);
     /* A bad end costs IPv4 the datagram, IPv6 only the fragment. */
-    if (complete || queue->fragments == 0 || reason == KST_REASON_FRAGMENT_OVERLAP ||
-        reason == KST_REASON_FRAGMENT_MANY ||
-        (reason == KST_REASON_FRAGMENT_BAD && f.key.family == KST_IPV4))
+    if (complete || (created && reason != KST_REASON_FRAGMENT_HELD) ||
+        reason == KST_REASON_FRAGMENT_OVERLAP || reason == KST_REASON_FRAGMENT_MANY ||
+        (reason == KST_REASON_FRAGMENT_BAD && v4))
         kst__queue_drop(d, number);
     return reason;
 }
@@ -527,6 +550,8 @@ static const char *kst__defrag_check(const struct kst *t)
             if (++queues > d->queues_count || queue->older != older ||
                 kst__queue_list(queue) != list)
                 return "reassembly: the list of datagrams leads astray";
+            if (older != KST__NONE && queue->expires_ms < kst__queue_at(d, older)->expires_ms)
+                return "reassembly: a datagram expires before an older one";
             if (kst__queue_find(d, &queue->key, queue->hash) != number)
                 return "reassembly: a datagram is not found";
             for (uint32_t fragment = queue->first; fragment != KST__NONE;) {

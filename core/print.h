@@ -110,11 +110,16 @@ static void kst__put_field(struct kst__line *line, const char *name, uint64_t nu
     kst__put_number(line, number, 10);
 }
 
-static void kst__put_address(struct kst__line *line, uint8_t family, const uint8_t *address)
+static void kst__put_ipv4(struct kst__line *line, const uint8_t *address)
 {
-    for (uint32_t i = 0; family == KST_IPV4 && i < 4; i++)
+    for (uint32_t i = 0; i < 4; i++)
         kst__put_field(line, i == 0 ? "" : ".", address[i]);
-    for (uint32_t i = 0; family == KST_IPV6 && i < 16; i++) {
+}
+
+/* All 32 digits, as /proc has them. */
+static void kst__put_ipv6(struct kst__line *line, const uint8_t *address)
+{
+    for (uint32_t i = 0; i < 16; i++) {
         const char hex[3] = {"0123456789abcdef"[address[i] >> 4],
                              "0123456789abcdef"[address[i] & 15], '\0'};
         kst__put(line, i != 0 && i % 2 == 0 ? ":" : "");
@@ -122,20 +127,60 @@ static void kst__put_address(struct kst__line *line, uint8_t family, const uint8
     }
 }
 
+/* As people write it (RFC 5952): the longest run of zeros, the first of equals, becomes `::`. */
+static void kst__put_ipv6_short(struct kst__line *line, const uint8_t *address)
+{
+    uint32_t begin = 8, length = 1; /* a single zero is no run */
+    for (uint32_t i = 0, run = 0; i < 8; i++) {
+        run = kst__be16(address + 2 * i) == 0 ? run + 1 : 0;
+        if (run > length) {
+            length = run;
+            begin = i + 1 - run;
+        }
+    }
+    const bool mapped = begin == 0 && length == 5 && kst__be16(address + 10) == UINT16_MAX;
+    const bool with_ipv4 = mapped || (begin == 0 && length == 6);
+    for (uint32_t i = 0; i < (with_ipv4 ? 6u : 8u); i++) {
+        if (i == begin) {
+            kst__put(line, "::");
+            i += length - 1;
+            continue;
+        }
+        kst__put(line, i == 0 || i == begin + length ? "" : ":");
+        kst__put_number(line, kst__be16(address + 2 * i), 16);
+    }
+    if (with_ipv4) {
+        kst__put(line, mapped ? ":" : "");
+        kst__put_ipv4(line, address + 12);
+    }
+}
+
+static void kst__put_address(struct kst__line *line, uint8_t family, const uint8_t *address,
+                             bool short_ipv6)
+{
+    if (family == KST_IPV4)
+        kst__put_ipv4(line, address);
+    else if (short_ipv6)
+        kst__put_ipv6_short(line, address);
+    else
+        kst__put_ipv6(line, address);
+}
+
 /* The fields of a tuple, each behind what the format puts before it. Keys are hexadecimal in
  * Linux's text, which JSON does not have: there they are decimal. */
 struct kst__labels {
     const char *src, *dst, *sport, *dport, *type, *code, *id, *srckey, *dstkey, *end;
     uint32_t key_base;
+    bool short_ipv6;
 };
 
 static void kst__put_tuple(struct kst__line *line, const struct kst_tuple *tuple,
                            const struct kst__labels *labels)
 {
     kst__put(line, labels->src);
-    kst__put_address(line, tuple->family, tuple->src);
+    kst__put_address(line, tuple->family, tuple->src, labels->short_ipv6);
     kst__put(line, labels->dst);
-    kst__put_address(line, tuple->family, tuple->dst);
+    kst__put_address(line, tuple->family, tuple->dst, labels->short_ipv6);
     kst__put(line, labels->end);
     switch (kst__protocol_of(tuple->protocol)->ports) {
     case KST__PORTS:
@@ -157,13 +202,16 @@ static void kst__put_tuple(struct kst__line *line, const struct kst_tuple *tuple
     }
 }
 
-static void kst__put_proc(struct kst__line *line, const struct kst_flow *flow, bool legacy)
+/* Three formats of one family: PROC has the network layer in front, LEGACY no zone, CONNTRACK short
+ * addresses, a zone only if it is one, and no timeouts of GRE's own. */
+static void kst__put_proc(struct kst__line *line, const struct kst_flow *flow,
+                          enum kst_format format)
 {
-    static const struct kst__labels labels = {
-        " src=", " dst=",       " sport=",     " dport=", " type=", " code=",
-        " id=",  " srckey=0x", " dstkey=0x", "",        16};
+    const struct kst__labels labels = {
+        " src=", " dst=", " sport=", " dport=", " type=", " code=", " id=",
+        " srckey=0x", " dstkey=0x", "", 16, format == KST_FORMAT_CONNTRACK};
     const struct kst_tuple *original = &flow->tuple[KST_ORIGINAL];
-    if (!legacy) {
+    if (format == KST_FORMAT_PROC) {
         kst__put_padded(line, original->family == KST_IPV4 ? "ipv4" : "ipv6", 8);
         kst__put_field(line, " ", original->family);
         kst__put(line, " ");
@@ -175,7 +223,7 @@ static void kst__put_proc(struct kst__line *line, const struct kst_flow *flow, b
         kst__put(line, " ");
         kst__put(line, kst__state_word(flow));
     }
-    if (original->protocol == KST__GRE) {
+    if (original->protocol == KST__GRE && format != KST_FORMAT_CONNTRACK) {
         kst__put_field(line, " timeout=", flow->gre_timeouts_s[0]);
         kst__put_field(line, ", stream_timeout=", flow->gre_timeouts_s[1]);
     }
@@ -191,7 +239,7 @@ static void kst__put_proc(struct kst__line *line, const struct kst_flow *flow, b
     if (flow->status & KST_ASSURED)
         kst__put(line, " [ASSURED]");
     kst__put_field(line, " mark=", flow->mark);
-    if (!legacy)
+    if (format == KST_FORMAT_PROC || (format == KST_FORMAT_CONNTRACK && original->zone != 0))
         kst__put_field(line, " zone=", original->zone);
 }
 
@@ -200,7 +248,7 @@ static void kst__put_json(struct kst__line *line, const struct kst_flow *flow)
     static const struct kst__labels labels = {
         "\"src\":\"",  "\",\"dst\":\"", ",\"sport\":",  ",\"dport\":",  ",\"type\":",
         ",\"code\":", ",\"id\":",     ",\"srckey\":", ",\"dstkey\":", "\"",
-        10};
+        10, false};
     static const char *const names[2] = {",\"original\":{", ",\"reply\":{"};
     const struct kst_tuple *original = &flow->tuple[KST_ORIGINAL];
     kst__put_field(line, "{\"family\":\"ipv", original->family == KST_IPV4 ? 4 : 6);
@@ -234,8 +282,8 @@ size_t kst_print(const struct kst_flow *flow, enum kst_format format, char *text
     struct kst__line line = {text, size, 0};
     if (format == KST_FORMAT_JSON)
         kst__put_json(&line, flow);
-    else if (format == KST_FORMAT_PROC || flow->tuple[KST_ORIGINAL].family == KST_IPV4)
-        kst__put_proc(&line, flow, format == KST_FORMAT_LEGACY);
+    else if (format != KST_FORMAT_LEGACY || flow->tuple[KST_ORIGINAL].family == KST_IPV4)
+        kst__put_proc(&line, flow, format);
     if (size > 0)
         text[line.length < size ? line.length : size - 1] = '\0';
     return line.length;

@@ -177,10 +177,7 @@ static void kst__judge_fragment(struct kst *t, const struct kst__kit *kit,
     kst__parse(&whole, t->set[KST__SET_CHECKSUM] != 0, &parsed);
     if (parsed.reason == KST_REASON_NONE)
         kst__key_make(t, &parsed.tuple, &key);
-    if (parsed.partial) /* an IPv6 datagram in fragments of fragments */
-        r->reason = KST_REASON_FRAGMENT;
-    else
-        kst__judge_whole(t, kit, &parsed, &key, r);
+    kst__judge_whole(t, kit, &parsed, &key, r);
 }
 
 /* Anything that was parsed. */

@@ -29,6 +29,8 @@ same() { # same FILE FILE WHAT
 # what it is for
 expect 0 '^ipv4 +2 tcp +6 [0-9]+ [A-Z_]+ src=192.0.2.* \[ASSURED\] mark=0 zone=0 use=2$' replay "$web"
 expect 0 '^tcp +6 [0-9]+ .* mark=0 use=2$' replay --format legacy "$web"
+expect 0 '^tcp +6 [0-9]+ .* mark=0 use=1$' replay --format conntrack "$web"
+expect 0 '^icmpv6 +58 [0-9]+ src=2001:db8:1::10 dst=2001:db8:2::10 ' replay --format conntrack corpus/captures/desk.pcap
 expect 0 '^\{"family":"ipv4","protocol":"tcp".*\}$' replay --format json "$web"
 expect 0 'invalid=[0-9]+ .*early_drop=0' replay --stats "$web"
 expect 0 'packets=[0-9]+ bytes=[0-9]+' replay -s nf_conntrack_acct=1 "$web"

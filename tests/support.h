@@ -220,7 +220,7 @@ static inline struct wire wire_of(const struct say *say)
     const uint32_t header = header_bytes[say->protocol];
     w.l4_at = ip_bytes + say->ip_bytes;
     w.size = w.l4_at + header + say->bytes;
-    ck_assert(w.size <= sizeof w.data);
+    must(w.size <= sizeof w.data);
 
     uint8_t *ip = w.data, *l4 = w.data + w.l4_at;
     ip[0] = say->v6 ? 0x60 : 0x45;
@@ -268,9 +268,9 @@ static inline struct guarded guarded_new(size_t at_least)
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);
     struct guarded g = {NULL, (at_least + page - 1) / page * page};
     void *all = mmap(NULL, g.bytes + 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    ck_assert(all != MAP_FAILED);
+    must(all != MAP_FAILED);
     g.page = (uint8_t *)all + page;
-    ck_assert_int_eq(mprotect(g.page, g.bytes, PROT_READ | PROT_WRITE), 0);
+    must(mprotect(g.page, g.bytes, PROT_READ | PROT_WRITE) == 0);
     return g;
 }
 

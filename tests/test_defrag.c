@@ -148,7 +148,10 @@ START_TEST(stories)
           {8, 8, 0, HELD}, {0, 8, 0, MANY}, {8, 56, 1, HELD}, {0, 8, 0, 0}}},
         {"not at 8 bytes, IPv6: as it is", 6, {{8, 12, 0, ALONE}}},
         {"not at 8 bytes, IPv4: cut down", 4, {{0, 12, 0, HELD}, {8, 56, 1, 0}}},
-        {"nothing at all", 4, {{8, 8, 0, HELD}, {16, 7, 0, BAD}, {0, 8, 0, HELD}, {8, 56, 1, 0}}},
+        {"nothing at all, IPv6", 6,
+         {{8, 8, 0, HELD}, {16, 0, 0, BAD}, {0, 8, 0, HELD}, {16, 48, 1, 0}}},
+        {"nothing but the end, IPv6", 6, {{64, 0, 1, BAD}, {0, 64, 0, 0}}},
+        {"nothing at all, IPv4", 4, {{8, 8, 0, HELD}, {16, 7, 0, BAD}, {0, 8, 0, HELD}, {8, 56, 1, 0}}},
     };
     for (size_t i = 0; i < COUNT(rows); i++)
         for (int family = 4; family <= 6; family += 2)
@@ -207,6 +210,66 @@ START_TEST(time_runs_out)
         must_be_sound(t);
         free(t);
     }
+}
+END_TEST
+
+/* What was to wait for weeks does not, once the setting says so. */
+START_TEST(timeout_is_lowered)
+{
+    const struct say say = {.protocol = UDP, .v6 = true, .from = 1, .to = 2, .bytes = 56};
+    const struct wire whole = wire_of(&say);
+    struct kst *t = table_new(with_reassembly);
+    for (uint32_t id = 0; id < 20; id++) {
+        const struct wire first = cut(&whole, id, 0, 32, true);
+        must_be(kst_set(t, "nf_conntrack_frag6_timeout", id < 10 ? 8589934 : 5), KST_ERROR_OK);
+        track_wire(t, id, &first);
+        must_be_sound(t);
+    }
+    kst_advance(t, 5009, UINT32_MAX);
+    must(cells_in_use(t) > 0);
+    kst_advance(t, 5019, UINT32_MAX);
+    must_be(cells_in_use(t), 0);
+    must_be(kst_statistics(t)->reassembly_expired, 20);
+    free(t);
+}
+END_TEST
+
+/* A fragment header that stands as far back as an IPv6 packet can reach. */
+START_TEST(header_of_64_kib)
+{
+    const uint32_t size = 40 + 65535;
+    uint8_t *data = calloc(1, size);
+    struct kst_config config = with_reassembly;
+    config.reassembly_bytes = 1 << 20;
+    ck_assert_ptr_nonnull(data);
+    struct kst *t = table_new(config);
+    struct kst_result result;
+    data[0] = 0x60;
+    data[6] = 60;
+    put16(data + 4, 65535);
+    uint32_t at = 40;
+    while (at < size - 30) { /* destination options, as few and as long as they can be */
+        uint32_t bytes = size - at - 23 < 2048 ? (size - at - 23) & ~7u : 2048;
+        data[at] = at + bytes + 30 < size ? 60 : 44;
+        data[at + 1] = (uint8_t)(bytes / 8 - 1);
+        at += bytes;
+    }
+    data[at] = UDP;
+    data[at + 3] = 1; /* more */
+    const struct kst_packet packet = {
+        .data = data, .size = at + 16, .checksum = KST_CHECKSUM_GOOD};
+    must(at > 65535);
+    put16(data + 4, packet.size - 40);
+    kst_track(t, 0, &packet, 1, &result);
+    must_say(result, KST_REASON_FRAGMENT_HELD);
+    must_be_sound(t);
+    put16(data + at + 2, 8); /* the rest, at once */
+    kst_track(t, 0, &packet, 1, &result);
+    must_say(result, KST_REASON_UDP_LENGTH); /* judged as the UDP that it is, of zeros */
+    must_be_sound(t);
+    must_be(cells_in_use(t), 0);
+    free(t);
+    free(data);
 }
 END_TEST
 
@@ -325,5 +388,6 @@ START_TEST(random_fragments)
 }
 END_TEST
 
-SUITE("defrag", any_cut_in_any_order, stories, worlds_apart, time_runs_out, memory_runs_out,
+SUITE("defrag", any_cut_in_any_order, stories, worlds_apart, time_runs_out, timeout_is_lowered,
+      header_of_64_kib, memory_runs_out,
       without_reassembly, trust, random_fragments)

@@ -47,7 +47,8 @@ static struct kst_flow draw_flow(uint32_t features)
     flow.tuple[KST_REPLY].zone = flow.tuple[KST_ORIGINAL].zone;
     if (kst__is_icmp(protocol))
         flow.tuple[KST_REPLY].dst_port = v6 ? 0x8100 : 0x0000;
-    if (!(features & KST_WITH_NAT) || draw_one_in(3))
+    const bool own_answer = kst__tuple_same(&flow.tuple[KST_REPLY], &flow.tuple[KST_ORIGINAL]);
+    if (!(features & KST_WITH_NAT) || draw_one_in(3) || own_answer)
         kst__tuple_invert(&flow.tuple[KST_ORIGINAL], &flow.tuple[KST_REPLY]);
     flow.state = protocol == TCP ? KST_TCP_SYN_SENT : 0;
     return flow;

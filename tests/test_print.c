@@ -4,6 +4,8 @@
  * than promised; every name and sentence in the lists is there, and none twice. */
 #include "support.h"
 
+#include <arpa/inet.h>
+
 static struct kst_flow flow_for(struct say say, uint32_t seconds, uint16_t status, uint8_t state)
 {
     struct kst_flow flow = flow_of(say, seconds * UINT64_C(1000) + 999); /* seconds are floored */
@@ -15,6 +17,58 @@ static struct kst_flow flow_for(struct say say, uint32_t seconds, uint16_t statu
 enum { ANSWERED = KST_SEEN_REPLY, ASSURED = KST_SEEN_REPLY | KST_ASSURED };
 
 /* spec/tracker.md 21 */
+/* As the conntrack command of Debian 12 printed them (less `use=1`), and addresses as RFC 5952 and
+ * inet_ntop have them. */
+START_TEST(as_conntrack_prints)
+{
+    const struct say gre = {.protocol = GRE, .from = 1, .to = 2};
+    const struct say ping6 = {
+        .protocol = ICMP6, .v6 = true, .from = 1, .to = 2, .sport = 7, .dport = 0x8000};
+    struct kst_flow zoned = flow_for(stranger(5), 29, 0, 0);
+    zoned.tuple[0].zone = zoned.tuple[1].zone = 5;
+    const struct {
+        struct kst_flow flow;
+        const char *line;
+    } rows[] = {
+        {flow_for(tcp(0, SYN, 0, 0, 0), 299, ASSURED, KST_TCP_ESTABLISHED),
+         "tcp      6 299 ESTABLISHED src=10.0.0.1 dst=10.0.0.2 sport=40000 dport=80 src=10.0.0.2 "
+         "dst=10.0.0.1 sport=80 dport=40000 [ASSURED] mark=0"},
+        {flow_for(gre, 179, ANSWERED, 0),
+         "gre      47 179 src=10.0.0.1 dst=10.0.0.2 srckey=0x0 dstkey=0x0 src=10.0.0.2 "
+         "dst=10.0.0.1 srckey=0x0 dstkey=0x0 mark=0"},
+        {flow_for(ping6, 29, 0, 0),
+         "icmpv6   58 29 src=fd00::1 dst=fd00::2 type=128 code=0 id=7 [UNREPLIED] src=fd00::2 "
+         "dst=fd00::1 type=129 code=0 id=7 mark=0"},
+        {zoned,
+         "udp      17 29 src=10.0.0.1 dst=10.0.0.2 sport=5 dport=9 [UNREPLIED] src=10.0.0.2 "
+         "dst=10.0.0.1 sport=9 dport=5 mark=0 zone=5"},
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        char line[KST_LINE_MAX];
+        kst_print(&rows[i].flow, KST_FORMAT_CONNTRACK, line, sizeof line);
+        about("row %zu", i);
+        must_read(line, rows[i].line);
+    }
+
+    draw_state = 5;
+    for (int round = 0; round < 20000; round++) { /* few different words: runs of zeros, ties */
+        struct kst_flow flow = flow_for(ping6, 1, 0, 0);
+        static const uint16_t words[] = {0, 0, 0, 0, 1, 0xffff, 0xabc, 0x10};
+        char expected[INET6_ADDRSTRLEN + 8], line[KST_LINE_MAX];
+        for (size_t i = 0; i < 8; i++)
+            put16(flow.tuple[0].src + 2 * i, words[draw_below(COUNT(words))]);
+        strcpy(expected, "src=");
+        inet_ntop(AF_INET6, flow.tuple[0].src, expected + 4, INET6_ADDRSTRLEN);
+        strcat(expected, " ");
+        kst_print(&flow, KST_FORMAT_CONNTRACK, line, sizeof line);
+        char *src = strstr(line, "src=");
+        must(src != NULL);
+        src[strlen(expected)] = '\0';
+        must_read(src, expected);
+    }
+}
+END_TEST
+
 START_TEST(as_linux_prints)
 {
     const struct say tcp_say = tcp(0, SYN, 0, 0, 0);
@@ -331,5 +385,5 @@ START_TEST(names)
 }
 END_TEST
 
-SUITE("print", as_linux_prints, tracked_then_printed, json, json_is_json, cut_lines,
+SUITE("print", as_conntrack_prints, as_linux_prints, tracked_then_printed, json, json_is_json, cut_lines,
       the_longest_line, names)

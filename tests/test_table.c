@@ -251,6 +251,39 @@ START_TEST(the_expired_go_before_the_living)
 }
 END_TEST
 
+/* Even those of a class that may not be evicted. */
+START_TEST(the_expired_go_whatever_their_class)
+{
+    struct kst *t = table_new((struct kst_config){.max = 2});
+    const kst_id assured = add(t, KST_CLASS_ASSURED, 1); /* for a minute */
+    const kst_id young = track(t, 59999, stranger(1)).entry;
+    must_say(track(t, 60000, stranger(2)), KST_REASON_NONE);
+    must(there(t, young) && !there(t, assured));
+    must_be(kst_statistics(t)->evicted, 0);
+    free(t);
+}
+END_TEST
+
+/* The timer is busy with connections that were prolonged: the oldest has expired all the same. */
+START_TEST(the_expired_go_though_the_timer_is_late)
+{
+    enum { BUSY = 10 * KST_COLLECT_MAX };
+    struct kst *t = table_new((struct kst_config){.max = BUSY + 1});
+    track(t, 0, stranger(0));
+    must_be(kst_set(t, "nf_conntrack_udp_timeout", 10), KST_ERROR_OK);
+    for (uint32_t i = 1; i <= BUSY; i++)
+        track(t, 0, stranger(i));
+    must_be(kst_set(t, "nf_conntrack_udp_timeout", 60), KST_ERROR_OK);
+    for (uint32_t i = 1; i <= BUSY; i++)
+        track(t, 5000, stranger(i));
+    must_say(track(t, 30000, stranger(BUSY + 1)), KST_REASON_NONE);
+    must_be(kst_statistics(t)->expired, 1);
+    must_be(kst_statistics(t)->evicted, 0);
+    must_be_sound(t);
+    free(t);
+}
+END_TEST
+
 START_TEST(insertion_evicts_nobody)
 {
     struct kst *t = table_new((struct kst_config){.max = 2});
@@ -350,8 +383,63 @@ START_TEST(classes_follow_the_packets)
 }
 END_TEST
 
+/* ---- kst_check itself: each of these is a lie that it must notice ---- */
+
+static void break_one(struct kst *t, uint32_t way, uint32_t slot)
+{
+    struct kst__entry *e = kst__entry_at(t, slot);
+    struct kst__wheel *w = kst__timer(t);
+    struct kst__chain *chain = kst__index(t);
+    switch (way) {
+    case 0: t->count++; break;
+    case 1: t->stats.created++; break;
+    case 2: t->free = slot; break;
+    case 3: t->classes[KST_CLASS_UNREPLIED].count--; break;
+    case 4: t->classes[KST_CLASS_UNREPLIED].newest = slot ^ 1; break;
+    case 5: e->older = slot; break;
+    case 6: e->kind = (uint8_t)((e->kind & ~KST__KIND_CLASS) | KST_CLASS_REPLIED); break;
+    case 7: e->kind |= KST__KIND_NAT; break;
+    case 8: e->kind |= KST__KIND_ACCOUNTED; break;
+    case 9: e->status = 0; break;
+    case 10: e->status = KST_SEEN_REPLY; break;
+    case 11: e->status |= KST_ASSURED; break;
+    case 12: e->state = 1; break;
+    case 13: e->serial = 0; break;
+    case 14: e->tuple.src_port++; break; /* not what it is linked under */
+    case 15: e->expires_ms = t->now_ms + 1; break; /* its timer would come too late */
+    case 16: *kst__chain_head(chain, 0) = slot; break;
+    case 17: chain->links_at += sizeof(struct kst__link); break;
+    case 18: w->pending[0] ^= 1; break;
+    case 19: w->first[KST__WHEEL_TURN * 3] = 0; break;
+    case 20: w->chunks_used++; break;
+    case 21: kst__wheel_disarm(w, slot); break;
+    case 22: *kst__wheel_where(w, slot) += 1; break;
+    default: kst__chain_remove(chain, slot, kst__tuple_hash(&e->tuple, t->seed)); break;
+    }
+}
+
+START_TEST(the_check_notices)
+{
+    for (uint32_t way = 0; way < 24; way++) {
+        struct kst *t = table_new((struct kst_config){.max = 8, .buckets = 8, .seed = {3, 4}});
+        const char *broken = NULL;
+        for (uint32_t i = 0; i < 6; i++)
+            track(t, 0, stranger(i));
+        must(kst_check(t, &broken));
+        must(broken == NULL);
+        break_one(t, way, 2);
+        about("way %u", way);
+        must(!kst_check(t, &broken));
+        must(broken != NULL && strchr(broken, ':') != NULL);
+        must(!kst_check(t, NULL));
+        free(t);
+    }
+}
+END_TEST
+
 SUITE("table", wrong_configurations, right_configurations, wrong_blocks, exactly_max_fit,
       classes_go_in_the_order_of_the_list, the_oldest_of_a_class_goes_first,
       residence_is_respected, residence_is_by_class, the_expired_go_before_the_living,
+      the_expired_go_whatever_their_class, the_expired_go_though_the_timer_is_late,
       insertion_evicts_nobody, max_lowered_and_raised, invalid_packets_evict_nobody,
-      classes_follow_the_packets)
+      classes_follow_the_packets, the_check_notices)

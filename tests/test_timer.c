@@ -221,15 +221,17 @@ END_TEST
 /* One step at a time, over thousands that fall due at the same moment. */
 START_TEST(one_step_at_a_time)
 {
-    enum { MANY = 3000 };
+    enum { MANY = 12000 }; /* of which full chunks alone are more than the wheel has places */
     struct kst *t = table_new((struct kst_config){.max = MANY});
     for (uint32_t i = 0; i < MANY; i++) {
         const struct kst_flow flow = flow_of(newcomer(), 100000);
         must(kst_insert(t, &flow, NULL) != 0);
     }
+    must(kst_next(t, 0) != 0);
+    must_be(kst_advance(t, 100000, 0), 0);
+    must_be(kst_next(t, 0), 0); /* all gone, though none is collected */
     uint32_t calls = 0;
     while (kst_advance(t, 100000, 1) == 1) {
-        must_be(kst_next(t, 0), 0);
         calls++;
     }
     must_be(kst_count(t), 0);
@@ -290,5 +292,26 @@ START_TEST(clock_going_backwards)
 }
 END_TEST
 
+/* What would expire after the clock's last moment expires with it. */
+START_TEST(the_clock_ends)
+{
+    struct kst *t = table_new((struct kst_config){.max = 2, .start_ms = UINT64_MAX - 20000});
+    struct kst_flow flow = flow_of(newcomer(), 10000);
+    const kst_id id = track(t, 0, newcomer()).entry, soon = kst_insert(t, &flow, NULL);
+    must(kst_get(t, id, &flow));
+    must_be(flow.timeout_ms, 20000);
+    must_be_sound(t);
+    must(kst_advance(t, UINT64_MAX - 1, 100) < 100);
+    must(!kst_get(t, soon, &flow) && kst_get(t, id, &flow));
+    must_be_sound(t);
+    kst_advance(t, UINT64_MAX, 100);
+    must_be(kst_count(t), 0);
+    must_be(track(t, UINT64_MAX, newcomer()).state, KST_NEW); /* gone as soon as it came */
+    must_be(kst_next(t, 0), 0);
+    must_be_sound(t);
+    free(t);
+}
+END_TEST
+
 SUITE("timer", as_the_array_says, neither_early_nor_late, prolonged, one_step_at_a_time,
-      chunks_suffice, clock_going_backwards)
+      chunks_suffice, clock_going_backwards, the_clock_ends)

@@ -265,6 +265,112 @@ START_TEST(zones_are_worlds)
 }
 END_TEST
 
+/* ---- what a protocol makes of it ---- */
+
+/* A message of each type, alone, in an empty table (spec/protocols.md 4 and 5). */
+START_TEST(icmp_types)
+{
+    for (uint32_t i = 0; i < 512; i++) {
+        const uint32_t v6 = i >> 8, type = i & 255;
+        struct kst *t = table_new((struct kst_config){.max = 1});
+        struct say say = {.protocol = v6 ? ICMP6 : ICMP, .v6 = v6};
+        say.dport = (uint16_t)(type << 8);
+        const struct kst_result result = track(t, 0, say);
+        enum kst_reason reason = KST_REASON_ICMP_NO_ANSWER;
+        enum kst_state state = KST_INVALID;
+        switch (v6 * 1000 + type) {
+        case 8: case 13: case 15: case 17: case 1128: case 1139:
+            reason = KST_REASON_NONE;
+            state = KST_NEW;
+            break;
+        case 0: case 14: case 16: case 18: case 1129: case 1140:
+            reason = KST_REASON_ICMP_UNASKED;
+            break;
+        case 3: case 4: case 5: case 11: case 12:
+            reason = KST_REASON_ICMP_INNER; /* errors; but about what? */
+            break;
+        case 1130: case 1131: case 1132: case 1133: case 1134: case 1135: case 1136: case 1143:
+        case 1151: case 1152:
+            reason = KST_REASON_NONE;
+            state = KST_UNTRACKED;
+            break;
+        default:
+            if (v6 ? type < 128 : type > 18)
+                reason = v6 ? KST_REASON_ICMP_INNER : KST_REASON_ICMP_TYPE;
+            break;
+        }
+        about("ICMP%s type %u", v6 ? "v6" : "", type);
+        must_say(result, reason);
+        must_be(result.state, state);
+        must_be(kst_count(t), state == KST_NEW);
+        free(t);
+    }
+}
+END_TEST
+
+/* RELATED to the connection, from the other way; nothing about the connection changes. */
+START_TEST(errors_about_a_connection)
+{
+    for (uint32_t v6 = 0; v6 < 2; v6++) {
+        struct kst *t = table_new((struct kst_config){.max = 1});
+        struct say say = stranger(1);
+        say.v6 = v6;
+        struct wire inner = wire_of(&say);
+        const struct say error = {.protocol = v6 ? ICMP6 : ICMP, .v6 = v6, .from = 9, .to = 1,
+                                  .dport = v6 ? 0x0104 : 0x0303, .body = inner.data,
+                                  .bytes = (uint16_t)inner.size};
+        struct kst_flow before, after;
+        const kst_id id = track(t, 0, say).entry;
+        kst_advance(t, 10000, 0);
+        must(kst_get(t, id, &before));
+        struct kst_result result = track(t, 10000, error);
+        must_say(result, KST_REASON_NONE);
+        must_be(result.state, KST_RELATED);
+        must_be(result.direction, KST_REPLY);
+        must_be(result.entry, id);
+        must(kst_get(t, id, &after));
+        must(memcmp(&before, &after, sizeof before) == 0);
+
+        result = track(t, 30000, error); /* it has expired, though it is not collected */
+        must_be(kst_count(t), 1);
+        must_say(result, KST_REASON_ICMP_UNRELATED);
+        must_be(result.entry, 0);
+        free(t);
+    }
+}
+END_TEST
+
+START_TEST(assured)
+{
+    const struct {
+        struct say say;
+        uint64_t last_ms;
+        bool assured;
+    } rows[] = {
+        {stranger(1), 2000, false}, {stranger(1), 2001, true},
+        {{.protocol = UDPLITE}, 0, true}, {{.protocol = GRE, .from = 1}, 0, true},
+        {{.protocol = ESP, .from = 1}, 9000, false},
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct kst *t = table_new((struct kst_config){.max = 1});
+        struct say say = rows[i].say;
+        struct kst_flow flow;
+        say.to = 2;
+        const kst_id id = track(t, 0, say).entry;
+        about("row %zu", i);
+        must(kst_get(t, id, &flow));
+        must_be(flow.status, KST_CONFIRMED);
+        must_be(track(t, 0, answer_to(say)).direction, KST_REPLY);
+        must(kst_get(t, id, &flow)); /* the first answer is judged as if there were none yet */
+        must_be(flow.status, KST_CONFIRMED | KST_SEEN_REPLY);
+        track(t, rows[i].last_ms, say);
+        must(kst_get(t, id, &flow));
+        must_be(flow.status, KST_CONFIRMED | KST_SEEN_REPLY | (rows[i].assured ? KST_ASSURED : 0));
+        free(t);
+    }
+}
+END_TEST
+
 /* ---- the clock ---- */
 
 START_TEST(clock_stands_still_or_jumps)
@@ -693,7 +799,8 @@ START_TEST(fixed_timeout)
 END_TEST
 
 SUITE("track", refused, nothing_to_refuse, stale_and_made_up_names, old_connections, not_found,
-      iteration_with_deletions, flushed, marks, not_tracked, zones_are_worlds,
+      iteration_with_deletions, flushed, marks, not_tracked, zones_are_worlds, icmp_types,
+      errors_about_a_connection, assured,
       clock_stands_still_or_jumps, never_advanced, batches_and_places_change_nothing,
       the_block_may_hold_anything, all_is_counted, restored_as_they_were, restored_tcp_goes_on,
       restored_sctp_goes_on, restored_sctp_without_reply, insertions_refused, fixed_timeout)

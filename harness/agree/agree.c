@@ -73,7 +73,7 @@ static struct answer *ask_command(const struct vec_case *c)
     FILE *output = need(popen(with_file, "r"));
     while (getline(&line, &room, output) > 0) {
         vec_squeeze(line);
-        if (strncmp(line, "is ", 3) == 0) {
+        if (strncmp(line, "is ", 3) == 0 && c->packets_count > 0) {
             at = at < c->packets_count ? at + 1 : at;
             snprintf(answers[at - 1].is, sizeof answers[at - 1].is, "%.*s",
                      (int)sizeof answers[at - 1].is - 1, line + 3);
@@ -81,8 +81,10 @@ static struct answer *ask_command(const struct vec_case *c)
             answer_add(&answers[at - 1], line);
         }
     }
-    if (pclose(output) != 0)
+    if (pclose(output) != 0) { /* whatever it printed */
         fprintf(stderr, "agree: failed: %s\n", with_file);
+        snprintf(answers[0].is, sizeof answers[0].is, "the command failed");
+    }
     for (size_t i = 0; i < c->packets_count; i++)
         answers[i].reason = "";
     free(line);

@@ -112,8 +112,11 @@ struct answer *ask_core(const struct vec_case *c)
 
     for (size_t i = 0; i < c->settings_count; i++) {
         const enum kst_error error = kst_set(t, c->settings[i].name, c->settings[i].value);
-        if (error != KST_ERROR_OK)
-            fprintf(stderr, "agree: %s: %s\n", c->settings[i].name, kst_error_text(error));
+        if (error != KST_ERROR_OK) {
+            fprintf(stderr, "agree: %s: set %s %u: %s\n", c->name, c->settings[i].name,
+                    c->settings[i].value, kst_error_text(error));
+            exit(2);
+        }
     }
     for (size_t i = 0; i < c->packets_count; i++) {
         const struct kst_packet packet = {.data = c->packets[i].data, .size = c->packets[i].size};

@@ -142,9 +142,11 @@ static void flush(void)
                             .nlmsg_type = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_DELETE,
                             .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK},
                  .family = {.nfgen_family = AF_UNSPEC, .version = NFNETLINK_V0}};
-    char reply[512];
+    _Alignas(8) char reply[512];
+    const struct nlmsgerr *error = (const struct nlmsgerr *)(const void *)(reply + NLMSG_HDRLEN);
     if (send(kernel.netlink, &message, sizeof message, 0) < 0 ||
-        recv(kernel.netlink, reply, sizeof reply, 0) < 0) {
+        recv(kernel.netlink, reply, sizeof reply, 0) < (ssize_t)(NLMSG_HDRLEN + sizeof *error) ||
+        error->error != 0) {
         perror("flushing the kernel's table");
         exit(2);
     }
@@ -206,28 +208,42 @@ static bool is_it(const struct vec_packet *packet, const uint8_t *out, size_t si
            memcmp(out + addresses, packet->data + addresses, v6 ? 32 : 8) == 0;
 }
 
-/* Linux keeps fragments from case to case: every run of a case gets identifiers of its own. */
+static uint32_t sum_words(const uint8_t *data, size_t size)
+{
+    uint32_t sum = 0;
+    for (size_t i = 0; i + 1 < size; i += 2)
+        sum += (uint32_t)(data[i] << 8 | data[i + 1]);
+    sum = (sum & 0xffff) + (sum >> 16);
+    return (sum & 0xffff) + (sum >> 16);
+}
+
+/* Linux keeps fragments from case to case: every run of a case gets identifiers of its own. A wrong
+ * header checksum stays wrong. */
 static void rename_datagram(uint8_t *data, size_t size)
 {
-    if (size >= 20 && data[0] == 0x45 && ((data[6] << 8 | data[7]) & 0x3fff) != 0) {
-        const unsigned id = ((unsigned)(data[4] << 8 | data[5]) + kernel.run * 8) & 0xffff;
-        uint32_t sum = 0;
+    const size_t header = size > 0 ? (size_t)(data[0] & 15) * 4 : 0;
+    if (size >= 20 && data[0] >> 4 == 4 && header >= 20 && header <= size &&
+        ((data[6] << 8 | data[7]) & 0x3fff) != 0) {
+        const bool right = sum_words(data, header) == 0xffff;
+        const unsigned id = (unsigned)(data[4] << 8 | data[5]) + kernel.run * 8;
         data[4] = (uint8_t)(id >> 8);
         data[5] = (uint8_t)id;
-        const unsigned before = (unsigned)(data[10] << 8 | data[11]);
-        data[10] = data[11] = 0;
-        for (size_t i = 0; i < 20; i += 2)
-            sum += (unsigned)(data[i] << 8 | data[i + 1]);
-        sum = (sum & 0xffff) + (sum >> 16);
-        sum = ~(sum + (sum >> 16)) & 0xffff;
-        if (before != 0) {
+        if (right) {
+            data[10] = data[11] = 0;
+            const uint32_t sum = ~sum_words(data, header);
             data[10] = (uint8_t)(sum >> 8);
             data[11] = (uint8_t)sum;
         }
-    } else if (size >= 48 && data[0] >> 4 == 6 && data[6] == 44) {
-        data[44] = (uint8_t)(kernel.run >> 16);
-        data[45] = (uint8_t)(kernel.run >> 8);
-        data[46] = (uint8_t)kernel.run;
+    } else if (size >= 48 && data[0] >> 4 == 6) {
+        size_t at = 40;
+        uint8_t next = data[6];
+        while ((next == 0 || next == 43 || next == 51 || next == 60) && at + 8 <= size) {
+            next = data[at];
+            at += next == 51 ? (data[at + 1] + 2u) * 4 : (data[at + 1] + 1u) * 8;
+        }
+        if (next == 44 && at + 8 <= size)
+            for (int byte = 0; byte < 3; byte++)
+                data[at + 4 + (size_t)byte] = (uint8_t)(kernel.run >> (16 - 8 * byte));
     }
 }
 

@@ -180,7 +180,8 @@ static double seconds_now(void)
 
 static int run_files(char **paths, int count)
 {
-    size_t cases = 0, disagreeing = 0;
+    size_t cases = 0, disagreeing = 0, skipped = 0;
+    bool bad = false;
     for (int i = 0; i < count; i++) {
         struct vec_file *file = vec_open(paths[i]);
         if (file == NULL) {
@@ -188,17 +189,22 @@ static int run_files(char **paths, int count)
             return 2;
         }
         for (const struct vec_case *c; (c = vec_next(file)) != NULL;) {
-            if (c->has_rules)
+            if (c->has_rules) {
+                skipped++;
                 continue;
+            }
             cases++;
             disagreeing += !judge(c);
         }
-        if (vec_error(file) != NULL)
+        if (vec_error(file) != NULL) {
             fprintf(stderr, "%s\n", vec_error(file));
+            bad = true;
+        }
         vec_close(file);
     }
-    printf("%zu cases, %zu disagree with the running kernel\n", cases, disagreeing);
-    return disagreeing != 0;
+    printf("%zu cases, %zu disagree with the running kernel", cases, disagreeing);
+    printf(skipped > 0 ? ", %zu with rules skipped\n" : "\n", skipped);
+    return bad || cases == 0 || disagreeing != 0;
 }
 
 static int run_random(void)
@@ -240,6 +246,18 @@ static const char usage[] =
     "  --record OUT   append every case to this file, with what the kernel says\n"
     "Exit: 0 all agree, or this machine cannot be asked; 1 a disagreement; 2 wrong usage.\n";
 
+/* A whole number above 0, or the end of the program. */
+static uint64_t number(const char *text)
+{
+    char *end;
+    const uint64_t value = strtoull(text, &end, 10);
+    if (*text < '0' || *text > '9' || *end != '\0' || value == 0) {
+        fprintf(stderr, "agree-kernel: a whole number above 0 is needed, not '%s'\n", text);
+        exit(2);
+    }
+    return value;
+}
+
 int main(int argc, char **argv)
 {
     static const struct option longs[] = {{"seed", required_argument, NULL, 's'},
@@ -253,9 +271,9 @@ int main(int argc, char **argv)
     options.seed = (uint64_t)time(NULL);
     for (int option; (option = getopt_long(argc, argv, "h", longs, NULL)) != -1;)
         switch (option) {
-        case 's': options.seed = strtoull(optarg, NULL, 10); break;
-        case 'p': options.packets = strtoull(optarg, NULL, 10); break;
-        case 'm': options.disagreements_max = (unsigned)strtoul(optarg, NULL, 10); break;
+        case 's': options.seed = number(optarg); break;
+        case 'p': options.packets = number(optarg); break;
+        case 'm': options.disagreements_max = (unsigned)number(optarg); break;
         case 'k': options.keep = optarg; break;
         case 'r': options.record = optarg; break;
         case 'h': fputs(usage, stdout); return 0;

@@ -142,8 +142,8 @@ static void add(struct talk_state *t, const uint8_t *packet, size_t size, int fr
     added->from_server = from != 0;
 }
 
-/* Adds a whole packet as fragments: in any order, one missing, doubled or overlapping at times. The
- * header ends, and the data begins, at `header`. */
+/* Adds a whole packet as fragments: in any order, one missing, doubled, overlapping, empty or far
+ * behind the end at times. The header ends, and the data begins, at `header`. */
 static void add_fragments(struct talk_state *t, const uint8_t *packet, size_t size, size_t header,
                           int from)
 {
@@ -159,22 +159,28 @@ static void add_fragments(struct talk_state *t, const uint8_t *packet, size_t si
             here -= 8, length += 8; /* overlaps the one before */
         if (one_in(chance, 40))
             length -= below(chance, (uint32_t)(length < 9 ? length : 9));
+        if (one_in(chance, 60))
+            length = 0;
+        size_t claimed = here;
+        if (one_in(chance, 80))
+            claimed = 65528 - 8 * below(chance, 8);
         const bool more = one_in(chance, 60) ? one_in(chance, 2) : at < data;
         uint8_t *part = parts[count];
         memcpy(part, packet, header);
         size_t begin = header;
         if (t->v6) {
-            part[40] = part[6];
-            part[41] = 0;
-            put16(part + 42, (uint32_t)here | more);
-            put32(part + 44, id);
-            part[6] = 44;
-            begin = 48;
-            put16(part + 4, (uint32_t)(8 + length));
+            uint8_t *names = part + (header > 40 ? 40 : 6); /* one extension header, or none */
+            part[header] = *names;
+            part[header + 1] = 0;
+            put16(part + header + 2, (uint32_t)claimed | more);
+            put32(part + header + 4, id);
+            *names = 44;
+            begin = header + 8;
+            put16(part + 4, (uint32_t)(begin - 40 + length));
         } else {
             put16(part + 2, (uint32_t)(header + length));
             put16(part + 4, id);
-            put16(part + 6, (uint32_t)(here / 8) | (uint32_t)more << 13);
+            put16(part + 6, (uint32_t)(claimed / 8) | (uint32_t)more << 13);
             put16(part + 10, 0);
             put16(part + 10, ~sum16(0, part, header) & 0xffff);
         }
@@ -198,7 +204,7 @@ static void finish(struct talk_state *t, uint8_t *packet, uint8_t protocol, size
 {
     static const uint8_t exts[] = {0, 60, 43, 51};
     struct chance *chance = &t->chance;
-    size_t size = ip_bytes(t) + bytes;
+    size_t size = ip_bytes(t) + bytes, extended = 0; /* bytes of options, or before the data */
     put_ip(t, packet, protocol, bytes, from);
     if (t->v6 && one_in(chance, 12)) {
         const uint8_t ext = PICK(chance, exts);
@@ -210,11 +216,13 @@ static void finish(struct talk_state *t, uint8_t *packet, uint8_t protocol, size
         packet[6] = ext;
         put16(packet + 4, (uint32_t)(bytes + 8));
         size += 8;
+        extended = ext != 51 && one_in(chance, 2) ? 8 : 0;
     } else if (!t->v6 && one_in(chance, 12)) {
         memmove(packet + 24, packet + 20, bytes);
         memset(packet + 20, 1, 4); /* NOP */
         packet[0] = 0x46;
         size += 4;
+        extended = 4;
         put16(packet + 2, (uint32_t)size);
         put16(packet + 10, 0);
         put16(packet + 10, ~sum16(0, packet, 24) & 0xffff);
@@ -225,14 +233,14 @@ static void finish(struct talk_state *t, uint8_t *packet, uint8_t protocol, size
         size_t cut = below(chance, (uint32_t)bytes + 1);
         put_ip(t, packet, protocol, cut, from);
         size = ip_bytes(t) + cut;
+        extended = 0;
     }
     if (one_in(chance, 60)) {
         memset(packet + size, 0xee, 8);
         size += 1 + below(chance, 8);
     }
-    if (size > ip_bytes(t) + 8 && one_in(chance, t->fragments ? 3 : 50) &&
-        packet[t->v6 ? 6 : 0] != (t->v6 ? 0 : 0x46))
-        add_fragments(t, packet, size, ip_bytes(t), from);
+    if (size > ip_bytes(t) + 16 && one_in(chance, t->fragments ? 3 : 50) && size < 1900)
+        add_fragments(t, packet, size, ip_bytes(t) + extended, from);
     else
         add(t, packet, size, from);
 }
@@ -550,7 +558,7 @@ static void add_setting(struct talk_state *t)
         {"nf_conntrack_tcp_max_retrans", {0, 1, 2}},
         {"nf_conntrack_tcp_timeout_max_retrans", {50, 100, 500000}},
         {"nf_conntrack_tcp_timeout_unacknowledged", {40, 200, 600000}},
-        {"nf_conntrack_tcp_timeout_established", {50, 299, 1000}},
+        {"nf_conntrack_tcp_timeout_established", {50, 290, 1000}},
         {"nf_conntrack_tcp_timeout_close", {20, 400, 40}},
         {"nf_conntrack_tcp_timeout_fin_wait", {500, 40, 20}},
         {"nf_conntrack_tcp_timeout_syn_sent", {500, 40, 20}},

@@ -53,7 +53,10 @@ struct replay {
 static const struct {
     const char *name;
     enum kst_format format;
-} formats[] = {{"proc", KST_FORMAT_PROC}, {"legacy", KST_FORMAT_LEGACY}, {"json", KST_FORMAT_JSON}};
+} formats[] = {{"proc", KST_FORMAT_PROC},
+               {"legacy", KST_FORMAT_LEGACY},
+               {"conntrack", KST_FORMAT_CONNTRACK},
+               {"json", KST_FORMAT_JSON}};
 enum { FORMATS = sizeof formats / sizeof *formats };
 
 static int help(void)
@@ -66,7 +69,8 @@ static int help(void)
          "      --max N           room for N connections (default 262144)\n"
          "      --at SECONDS      stop that long after the first packet, e.g. 1.5\n"
          "      --format FORMAT   of the table: proc (/proc/net/nf_conntrack, the default),\n"
-         "                        legacy (/proc/net/ip_conntrack, IPv4 only) or json (lines)\n"
+         "                        legacy (/proc/net/ip_conntrack, IPv4 only), conntrack\n"
+         "                        (conntrack -L) or json (lines)\n"
          "      --each            after every packet its state, its direction and the table,\n"
          "                        instead of one table at the end\n"
          "      --why             which packets were refused, or ignored in part, and why\n"
@@ -128,7 +132,7 @@ static int read_format(const char *text, struct options *options)
             return GO_ON;
         }
     }
-    complain("--format: proc, legacy or json is needed, not '%s'", text);
+    complain("--format: proc, legacy, conntrack or json is needed, not '%s'", text);
     return usage();
 }
 

@@ -67,7 +67,9 @@ void show_why(uint64_t number, const struct kst_result *result)
 uint32_t show_table(const struct kst *t, enum kst_format format)
 {
     /* Linux counts the table and the one who reads as holders of a connection. */
-    const char *holders = format == KST_FORMAT_JSON ? "" : " use=2";
+    const char *holders = format == KST_FORMAT_JSON        ? ""
+                          : format == KST_FORMAT_CONNTRACK ? " use=1"
+                                                           : " use=2";
     char line[KST_LINE_MAX];
     struct kst_flow flow;
     uint32_t left_out = 0;
