@@ -3957,87 +3957,104 @@ static void kst__report(struct kst_result *r, enum kst_state state, uint8_t dire
     r->reason = reason;
 }
 
-/* A packet that belongs to a known connection or would create one. */
+/* A packet that is refused: a newcomer is forgotten. A known connection may keep a mark of it all the
+ * same: what SCTP's earlier chunks did, or a shorter life because the two sides lost each other. */
+static void kst__refuse(struct kst *t, const struct kst__kit *kit, const struct kst__case *c,
+                        uint32_t slot, const struct kst__judgement *judgement,
+                        struct kst_result *r)
+{
+    kst__report(r, KST_INVALID, KST_NO_DIRECTION, judgement->reason);
+    if (c->fresh) {
+        kst__slot_give_back(t, slot);
+        return;
+    }
+    if (judgement->timeout_s != 0)
+        kst__expire_at(t, kit, slot, kst__due_ms(t, judgement->timeout_s));
+    kst__reclass(t, slot);
+}
+
+/* A packet of a connection in the table is counted, prolongs it, and is its answer if it goes the
+ * other way. `reason` is what it reports. */
+KST_INLINE void kst__settle(struct kst *t, const struct kst__kit *kit, const struct kst__case *c,
+                            uint32_t slot, const struct kst__judgement *judgement,
+                            uint16_t reason, struct kst_result *r)
+{
+    struct kst__entry *e = c->entry;
+    const bool answered = c->direction == KST_REPLY || (e->status & KST_SEEN_REPLY);
+    if ((e->kind & KST__KIND_ACCOUNTED) && judgement->action != KST__KEEP) {
+        struct kst__counters *counters = kst__counters_at(t, slot);
+        counters->packets[c->direction]++;
+        counters->bytes[c->direction] += c->packet->ip_bytes;
+    }
+    if (judgement->action == KST__REFRESH && !c->fresh && !(e->status & KST_FIXED_TIMEOUT))
+        kst__expire_at(t, kit, slot, kst__due_ms(t, judgement->timeout_s));
+    if (c->direction == KST_REPLY)
+        e->status |= KST_SEEN_REPLY;
+    kst__reclass(t, slot);
+    r->entry = kst__id(t, slot);
+    kst__report(r, answered ? KST_ESTABLISHED : KST_NEW, c->direction, reason);
+    if (judgement->action == KST__END) {
+        kst__remove(t, kit, slot, &t->stats.closed);
+        r->flags = KST_CLOSED;
+    }
+}
+
+/* A packet of no known connection: judged as the first of one, which is let in if there is room. */
+static void kst__judge_first(struct kst *t, const struct kst__kit *kit,
+                             const struct kst__parsed *p, const struct kst__key *key,
+                             struct kst_result *r)
+{
+    if (!key->invertible) {
+        kst__report(r, KST_INVALID, KST_NO_DIRECTION, KST_REASON_ICMP_NO_ANSWER);
+        return;
+    }
+    const uint32_t slot = kst__newcomer(t, &key->tuple);
+    const struct kst__case c = {t, p, kst__entry_at(t, slot), KST_ORIGINAL, true};
+    const struct kst__judgement judgement = kst__judge(&c);
+    if (judgement.action == KST__REFUSE) {
+        kst__refuse(t, kit, &c, slot, &judgement, r);
+        return;
+    }
+    KST_ASSERT(judgement.action == KST__REFRESH && judgement.reason == KST_REASON_NONE);
+    c.entry->expires_ms = kst__due_ms(t, judgement.timeout_s);
+    const uint16_t reason = kst__admit(t, kit, slot, key);
+    if (!(c.entry->status & KST_CONFIRMED)) {
+        kst__slot_give_back(t, slot);
+        kst__report(r, KST_INVALID, KST_NO_DIRECTION, reason);
+        r->verdict = KST_DROP;
+        return;
+    }
+    t->stats.created++;
+    r->flags = KST_CREATED;
+    kst__settle(t, kit, &c, slot, &judgement, reason, r);
+}
+
+/* A packet with a tuple of its own: of a known connection, or the first of one. */
 KST_INLINE void kst__judge_packet(struct kst *t, const struct kst__kit *kit,
                                   const struct kst__parsed *p, const struct kst__key *key,
                                   struct kst_result *r)
 {
-    struct kst__case c = {t, p, NULL, KST_ORIGINAL, true};
-    struct kst__judgement judgement;
-    uint32_t slot = KST__NONE;
     const uint32_t node = kit->index->find(kst__index(t), t, key);
-    if (node != KST__NONE) {
-        slot = kst__node_slot(t, node);
-        if (KST_UNLIKELY(kst__expired(t, slot))) {
-            kst__remove(t, kit, slot, &t->stats.expired);
-        } else {
-            c.fresh = false;
-            c.direction = kst__node_direction(t, node, key);
-            c.entry = kst__entry_at(t, slot);
-            judgement = kst__judge(&c);
-            if (judgement.action == KST__REOPEN) {
-                kst__remove(t, kit, slot, &t->stats.closed);
-                c.fresh = true;
-                c.direction = KST_ORIGINAL;
-            }
-        }
-    }
-    if (c.fresh) {
-        if (!key->invertible) {
-            kst__report(r, KST_INVALID, KST_NO_DIRECTION, KST_REASON_ICMP_NO_ANSWER);
-            return;
-        }
-        slot = kst__newcomer(t, &key->tuple);
-        c.entry = kst__entry_at(t, slot);
-        judgement = kst__judge(&c);
-    }
-
-    const bool seen_reply = (c.entry->status & KST_SEEN_REPLY) != 0;
-    if (judgement.action == KST__REFUSE) {
-        if (c.fresh) {
-            kst__slot_give_back(t, slot);
-        } else { /* it may have left its mark all the same: SCTP's early chunks, TCP's lost peers */
-            if (judgement.timeout_s != 0)
-                kst__expire_at(t, kit, slot, kst__due_ms(t, judgement.timeout_s));
-            kst__reclass(t, slot);
-        }
-        kst__report(r, KST_INVALID, KST_NO_DIRECTION, judgement.reason);
+    if (KST_UNLIKELY(node == KST__NONE)) {
+        kst__judge_first(t, kit, p, key, r);
         return;
     }
-
-    uint16_t reason = judgement.reason;
-    if (c.fresh) {
-        KST_ASSERT(judgement.action == KST__REFRESH && reason == KST_REASON_NONE);
-        c.entry->expires_ms = kst__due_ms(t, judgement.timeout_s);
-        reason = kst__admit(t, kit, slot, key);
-        if (!(c.entry->status & KST_CONFIRMED)) {
-            kst__slot_give_back(t, slot);
-            kst__report(r, KST_INVALID, KST_NO_DIRECTION, reason);
-            r->verdict = KST_DROP;
-            return;
-        }
-        t->stats.created++;
-        r->flags = KST_CREATED;
+    const uint32_t slot = kst__node_slot(t, node);
+    if (KST_UNLIKELY(kst__expired(t, slot))) {
+        kst__remove(t, kit, slot, &t->stats.expired);
+        kst__judge_first(t, kit, p, key, r);
+        return;
     }
-    if (judgement.action != KST__KEEP) {
-        if (c.entry->kind & KST__KIND_ACCOUNTED) {
-            struct kst__counters *counters = kst__counters_at(t, slot);
-            counters->packets[c.direction]++;
-            counters->bytes[c.direction] += p->ip_bytes;
-        }
-        if (judgement.action == KST__REFRESH && !c.fresh &&
-            !(c.entry->status & KST_FIXED_TIMEOUT))
-            kst__expire_at(t, kit, slot, kst__due_ms(t, judgement.timeout_s));
-    }
-    if (c.direction == KST_REPLY)
-        c.entry->status |= KST_SEEN_REPLY;
-    kst__reclass(t, slot);
-    r->entry = kst__id(t, slot);
-    kst__report(r, c.direction == KST_REPLY || seen_reply ? KST_ESTABLISHED : KST_NEW,
-                c.direction, reason);
-    if (judgement.action == KST__END) {
+    const struct kst__case c = {t, p, kst__entry_at(t, slot), kst__node_direction(t, node, key),
+                                false};
+    const struct kst__judgement judgement = kst__judge(&c);
+    switch (judgement.action) {
+    case KST__REFUSE: kst__refuse(t, kit, &c, slot, &judgement, r); break;
+    case KST__REOPEN:
         kst__remove(t, kit, slot, &t->stats.closed);
-        r->flags = KST_CLOSED;
+        kst__judge_first(t, kit, p, key, r);
+        break;
+    default: kst__settle(t, kit, &c, slot, &judgement, judgement.reason, r); break;
     }
 }
 
