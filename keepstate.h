@@ -497,7 +497,8 @@ KST_API bool kst_set_mark(struct kst *t, kst_id id, uint32_t mark);
 /* Settings, by the names of Linux's sysctls in net.netfilter (nf_conntrack_tcp_timeout_...), in
  * their units; times are seconds. A change holds from the next packet on; a running timeout stays,
  * as do the timeouts of a GRE flow and the accounting of any, which are settled at its creation. A
- * lower nf_conntrack_max removes nobody: as many as leave are let in.
+ * lower nf_conntrack_max removes nobody: as many as leave are let in. A connection with a timeout of 0
+ * is created and has expired.
  * kst_setting reads one, kst_setting_range what it takes (false: no such name); kst_setting_name
  * lists them, NULL behind the last. */
 KST_API enum kst_error kst_set(struct kst *t, const char *name, uint32_t value);
@@ -4550,6 +4551,16 @@ kst_id kst_insert(struct kst *t, const struct kst_flow *flow, enum kst_error *wh
 
 /* ---- settings and statistics ---- */
 
+static bool kst__read_only(uint32_t number)
+{
+    return number == KST__SET_BUCKETS || number == KST__SET_COUNT;
+}
+
+static uint32_t kst__setting_value(const struct kst *t, uint32_t number)
+{
+    return number == KST__SET_COUNT ? t->count : t->set[number];
+}
+
 bool kst_setting_range(const struct kst *t, const char *name, uint32_t *lowest, uint32_t *highest)
 {
     const uint32_t number = kst__setting_number(name);
@@ -4557,6 +4568,8 @@ bool kst_setting_range(const struct kst *t, const char *name, uint32_t *lowest, 
         return false;
     *lowest = kst__settings[number].lowest;
     *highest = number == KST__SET_MAX ? t->capacity : kst__settings[number].highest;
+    if (kst__read_only(number)) /* what it is, and nothing else */
+        *lowest = *highest = kst__setting_value(t, number);
     return true;
 }
 
@@ -4566,7 +4579,7 @@ enum kst_error kst_set(struct kst *t, const char *name, uint32_t value)
     uint32_t lowest, highest;
     if (number == KST__SETTINGS)
         return KST_ERROR_SETTING_NAME;
-    if (number == KST__SET_BUCKETS || number == KST__SET_COUNT)
+    if (kst__read_only(number))
         return KST_ERROR_SETTING_READ_ONLY;
     kst_setting_range(t, name, &lowest, &highest);
     if (value < lowest || value > highest)
@@ -4584,7 +4597,7 @@ bool kst_setting(const struct kst *t, const char *name, uint32_t *value)
     const uint32_t number = kst__setting_number(name);
     if (number == KST__SETTINGS)
         return false;
-    *value = number == KST__SET_COUNT ? t->count : t->set[number];
+    *value = kst__setting_value(t, number);
     return true;
 }
 

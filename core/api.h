@@ -364,7 +364,8 @@ KST_API bool kst_set_mark(struct kst *t, kst_id id, uint32_t mark);
 /* Settings, by the names of Linux's sysctls in net.netfilter (nf_conntrack_tcp_timeout_...), in
  * their units; times are seconds. A change holds from the next packet on; a running timeout stays,
  * as do the timeouts of a GRE flow and the accounting of any, which are settled at its creation. A
- * lower nf_conntrack_max removes nobody: as many as leave are let in.
+ * lower nf_conntrack_max removes nobody: as many as leave are let in. A connection with a timeout of 0
+ * is created and has expired.
  * kst_setting reads one, kst_setting_range what it takes (false: no such name); kst_setting_name
  * lists them, NULL behind the last. */
 KST_API enum kst_error kst_set(struct kst *t, const char *name, uint32_t value);

@@ -371,6 +371,16 @@ kst_id kst_insert(struct kst *t, const struct kst_flow *flow, enum kst_error *wh
 
 /* ---- settings and statistics ---- */
 
+static bool kst__read_only(uint32_t number)
+{
+    return number == KST__SET_BUCKETS || number == KST__SET_COUNT;
+}
+
+static uint32_t kst__setting_value(const struct kst *t, uint32_t number)
+{
+    return number == KST__SET_COUNT ? t->count : t->set[number];
+}
+
 bool kst_setting_range(const struct kst *t, const char *name, uint32_t *lowest, uint32_t *highest)
 {
     const uint32_t number = kst__setting_number(name);
@@ -378,6 +388,8 @@ bool kst_setting_range(const struct kst *t, const char *name, uint32_t *lowest, 
         return false;
     *lowest = kst__settings[number].lowest;
     *highest = number == KST__SET_MAX ? t->capacity : kst__settings[number].highest;
+    if (kst__read_only(number)) /* what it is, and nothing else */
+        *lowest = *highest = kst__setting_value(t, number);
     return true;
 }
 
@@ -387,7 +399,7 @@ enum kst_error kst_set(struct kst *t, const char *name, uint32_t value)
     uint32_t lowest, highest;
     if (number == KST__SETTINGS)
         return KST_ERROR_SETTING_NAME;
-    if (number == KST__SET_BUCKETS || number == KST__SET_COUNT)
+    if (kst__read_only(number))
         return KST_ERROR_SETTING_READ_ONLY;
     kst_setting_range(t, name, &lowest, &highest);
     if (value < lowest || value > highest)
@@ -405,7 +417,7 @@ bool kst_setting(const struct kst *t, const char *name, uint32_t *value)
     const uint32_t number = kst__setting_number(name);
     if (number == KST__SETTINGS)
         return false;
-    *value = number == KST__SET_COUNT ? t->count : t->set[number];
+    *value = kst__setting_value(t, number);
     return true;
 }
 

@@ -51,6 +51,7 @@ struct talk_state {
     struct side side[2];
     bool opened, answered;
     bool fragments; /* many of them */
+    bool waits;     /* at its end: Linux would have forgotten its fragments by then */
     bool alone; /* one host talks to itself, from a port to the same one */
 };
 
@@ -239,7 +240,8 @@ static void finish(struct talk_state *t, uint8_t *packet, uint8_t protocol, size
         memset(packet + size, 0xee, 8);
         size += 1 + below(chance, 8);
     }
-    if (size > ip_bytes(t) + 16 && one_in(chance, t->fragments ? 3 : 50) && size < 1900)
+    if (size > ip_bytes(t) + 16 && one_in(chance, t->fragments ? 3 : 50) &&
+        size < 1900 && !t->waits)
         add_fragments(t, packet, size, ip_bytes(t) + extended, from);
     else
         add(t, packet, size, from);
@@ -604,6 +606,7 @@ struct vec_case talk(uint64_t seed, uint64_t number)
         t.side[i].tag = (uint32_t)draw(chance) | 1;
     }
     const uint32_t kind = below(chance, 16);
+    t.waits = kind == 9 && one_in(chance, 1000); /* long enough to become a stream */
     const size_t count = 3 + below(chance, PACKETS_MAX - 3);
     while (t.c.packets_count < count) {
         if (one_in(chance, 10))
@@ -623,7 +626,7 @@ struct vec_case talk(uint64_t seed, uint64_t number)
         else
             talk_other(&t);
     }
-    if (kind == 9 && one_in(chance, 1000)) /* long enough to become a stream */
+    if (t.waits)
         t.c.packets[count - 1].wait_ms = 2100;
     return t.c;
 }
