@@ -16,7 +16,7 @@ static struct kst_flow flow_for(struct say say, uint32_t seconds, uint16_t statu
 
 enum { ANSWERED = KST_SEEN_REPLY, ASSURED = KST_SEEN_REPLY | KST_ASSURED };
 
-/* spec/tracker.md 21 */
+/* As Linux 6.18 prints them. */
 /* As the conntrack command of Debian 12 printed them (less `use=1`), and addresses as RFC 5952 and
  * inet_ntop have them. */
 START_TEST(as_conntrack_prints)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* test_reasons.c - property: every reason in the list can be had, by a story of a few packets, and
  * its last packet counts once: under its reason, and in those columns of `conntrack -S` in which
- * Linux counts it (spec/tracker.md 18). */
+ * Linux counts it. */
 #define KST_PARSE_EXT_MAX 4 /* so that limits are soon reached: the options work, too */
 #define KST_CHAIN_MAX 8
 #include "support.h"

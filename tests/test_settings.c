@@ -4,7 +4,7 @@
  * on; and a machine's memory chooses the sizes that it chooses in Linux. */
 #include "support.h"
 
-/* As measured on Linux 6.18 (spec/tracker.md 19). */
+/* As measured on Linux 6.18. */
 static const struct {
     const char *name;
     uint32_t normal, lowest, highest;
@@ -377,7 +377,7 @@ START_TEST(udplite_as_linux_or_as_rfc3828)
 }
 END_TEST
 
-/* spec/tracker.md 20 */
+/* What Linux chooses, by memory and by era. */
 START_TEST(default_sizes)
 {
     static const uint64_t mib = UINT64_C(1) << 20;

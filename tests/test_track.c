@@ -266,7 +266,7 @@ END_TEST
 
 /* ---- what a protocol makes of it ---- */
 
-/* A message of each type, alone, in an empty table (spec/protocols.md 4 and 5). */
+/* A message of each type, alone, in an empty table. */
 START_TEST(icmp_types)
 {
     for (uint32_t i = 0; i < 512; i++) {
