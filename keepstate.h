@@ -612,6 +612,12 @@ KST_INLINE bool kst__after(uint32_t a, uint32_t b)
     return kst__before(b, a);
 }
 
+/* The next offset where a cache line begins. */
+KST_INLINE uint64_t kst__aligned(uint64_t offset)
+{
+    return (offset + KST_ALIGN - 1) / KST_ALIGN * KST_ALIGN;
+}
+
 /* Position of the lowest and the highest set bit. `bits` is not 0. */
 KST_INLINE uint32_t kst__lowest_bit(uint64_t bits)
 {
@@ -929,8 +935,8 @@ struct kst__parsed {
     struct kst_tuple tuple;
     uint8_t checksum;   /* enum kst_checksum; never KST_CHECKSUM_VERIFY for what cannot be summed */
     uint8_t reason;     /* why there is no tuple */
-    bool fragment;      /* of IPv6 also one that is all there is (RFC 6946); if it is the first, the */
-    bool partial;       /* rest of this is what it says; there is more of the datagram elsewhere */
+    bool fragment;      /* it has fragment fields in use; of IPv6 perhaps all there is (RFC 6946) */
+    bool partial;       /* there is more of the datagram elsewhere; the tuple is a first fragment's */
 };
 
 /* IPv4 header (RFC 791), options skipped. An embedded packet is read just so. */
@@ -1775,7 +1781,7 @@ static uint32_t kst__wheel_chunks_max(uint32_t slots)
 
 static uint64_t kst__wheel_chunks_at(void)
 {
-    return (sizeof(struct kst__wheel) + KST_ALIGN - 1) / KST_ALIGN * KST_ALIGN;
+    return kst__aligned(sizeof(struct kst__wheel));
 }
 
 static uint64_t kst__wheel_bytes(uint32_t slots)
@@ -2065,8 +2071,8 @@ static uint64_t kst__defrag_lay_out(struct kst__defrag *d, uint32_t reassembly_b
     d->cells = reassembly_bytes / (uint32_t)sizeof(struct kst__cell);
     d->queues = d->cells / 2;
     d->buckets = kst__power_of_two(d->queues);
-    d->queues_at = (sizeof *d + (uint64_t)d->buckets * sizeof(uint32_t) + 63) / 64 * 64;
-    d->cells_at = (d->queues_at + (uint64_t)d->queues * sizeof(struct kst__queue) + 63) / 64 * 64;
+    d->queues_at = kst__aligned(sizeof *d + (uint64_t)d->buckets * sizeof(uint32_t));
+    d->cells_at = kst__aligned(d->queues_at + (uint64_t)d->queues * sizeof(struct kst__queue));
     d->datagram_at = d->cells_at + (uint64_t)d->cells * sizeof(struct kst__cell);
     return d->datagram_at + KST__DATAGRAM_MAX;
 }
@@ -4193,11 +4199,6 @@ struct kst__layout {
     uint64_t bytes;
     enum kst_error error;
 };
-
-static uint64_t kst__aligned(uint64_t bytes)
-{
-    return (bytes + KST_ALIGN - 1) / KST_ALIGN * KST_ALIGN;
-}
 
 static enum kst_error kst__config_error(const struct kst_config *config)
 {

@@ -43,6 +43,12 @@ KST_INLINE bool kst__after(uint32_t a, uint32_t b)
     return kst__before(b, a);
 }
 
+/* The next offset where a cache line begins. */
+KST_INLINE uint64_t kst__aligned(uint64_t offset)
+{
+    return (offset + KST_ALIGN - 1) / KST_ALIGN * KST_ALIGN;
+}
+
 /* Position of the lowest and the highest set bit. `bits` is not 0. */
 KST_INLINE uint32_t kst__lowest_bit(uint64_t bits)
 {

@@ -14,11 +14,6 @@ struct kst__layout {
     enum kst_error error;
 };
 
-static uint64_t kst__aligned(uint64_t bytes)
-{
-    return (bytes + KST_ALIGN - 1) / KST_ALIGN * KST_ALIGN;
-}
-
 static enum kst_error kst__config_error(const struct kst_config *config)
 {
     uint32_t seen = 0;

@@ -96,8 +96,8 @@ static uint64_t kst__defrag_lay_out(struct kst__defrag *d, uint32_t reassembly_b
     d->cells = reassembly_bytes / (uint32_t)sizeof(struct kst__cell);
     d->queues = d->cells / 2;
     d->buckets = kst__power_of_two(d->queues);
-    d->queues_at = (sizeof *d + (uint64_t)d->buckets * sizeof(uint32_t) + 63) / 64 * 64;
-    d->cells_at = (d->queues_at + (uint64_t)d->queues * sizeof(struct kst__queue) + 63) / 64 * 64;
+    d->queues_at = kst__aligned(sizeof *d + (uint64_t)d->buckets * sizeof(uint32_t));
+    d->cells_at = kst__aligned(d->queues_at + (uint64_t)d->queues * sizeof(struct kst__queue));
     d->datagram_at = d->cells_at + (uint64_t)d->cells * sizeof(struct kst__cell);
     return d->datagram_at + KST__DATAGRAM_MAX;
 }

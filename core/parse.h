@@ -32,8 +32,8 @@ struct kst__parsed {
     struct kst_tuple tuple;
     uint8_t checksum;   /* enum kst_checksum; never KST_CHECKSUM_VERIFY for what cannot be summed */
     uint8_t reason;     /* why there is no tuple */
-    bool fragment;      /* of IPv6 also one that is all there is (RFC 6946); if it is the first, the */
-    bool partial;       /* rest of this is what it says; there is more of the datagram elsewhere */
+    bool fragment;      /* it has fragment fields in use; of IPv6 perhaps all there is (RFC 6946) */
+    bool partial;       /* there is more of the datagram elsewhere; the tuple is a first fragment's */
 };
 
 /* IPv4 header (RFC 791), options skipped. An embedded packet is read just so. */

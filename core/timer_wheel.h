@@ -61,7 +61,7 @@ static uint32_t kst__wheel_chunks_max(uint32_t slots)
 
 static uint64_t kst__wheel_chunks_at(void)
 {
-    return (sizeof(struct kst__wheel) + KST_ALIGN - 1) / KST_ALIGN * KST_ALIGN;
+    return kst__aligned(sizeof(struct kst__wheel));
 }
 
 static uint64_t kst__wheel_bytes(uint32_t slots)

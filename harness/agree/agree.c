@@ -100,26 +100,17 @@ struct tally {
     size_t cases, packets, skipped, disagreeing;
 };
 
-/* Why a case cannot agree yet, or NULL. */
-static const char *not_built(const struct vec_case *c)
-{
-    if (c->has_rules)
-        return "rules and NAT are not built yet";
-    return NULL;
-}
-
-/* Whether to go on with the file. */
 static void run_case(const char *path, const struct vec_case *c, struct tally *tally)
 {
     if (options.only != NULL && strcmp(options.only, c->name) != 0)
         return;
     if (options.pcap != NULL)
         write_pcap(c, options.pcap);
-    const char *why_not = options.only != NULL ? NULL : not_built(c);
-    if (why_not != NULL) {
+    if (c->has_rules && options.only == NULL) {
         tally->skipped++;
         if (options.verbose)
-            printf("%s:%zu: case %s skipped: %s\n", path, c->line, c->name, why_not);
+            printf("%s:%zu: case %s skipped: rules and NAT are not built yet\n", path, c->line,
+                   c->name);
         return;
     }
     struct answer *answers = options.through != NULL ? ask_command(c) : ask_core(c);
@@ -137,6 +128,16 @@ static void run_case(const char *path, const struct vec_case *c, struct tally *t
     answers_free(answers, c->packets_count);
 }
 
+static void show_tally(const char *name, const struct tally *tally)
+{
+    printf("%-20s %6zu packets in %5zu cases", name, tally->packets, tally->cases);
+    if (tally->disagreeing > 0)
+        printf(", %zu cases DISAGREE with Linux", tally->disagreeing);
+    else
+        printf(" agree with Linux");
+    printf(tally->skipped > 0 ? ", %zu skipped (-v tells why)\n" : "\n", tally->skipped);
+}
+
 static bool run_file(const char *path, struct tally *all)
 {
     struct tally tally = {0};
@@ -151,16 +152,12 @@ static bool run_file(const char *path, struct tally *all)
     if (error != NULL)
         fprintf(stderr, "agree: %s\n", error);
     const char *name = strrchr(path, '/');
-    printf("%-20s %6zu packets in %5zu cases", name != NULL ? name + 1 : path, tally.packets,
-           tally.cases);
-    if (tally.disagreeing > 0)
-        printf(", %zu cases DISAGREE with Linux", tally.disagreeing);
-    else
-        printf(" agree with Linux");
-    printf(tally.skipped > 0 ? ", %zu skipped (-v tells why)\n" : "\n", tally.skipped);
+    show_tally(name != NULL ? name + 1 : path, &tally);
     const bool fine = error == NULL && tally.disagreeing == 0;
     vec_close(file);
     all->cases += tally.cases;
+    all->packets += tally.packets;
+    all->skipped += tally.skipped;
     all->disagreeing += tally.disagreeing;
     return fine;
 }
@@ -204,5 +201,7 @@ int main(int argc, char **argv)
                 options.only ? options.only : "");
         return 1;
     }
+    if (argc - optind > 1)
+        show_tally("all", &all);
     return fine ? 0 : 1;
 }
