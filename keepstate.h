@@ -61,6 +61,12 @@
 #define KST_TIMER wheel
 #endif
 
+/* KST_HELPERS(X)  the helpers there are, by the names of their struct kst_helper: kst_helper_ftp and so
+ * on. Leave some out, or add your own: a struct that is defined where the implementation goes. */
+#ifndef KST_HELPERS
+#define KST_HELPERS(X) X(ftp) X(irc) X(pptp) X(sip) X(tftp)
+#endif
+
 /* KST_ASSERT  catches mistakes of the caller and of ours, never a packet's. Costs a few percent;
  * define it as ((void)0) to do without. */
 #ifndef KST_ASSERT
@@ -122,6 +128,24 @@
 /* Most connections in one table: the timer wheel addresses its references with 32 bits. */
 #define KST_ENTRIES_MAX (UINT32_C(1) << 27)
 
+/* Most expectations at a time: a bound on the memory that a typing error can ask for. */
+#define KST_EXPECTATIONS_MAX (UINT32_C(1) << 20)
+
+/* Expectations that share one hash bucket beyond which one is refused, HELPER_EXPECT: a client may expect
+ * many to the same port of its own, each from another server. The bound on what a newcomer costs. */
+#ifndef KST_EXPECT_CHAIN_MAX
+#define KST_EXPECT_CHAIN_MAX 64
+#endif
+
+/* Most events that may wait. */
+#define KST_EVENTS_MAX (UINT32_C(1) << 20)
+
+/* Ports that may have a helper: each newcomer looks at all. */
+#define KST_ATTACH_MAX 32
+
+/* Policies of timeouts: as many as three bits of an entry tell apart, besides the table's own. */
+#define KST_POLICIES 7
+
 /* Longest timeout that a setting takes, seconds: what Linux takes at 250 ticks a second. */
 #define KST_TIMEOUT_MAX_S UINT32_C(8589934)
 
@@ -154,7 +178,8 @@ enum kst_state {
     KST_INVALID,     /* belongs to no connection and may not start one: result.reason says why */
     KST_NEW,         /* started one, or goes on before any answer was seen */
     KST_ESTABLISHED, /* belongs to one that has been answered, this packet included */
-    KST_RELATED,     /* an ICMP error about a known connection */
+    KST_RELATED,     /* an ICMP error about a known connection; or it started one that another
+                      * expects, or goes on with it before any answer was seen */
     KST_UNTRACKED    /* not for the tracker: neighbour discovery, multicast listener reports,
                       * or the caller said KST_PACKET_NOTRACK */
 };
@@ -167,7 +192,8 @@ enum kst_direction {
 
 enum kst_verdict {
     KST_ACCEPT, /* the tracker has nothing against it; INVALID packets are accepted too, as in Linux */
-    KST_DROP,   /* Linux would drop it here: no room in the table, a fragment that fits no datagram */
+    KST_DROP,   /* Linux would drop it here: no room in the table, a fragment that fits no datagram,
+                 * a message that its connection's helper will not let pass */
     KST_HOLD    /* a fragment, copied: the one that completes the datagram has the answer for all */
 };
 
@@ -184,9 +210,12 @@ enum kst_checksum {
 
 enum kst_packet_flags {
     KST_PACKET_NOTRACK = 1, /* leave it alone: UNTRACKED, as iptables' -j CT --notrack */
-    KST_PACKET_HEAD = 2     /* `size` bytes are only the front of the packet (a capture cut short,
+    KST_PACKET_HEAD = 2,    /* `size` bytes are only the front of the packet (a capture cut short,
                              * the first of several buffers): lengths are believed, checksums
                              * that need what is missing are not looked at */
+    KST_PACKET_ZONE_ORIGINAL = 4, /* `zone` is that of the original direction only, the answers come
+                             * from zone 0, as with `ct original zone set`. Needs KST_WITH_NAT */
+    KST_PACKET_ZONE_REPLY = 8 /* likewise, of the reply direction */
 };
 
 struct kst_packet {
@@ -195,6 +224,8 @@ struct kst_packet {
     uint16_t zone;       /* separate worlds with equal addresses; 0 by default */
     uint8_t checksum;    /* enum kst_checksum */
     uint8_t flags;       /* enum kst_packet_flags, or'ed */
+    uint8_t helper;      /* of the connection, if this packet starts one: kst_helper_number; 0: none */
+    uint8_t policy;      /* likewise the timeouts that it will have, kst_set_policy; 0: the table's */
 };
 
 enum kst_result_flags {
@@ -253,11 +284,14 @@ enum kst_sctp_state {
 };
 
 enum kst_status { /* bits and values as in Linux */
+    KST_EXPECTED = 1 << 0, /* another connection's helper foretold it */
     KST_SEEN_REPLY = 1 << 1,
     KST_ASSURED = 1 << 2,
     KST_CONFIRMED = 1 << 3,
     KST_FIXED_TIMEOUT = 1 << 10 /* no packet moves its expiry */
 };
+
+enum { KST_LABEL_BYTES = 16 };
 
 /* A copy of one connection, as kst_get hands it out and kst_insert takes it. */
 struct kst_flow {
@@ -272,6 +306,12 @@ struct kst_flow {
     bool accounted;            /* created while nf_conntrack_acct was 1 */
     uint32_t gre_timeouts_s[2]; /* GRE: until answered, and afterwards; to kst_insert 0 says: as set */
     uint32_t sctp_tags[2];      /* SCTP: the verification tag that each direction carries */
+    kst_id master;              /* EXPECTED: the connection that foretold it; it may be gone */
+    uint64_t age_ms;            /* since it began, if `timestamped` */
+    uint8_t labels[KST_LABEL_BYTES]; /* 128 bits of the caller's, bit n in byte n / 8 */
+    bool timestamped;           /* created while nf_conntrack_timestamp was 1 */
+    uint8_t helper;             /* kst_helper_name; 0: none */
+    uint8_t policy;             /* of timeouts, 0: the table's */
 };
 
 /* Who goes first when the table is full. */
@@ -286,8 +326,10 @@ enum kst_class {
 
 enum kst_features { /* what an entry can hold beyond the minimum: bytes a connection */
     KST_WITH_ACCOUNTING = 1, /* counters for nf_conntrack_acct: 32 bytes */
-    KST_WITH_NAT = 2         /* reply tuples that do not mirror the original: 40 bytes and a
-                              * second node in the index */
+    KST_WITH_NAT = 2,        /* reply tuples that do not mirror the original, by NAT or by zones of
+                              * one direction: 40 bytes and a second node in the index */
+    KST_WITH_TIMESTAMPS = 4, /* the time of birth for nf_conntrack_timestamp: 8 bytes */
+    KST_WITH_LABELS = 8      /* 16 bytes */
 };
 
 /* What a table is made of. Zero every field that you do not choose. */
@@ -298,6 +340,9 @@ struct kst_config {
     uint32_t features; /* enum kst_features, or'ed */
     uint32_t reassembly_bytes; /* for fragments, at least KST_REASSEMBLY_MIN: Linux has 4 MiB a family.
                         * 0: none, a fragment is INVALID. Takes a quarter more, and 64 KiB, in all */
+    uint32_t expectations; /* that helpers may have at a time, at most KST_EXPECTATIONS_MAX; Linux has
+                        * 4096. 0: no helpers. Else 64 bytes a connection, and 96 an expectation */
+    uint32_t events;   /* that wait for kst_next_event, at most KST_EVENTS_MAX; 0: none are noted */
     uint64_t start_ms; /* the clock at the beginning; 0 will do */
     uint64_t seed[2];  /* 128 secret random bits: who knows them can make every packet walk along one
                         * chain of KST_CHAIN_MAX nodes, and have newcomers refused */
@@ -382,6 +427,14 @@ enum kst_column {
     X(ICMP_INNER, ERROR, "an ICMP error whose embedded packet cannot be read")                     \
     X(ICMP_UNRELATED, ERROR, "an ICMP error about no known connection")                            \
     X(ICMP_MISDIRECTED, ERROR, "an ICMP error not sent to who sent the embedded packet")           \
+    X(HELPER, NONE, "the connection's helper wants it dropped")                                    \
+    X(HELPER_EXPECT, NONE, "what the packet foretells cannot be expected: it clashes, or no room") \
+    X(FTP_PARTIAL, NONE, "an FTP command or answer that is cut off within its first word")         \
+    X(FTP_ADDRESS, NONE, "an FTP command or answer whose address or port cannot be read")          \
+    X(SIP_STATUS, NONE, "a SIP response without a status")                                         \
+    X(SIP_CSEQ, NONE, "a SIP message without a CSeq, or with an unreadable one")                   \
+    X(SIP_HEADER, NONE, "a SIP message with an unreadable Contact, Via or Expires")                \
+    X(SIP_MEDIA, NONE, "SDP with an unreadable address or a port outside 1024..65535")             \
     X(TABLE_FULL, DROP, "the table is full, and nothing near is expired or may be evicted")        \
     X(TABLE_EVICTED, EARLY_DROP, "the table was full: the oldest evictable connection made room")  \
     X(CLASH, INSERT_FAILED | KST_COLUMN_DROP, "its answers would belong to another connection")    \
@@ -394,19 +447,136 @@ enum kst_reason {
     KST_REASONS
 };
 
+/* Why a connection left the table. X(name, words) */
+#define KST_CAUSES_LIST(X)                                                                         \
+    X(EXPIRED, "timed out")                                                                        \
+    X(CLOSED, "a packet ended it before any answer")                                               \
+    X(REPLACED, "a packet reopened it")                                                            \
+    X(CALLED_OFF, "the helper of its master ended it")                                             \
+    X(EVICTED, "to make room")                                                                     \
+    X(DELETED, "by the caller")                                                                    \
+    X(REFUSED, "the caller's rules, or its helper, dropped its first packet")
+
+enum kst_cause {
+#define KST__X(name, text) KST_GONE_##name,
+    KST_CAUSES_LIST(KST__X)
+#undef KST__X
+    KST_CAUSES
+};
+
 struct kst_stats {
     uint64_t packets;              /* tracked, whatever became of them */
     uint64_t reasons[KST_REASONS]; /* by enum kst_reason */
     uint64_t created;              /* connections that entered the table by a packet */
     uint64_t inserted;             /* by kst_insert */
-    uint64_t expired;              /* left it because their time had come */
-    uint64_t closed;               /* because a packet ended them: RST before any answer, reopening */
-    uint64_t evicted;              /* to make room */
-    uint64_t deleted;              /* by kst_delete and kst_flush */
-    uint64_t refused;              /* by kst_refuse */
+    uint64_t gone[KST_CAUSES];     /* that left it, by enum kst_cause */
     uint64_t reassembled;          /* datagrams */
     uint64_t reassembly_expired;   /* datagrams that were not complete in time */
+    uint64_t expect_new;           /* connections that had been expected */
+    uint64_t expect_create;        /* expectations that were noted */
+    uint64_t expect_delete;        /* and that are gone again */
+    uint64_t events_lost;          /* because config.events others were waiting */
     uint64_t clock_back;           /* calls whose clock lay before an earlier call's */
+};
+
+/* A connection that another, its master, foretells: the FTP data connection, the DCC transfer. The
+ * packet that starts it is RELATED. A copy, as kst_expectation_get hands it out and kst_expect takes it. */
+enum kst_expectation_flags {
+    KST_EXPECT_ANY_SRC = 1,       /* from any address: tuple.src is 0 */
+    KST_EXPECT_ANY_SRC_PORT = 2,  /* from any port: tuple.src_port is 0 */
+    KST_EXPECT_PERMANENT = 4,     /* more than one connection may come */
+    KST_EXPECT_INACTIVE = 8,      /* none may come yet */
+    KST_EXPECT_USERSPACE = 16,    /* noted by the caller, not by a helper */
+    KST_EXPECT_ANY_MASTER = 32    /* the same, expected by another connection, is not BUSY but EXISTS */
+};
+
+enum { KST_EXPECT_CLASSES = 4 };
+
+struct kst_expectation {
+    kst_id id;
+    kst_id master;                 /* with it the expectation goes */
+    struct kst_tuple tuple;        /* of the first packet */
+    struct kst_tuple master_tuple; /* original direction; ignored by kst_expect */
+    uint64_t timeout_ms;           /* until it is given up */
+    uint8_t flags;                 /* enum kst_expectation_flags, or'ed */
+    uint8_t class_;                /* of the master's helper, below KST_EXPECT_CLASSES: what it is for */
+    uint8_t helper;                /* whose it is, kst_helper_name; ignored by kst_expect */
+    uint8_t child_helper;          /* that the connection will have; 0: none */
+};
+
+/* ---- helpers: each a struct kst_helper of its own, core/help_*.h. Which ones there are says
+ * KST_HELPERS in config.h. None runs unless the caller attaches it: to a packet (kst_packet.helper), to a
+ * port (kst_attach) or to a connection that it inserts. ---- */
+
+enum { KST_HELPER_STATE_BYTES = 40 };
+
+/* What a helper is given: one message of a connection that it is attached to, which the tracker
+ * has accepted. No stream is put together: a message that was split is seen in pieces. */
+struct kst_help {
+    struct kst *t;
+    kst_id connection;
+    struct kst_tuple tuple[2];  /* by enum kst_direction */
+    uint8_t direction;          /* of this packet */
+    bool answered;              /* ESTABLISHED: an answer was seen, this packet included */
+    bool expected;              /* the connection has a master */
+    bool error;                 /* not a message but an ICMP error about one of the reply direction, which
+                                 * is the payload: as in Linux, whose SIP takes it for a sign of life */
+    uint32_t seq;               /* TCP: of the first byte of the payload */
+    const uint8_t *payload;     /* all of it; nothing is readable behind it */
+    uint32_t size;
+    void *state;                /* the helper's own, KST_HELPER_STATE_BYTES for each connection, aligned to
+                                 * 8; zero at first */
+    uint32_t timeout_s;         /* out: the timeout that the connection gets; 0: as it has */
+};
+
+struct kst_expect_class {
+    const char *name;   /* printed behind the helper's, "" for none */
+    uint8_t max;        /* at a time, for one connection: a new one replaces the oldest. 0: no limit but
+                         * 255 */
+    uint32_t timeout_s;
+};
+
+struct kst_helper {
+    const char *name;
+    uint8_t protocols[2]; /* IP protocols whose messages it understands; 0: no second one */
+    uint8_t family;       /* enum kst_family; 0: both */
+    bool calls;           /* it announces GRE calls as PPTP does: they end with the connection */
+    uint16_t port;        /* where kst_attach_usual puts it, of the first protocol; 0: nowhere */
+    struct kst_expect_class classes[KST_EXPECT_CLASSES];
+    enum kst_reason (*help)(struct kst_help *h); /* NONE, or why the packet is to be dropped */
+};
+
+/* ---- events, if config.events ---- */
+
+enum kst_event_type {
+    KST_EVENT_NEW,            /* a connection entered the table */
+    KST_EVENT_UPDATE,         /* what `changed` says has changed */
+    KST_EVENT_DESTROY,        /* it left the table, for `cause`; flow.timeout_ms is what it had left */
+    KST_EVENT_EXPECT_NEW,
+    KST_EVENT_EXPECT_DESTROY, /* it came, or will not come any more */
+    KST_EVENT_PRESSURE,       /* the table is full to keepstate_pressure_high percent; about.count */
+    KST_EVENT_RELIEF          /* and below keepstate_pressure_low percent again */
+};
+
+enum kst_change {
+    KST_CHANGED_REPLY = 1,    /* the first answer */
+    KST_CHANGED_ASSURED = 2,
+    KST_CHANGED_STATE = 4,    /* of TCP or SCTP */
+    KST_CHANGED_MARK = 8,
+    KST_CHANGED_LABELS = 16,
+    KST_CHANGED_HELPER = 32
+};
+
+struct kst_event {
+    uint64_t time_ms;
+    uint8_t type;    /* enum kst_event_type */
+    uint8_t cause;   /* enum kst_cause */
+    uint16_t changed; /* enum kst_change, or'ed */
+    union {
+        struct kst_flow flow;
+        struct kst_expectation expectation;
+        uint32_t count; /* of connections */
+    } about;
 };
 
 /* What a call refuses, and why. */
@@ -418,6 +588,8 @@ struct kst_stats {
     X(FEATURES, "config.features has a bit that means nothing")                                    \
     X(EVICT, "config.evict names no class, one twice, or goes on after its end")                   \
     X(REASSEMBLY, "config.reassembly_bytes must be 0 or at least KST_REASSEMBLY_MIN")              \
+    X(EXPECTATIONS, "config.expectations must not exceed KST_EXPECTATIONS_MAX")                    \
+    X(EVENTS, "config.events must not exceed KST_EVENTS_MAX")                                      \
     X(NO_MEMORY, "no block given")                                                                 \
     X(MEMORY_SHORT, "the block is smaller than kst_bytes says")                                    \
     X(MEMORY_ALIGN, "the block must be aligned to KST_ALIGN bytes")                                \
@@ -425,7 +597,17 @@ struct kst_stats {
     X(SETTING_RANGE, "the value lies outside the setting's range")                                 \
     X(SETTING_READ_ONLY, "this setting can only be read")                                          \
     X(SETTING_FEATURE, "config.features left out the memory that this setting needs")              \
-    X(FLOW_FAMILY, "the two tuples need one family, one protocol, one zone and clean padding") \
+    X(POLICY, "no policy has this number, or the setting is not a timeout")                        \
+    X(HELPER, "no helper has this number, or config.expectations is 0")                            \
+    X(HELPERS_MANY, "more than KST_ATTACH_MAX ports have a helper")                                \
+    X(NOT_FOUND, "the connection is gone")                                                         \
+    X(EXPECT_TUPLE, "the tuple is not one that a packet could have, or of another zone")           \
+    X(EXPECT_CLASS, "the class does not exist")                                                    \
+    X(EXPECT_EXISTS, "the connection expects the same in another class")                           \
+    X(EXPECT_BUSY, "another expectation would take some of the same packets")                      \
+    X(EXPECT_LIMIT, "the class takes no more")                                                     \
+    X(EXPECT_FULL, "the table of expectations is full")                                            \
+    X(FLOW_FAMILY, "the two tuples need one family, one protocol, zones that fit and clean padding") \
     X(FLOW_TUPLE, "the original tuple can have no reply, or the reply tuple is not one")           \
     X(FLOW_STATE, "the status or the protocol state means nothing")                                     \
     X(FLOW_TIMEOUT, "the timeout is 0 or longer than KST_TIMEOUT_MAX_S")                           \
@@ -494,6 +676,48 @@ KST_API kst_id kst_insert(struct kst *t, const struct kst_flow *flow, enum kst_e
 /* Sets the 32-bit mark that belongs to the caller; false if the connection is gone. */
 KST_API bool kst_set_mark(struct kst *t, kst_id id, uint32_t mark);
 
+/* Sets the labels; false if the connection is gone or KST_WITH_LABELS was left out. */
+KST_API bool kst_set_labels(struct kst *t, kst_id id, const uint8_t labels[KST_LABEL_BYTES]);
+
+/* Helpers by name, "ftp"; 0 if there is none of this name. And the other way, NULL for 0 and behind the last. */
+KST_API uint8_t kst_helper_number(const char *name);
+KST_API const char *kst_helper_name(uint8_t helper);
+
+/* Attaches a helper to the connections that will begin with a packet of this protocol to this port; 0
+ * takes it off again. At most KST_ATTACH_MAX ports. kst_packet.helper goes first. */
+KST_API enum kst_error kst_attach(struct kst *t, uint8_t protocol, uint16_t port, uint8_t helper);
+
+/* Attaches every helper to the port that its protocol was given: ftp, irc and pptp to TCP 21, 6667 and 1723, tftp
+ * and sip to UDP 69 and 5060. Do so only where you trust both ends: whoever can make a client send what looks
+ * like a command can open a port to it. */
+KST_API enum kst_error kst_attach_usual(struct kst *t);
+
+/* Notes an expectation, as helpers do. Its `timeout_ms` 0 stands for that of the master's helper. The same once more
+ * starts the time anew. */
+KST_API enum kst_error kst_expect(struct kst *t, const struct kst_expectation *expectation);
+
+/* The next expectation after `id`, in no particular order; the first after 0; 0 at the end. A copy of one;
+ * and its end. As with connections, whose functions these are like. */
+KST_API kst_id kst_expectation_next(const struct kst *t, kst_id id);
+KST_API bool kst_expectation_get(const struct kst *t, kst_id id, struct kst_expectation *expectation);
+KST_API bool kst_expectation_delete(struct kst *t, kst_id id);
+
+/* The newest expectation of a connection, if `id` is 0, else the next older one after it; 0 at the end. */
+KST_API kst_id kst_expectation_own(const struct kst *t, kst_id master, kst_id id);
+
+/* Gives an expectation other flags and another time; false if it is gone. */
+KST_API bool kst_expectation_renew(struct kst *t, kst_id id, uint8_t flags, uint64_t timeout_ms);
+KST_API uint32_t kst_expectation_count(const struct kst *t);
+
+/* Takes the oldest event that waits; false if there is none. Events of one call stand in the order in
+ * which things happened; those that found no room are counted in kst_stats.events_lost. */
+KST_API bool kst_event_next(struct kst *t, struct kst_event *event);
+
+/* Timeouts of their own for some connections: what policy 1..KST_POLICIES says goes before the table's
+ * settings for those that began with a packet of that kst_packet.policy. Only names of a connection's timeouts. */
+KST_API enum kst_error kst_set_policy(struct kst *t, uint8_t policy, const char *name,
+                                      uint32_t value);
+
 /* Settings, by the names of Linux's sysctls in net.netfilter (nf_conntrack_tcp_timeout_...), in
  * their units; times are seconds. A change holds from the next packet on; a running timeout stays,
  * as do the timeouts of a GRE flow and the accounting of any, which are settled at its creation. A
@@ -531,17 +755,27 @@ enum kst_format {
     KST_FORMAT_CONNTRACK, /* conntrack -L, less `use=` */
     KST_FORMAT_JSON       /* one object */
 };
-#define KST_LINE_MAX 640 /* no line is longer, the final NUL included */
+#define KST_LINE_MAX 1024 /* no line is longer, the final NUL included */
 
 /* Writes a connection as one line without newline and always terminates it (if size > 0). Returns
  * the length of the whole line, which was cut if that is not below `size`. */
 KST_API size_t kst_print(const struct kst_flow *flow, enum kst_format format, char *line,
                          size_t size);
 
+/* Likewise an expectation; PROC is /proc/net/nf_conntrack_expect, LEGACY the same. */
+KST_API size_t kst_print_expectation(const struct kst_expectation *expectation,
+                                     enum kst_format format, char *line, size_t size);
+
+/* Likewise an event, in the words of `conntrack -E` (CONNTRACK, and PROC and LEGACY likewise), without the
+ * time. Empty if conntrack would not print it: PRESSURE and RELIEF. */
+KST_API size_t kst_print_event(const struct kst_event *event, enum kst_format format, char *line,
+                               size_t size);
+
 /* Names as they stand in the lists above, in lower case where Linux prints them so. Never NULL. */
 KST_API const char *kst_reason_name(enum kst_reason reason);   /* "TCP_FLAGS" */
 KST_API const char *kst_reason_text(enum kst_reason reason);   /* a sentence without full stop */
 KST_API const char *kst_error_text(enum kst_error error);      /* likewise */
+KST_API const char *kst_cause_text(enum kst_cause cause);      /* likewise */
 KST_API const char *kst_state_name(enum kst_state state);      /* "established" */
 KST_API const char *kst_direction_name(enum kst_direction direction); /* "original", "reply", "-" */
 KST_API const char *kst_tcp_state_name(enum kst_tcp_state state);     /* "SYN_SENT" */
@@ -578,10 +812,12 @@ extern "C" {
 #define KST_INLINE static inline __attribute__((always_inline))
 #define KST_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define KST_PREFETCH(address) __builtin_prefetch(address, 1)
+#define KST__MAYBE_UNUSED __attribute__((unused))
 #else
 #define KST_INLINE static inline
 #define KST_UNLIKELY(x) (x)
 #define KST_PREFETCH(address) ((void)(address))
+#define KST__MAYBE_UNUSED
 #endif
 
 #define KST__NONE UINT32_MAX /* no entry, no node, no chunk */
@@ -935,6 +1171,8 @@ struct kst__parsed {
     struct kst_tuple tuple;
     uint8_t checksum;   /* enum kst_checksum; never KST_CHECKSUM_VERIFY for what cannot be summed */
     uint8_t reason;     /* why there is no tuple */
+    uint8_t zones;      /* KST_PACKET_ZONE_ORIGINAL or _REPLY: its zone is that of one direction; else 0 */
+    bool call;          /* the tuple is that of a GRE call, which lacks the sender's key */
     bool fragment;      /* it has fragment fields in use; of IPv6 perhaps all there is (RFC 6946) */
     bool partial;       /* there is more of the datagram elsewhere; the tuple is a first fragment's */
 };
@@ -1027,9 +1265,14 @@ static struct kst__ip kst__ip6(const uint8_t *data, uint32_t here)
 
 /* GRE version 1 is PPTP's: it must carry PPP, and its call is the key. Other versions, and what
  * is too short to tell, have none. */
+KST_INLINE bool kst__gre_is_call(const uint8_t *l4, uint32_t here)
+{
+    return here >= 8 && (l4[1] & 7) == 1;
+}
+
 static bool kst__gre_keys(const uint8_t *l4, uint32_t here, struct kst_tuple *tuple)
 {
-    if (here < 8 || (l4[1] & 7) != 1)
+    if (!kst__gre_is_call(l4, here))
         return true;
     tuple->dst_port = kst__be16(l4 + 6);
     return kst__be16(l4 + 2) == 0x880b;
@@ -1124,6 +1367,8 @@ static void kst__parse(const struct kst_packet *packet, bool verify, struct kst_
         p->reason = ip.reason;
         return;
     }
+    const uint8_t zones = packet->flags & (KST_PACKET_ZONE_ORIGINAL | KST_PACKET_ZONE_REPLY);
+    p->zones = zones == (KST_PACKET_ZONE_ORIGINAL | KST_PACKET_ZONE_REPLY) ? 0 : zones;
     p->addresses = ip.addresses;
     p->l4 = data + ip.l4_at;
     p->l4_here = here - ip.l4_at;
@@ -1132,6 +1377,7 @@ static void kst__parse(const struct kst_packet *packet, bool verify, struct kst_
         p->reason = kst__icmp_of(ip.family) == ip.protocol ? KST_REASON_ICMP_SHORT
                     : ip.protocol == KST__GRE              ? KST_REASON_GRE_PROTOCOL
                                                            : KST_REASON_L4_SHORT;
+    p->call = ip.protocol == KST__GRE && kst__gre_is_call(p->l4, p->l4_here);
 }
 
 /* Whether the transport checksum is right, over the first `covered` of the packet's l4_bytes,
@@ -1157,13 +1403,24 @@ static bool kst__checksum_right(const struct kst__parsed *p, uint32_t covered, u
 
 
 /* X(id, name, default, lowest, highest). Defaults as measured on Linux 6.18; times in seconds.
- * The defaults of `max`, `buckets` and `count` come from the table itself. */
+ * The defaults of
+ * `max`, `buckets`, `count` and `expect_max` come from the table itself. What Linux has as a parameter of a
+ * helper's module (loose, sip_direct_media, ...) is a setting here, behind `nf_conntrack_`. */
 #define KST__SETTINGS_LIST(X)                                                                      \
     X(MAX, "nf_conntrack_max", 0, 1, KST_ENTRIES_MAX)                                              \
     X(BUCKETS, "nf_conntrack_buckets", 0, 0, 0)                                                    \
     X(COUNT, "nf_conntrack_count", 0, 0, 0)                                                        \
     X(ACCT, "nf_conntrack_acct", 0, 0, 1)                                                          \
     X(CHECKSUM, "nf_conntrack_checksum", 1, 0, 1)                                                  \
+    X(EVENTS, "nf_conntrack_events", 2, 0, 2)                                                      \
+    X(EXPECT_MAX, "nf_conntrack_expect_max", 0, 0, KST_EXPECTATIONS_MAX)                           \
+    X(TIMESTAMP, "nf_conntrack_timestamp", 0, 0, 1)                                                \
+    X(PRESSURE_HIGH, "keepstate_pressure_high", 95, 1, 100)                                        \
+    X(PRESSURE_LOW, "keepstate_pressure_low", 85, 0, 100)                                          \
+    X(FTP_LOOSE, "nf_conntrack_ftp_loose", 0, 0, 1)                                                \
+    X(SIP_DIRECT_MEDIA, "nf_conntrack_sip_direct_media", 1, 0, 1)                                  \
+    X(SIP_DIRECT_SIGNALLING, "nf_conntrack_sip_direct_signalling", 1, 0, 1)                        \
+    X(SIP_TIMEOUT, "nf_conntrack_sip_timeout", 3600, 0, KST_TIMEOUT_MAX_S)                         \
     X(FRAG4_TIMEOUT, "ipfrag_time", 30, 0, KST_TIMEOUT_MAX_S)                                      \
     X(FRAG6_TIMEOUT, "nf_conntrack_frag6_timeout", 60, 0, KST_TIMEOUT_MAX_S)                       \
     X(GENERIC_TIMEOUT, "nf_conntrack_generic_timeout", 600, 0, KST_TIMEOUT_MAX_S)                  \
@@ -1230,7 +1487,7 @@ static uint32_t kst__setting_number(const char *name)
 /* SPDX-License-Identifier: MIT */
 /* core/pool.h - the table and its entries: what lies where in the caller's block.
  *
- *     struct kst | index | timer | entries | reply tuples | counters | reassembly
+ *     struct kst | index | timer | entries | columns | expectations | events | reassembly
  *
  * Entries live in slots 0..max, one more than may be in use: the spare is where a newcomer is
  * judged before anybody has to make room for it. All references are slot numbers or offsets from
@@ -1298,7 +1555,9 @@ struct kst__entry {
 enum { /* kst__entry.kind */
     KST__KIND_CLASS = 3,
     KST__KIND_ACCOUNTED = 4, /* its counters are kept */
-    KST__KIND_NAT = 8        /* its reply tuple does not mirror the original one */
+    KST__KIND_NAT = 8,       /* its reply tuple does not mirror the original one */
+    KST__KIND_HELP = 16,     /* its struct kst__help is in use */
+    KST__KIND_POLICY = 32    /* times the number of its policy, in the highest three bits */
 };
 
 typedef char kst__entry_is_two_lines[sizeof(struct kst__entry) == 128 ? 1 : -1];
@@ -1308,25 +1567,104 @@ struct kst__counters {
     uint64_t packets[2], bytes[2]; /* by direction */
 };
 
+/* A connection with a helper, a master or expectations. One cache line. */
+struct kst__help {
+    uint64_t state[KST_HELPER_STATE_BYTES / 8]; /* the helper's own */
+    kst_id master;    /* 0: none */
+    uint32_t newest;  /* of its own expectations, KST__NONE: none */
+    uint8_t expecting[KST_EXPECT_CLASSES]; /* how many there are of each class */
+    uint8_t helper;   /* 0: none */
+    bool calls;       /* it announces GRE calls, which end with it; */
+    uint16_t call[2]; /* the one there is, by direction: what the client and what the server named it */
+};
+
+typedef char kst__help_is_one_line[sizeof(struct kst__help) == 64 ? 1 : -1];
+
+struct kst__label_bits {
+    uint8_t bytes[KST_LABEL_BYTES];
+};
+
+/* An expectation, or a key: what the source key of a GRE call is, which its packets do not tell. */
+struct kst__expected {
+    struct kst_tuple tuple;
+    uint64_t expires_ms;
+    uint32_t master;       /* slot */
+    uint32_t newer, older; /* neighbours in its bucket, KST__NONE at the ends; of a free place `older` names the next free one */
+    uint32_t own_newer, own_older; /* among its master's */
+    uint32_t serial;       /* upper half of its kst_id; 0: the place is free */
+    uint8_t flags;         /* enum kst_expectation_flags, or'ed, and the one below */
+    uint8_t class_;
+    uint8_t child_helper;
+};
+
+enum { KST__EXPECT_KEY = 128 }; /* kst__expected.flags */
+
+/* Expectations lie behind this and their buckets. */
+struct kst__expectations {
+    uint64_t places_at; /* offset from here */
+    uint32_t buckets;
+    uint32_t count;     /* without keys */
+    uint32_t keys;
+    uint32_t used;      /* places ever used */
+    uint32_t free;      /* first free place, KST__NONE: none */
+    uint32_t serial;
+};
+
+/* What an entry may have beside its two lines: columns, an element a slot, there if the
+ * configuration has the feature. X(NAME, feature, type) */
+#define KST__WITH_HELP (UINT32_C(1) << 31) /* what config.expectations asks for */
+#define KST__COLUMNS_LIST(X)                                                                       \
+    X(REPLY, KST_WITH_NAT, struct kst_tuple)                                                       \
+    X(COUNTERS, KST_WITH_ACCOUNTING, struct kst__counters)                                         \
+    X(HELP, KST__WITH_HELP, struct kst__help)                                                      \
+    X(BIRTH, KST_WITH_TIMESTAMPS, uint64_t)                                                        \
+    X(LABELS, KST_WITH_LABELS, struct kst__label_bits)
+
+enum {
+#define KST__X(name, feature, type) KST__COLUMN_##name,
+    KST__COLUMNS_LIST(KST__X)
+#undef KST__X
+    KST__COLUMNS
+};
+
+#define KST__NEVER UINT64_MAX /* a connection's birth that nobody noted */
+
 struct kst__class {
     uint32_t oldest, newest; /* by the time of joining */
     uint32_t count;
     uint32_t residence_ms;
 };
 
+struct kst__attached { /* a port that has a helper */
+    uint16_t port;
+    uint8_t protocol;
+    uint8_t helper; /* 0: this place is free, and those behind it */
+};
+
+typedef char kst__settings_fit_a_word[KST__SETTINGS <= 64 ? 1 : -1];
+
 struct kst {
-    uint64_t index_at, timer_at, entries_at, replies_at, counters_at; /* offsets */
+    uint64_t index_at, timer_at, entries_at; /* offsets */
+    uint64_t column_at[KST__COLUMNS];
+    uint64_t expect_at; /* likewise; 0: no expectations, no helpers */
+    uint64_t events_at; /* likewise; 0: no events */
     uint64_t defrag_at; /* likewise; 0: fragments are not reassembled */
     uint64_t now_ms;
     uint64_t seed[2];
     uint32_t capacity; /* config.max */
     uint32_t buckets;
     uint32_t features;
+    uint32_t expectations_max; /* config.expectations */
+    uint32_t events_max;       /* config.events */
     uint32_t count;    /* entries in the table */
     uint32_t used;     /* slots ever used: those behind were never written */
     uint32_t free;     /* first free slot below `used`, KST__NONE: none */
     uint32_t serial;   /* of the entry created last */
     uint32_t set[KST__SETTINGS];
+    uint32_t policy[KST_POLICIES][KST__SETTINGS]; /* the same, but for what `policy_owns` */
+    uint64_t policy_owns[KST_POLICIES];           /* bits by setting */
+    struct kst__attached attached[KST_ATTACH_MAX];
+    bool pressed; /* PRESSURE was told, RELIEF not yet */
     uint8_t evict[KST_CLASSES];
     struct kst__class classes[KST_CLASSES];
     struct kst_stats stats;
@@ -1362,12 +1700,34 @@ KST_INLINE struct kst__entry *kst__entry_at(const struct kst *t, uint32_t slot)
 
 KST_INLINE struct kst_tuple *kst__reply_tuple(const struct kst *t, uint32_t slot)
 {
-    return (struct kst_tuple *)kst__at(t, t->replies_at) + slot;
+    return (struct kst_tuple *)kst__at(t, t->column_at[KST__COLUMN_REPLY]) + slot;
 }
 
 KST_INLINE struct kst__counters *kst__counters_at(const struct kst *t, uint32_t slot)
 {
-    return (struct kst__counters *)kst__at(t, t->counters_at) + slot;
+    return (struct kst__counters *)kst__at(t, t->column_at[KST__COLUMN_COUNTERS]) + slot;
+}
+
+KST_INLINE struct kst__help *kst__help_at(const struct kst *t, uint32_t slot)
+{
+    return (struct kst__help *)kst__at(t, t->column_at[KST__COLUMN_HELP]) + slot;
+}
+
+KST_INLINE uint64_t *kst__birth_at(const struct kst *t, uint32_t slot)
+{
+    return (uint64_t *)kst__at(t, t->column_at[KST__COLUMN_BIRTH]) + slot;
+}
+
+KST_INLINE struct kst__label_bits *kst__labels_at(const struct kst *t, uint32_t slot)
+{
+    return (struct kst__label_bits *)kst__at(t, t->column_at[KST__COLUMN_LABELS]) + slot;
+}
+
+/* The settings that hold for an entry: those of its policy, or the table's. */
+KST_INLINE const uint32_t *kst__set_of(const struct kst *t, const struct kst__entry *e)
+{
+    const uint32_t policy = e->kind / KST__KIND_POLICY;
+    return policy == 0 ? t->set : t->policy[policy - 1];
 }
 
 KST_INLINE uint32_t kst__slots(const struct kst *t)
@@ -1383,6 +1743,39 @@ KST_INLINE bool kst__live(const struct kst *t, uint32_t slot)
 KST_INLINE bool kst__expired(const struct kst *t, uint32_t slot)
 {
     return kst__entry_at(t, slot)->expires_ms <= t->now_ms;
+}
+
+KST_INLINE struct kst__expectations *kst__expectations_of(const struct kst *t)
+{
+    return (struct kst__expectations *)kst__at(t, t->expect_at);
+}
+
+KST_INLINE struct kst__expected *kst__expected_at(const struct kst *t, uint32_t place)
+{
+    return (struct kst__expected *)kst__at(t, t->expect_at + kst__expectations_of(t)->places_at) +
+           place;
+}
+
+/* ---- what has a timer: entries by their slot, expectations by their place behind all slots ---- */
+
+KST_INLINE uint32_t kst__timed(const struct kst *t)
+{
+    return kst__slots(t) + t->expectations_max;
+}
+
+KST_INLINE uint64_t kst__timed_expires_ms(const struct kst *t, uint32_t timed)
+{
+    return timed < kst__slots(t) ? kst__entry_at(t, timed)->expires_ms
+                                 : kst__expected_at(t, timed - kst__slots(t))->expires_ms;
+}
+
+KST_INLINE bool kst__timed_live(const struct kst *t, uint32_t timed)
+{
+    if (timed < kst__slots(t))
+        return kst__live(t, timed);
+    const uint32_t place = timed - kst__slots(t);
+    return place < t->expectations_max && place < kst__expectations_of(t)->used &&
+           kst__expected_at(t, place)->serial != 0;
 }
 
 /* A slot for a newcomer: there always is one, as there is one more than connections. */
@@ -1681,11 +2074,12 @@ static const struct kst_index_ops kst_index_chain = {
 /* ======== core/timer.h =================================================================== */
 
 /* SPDX-License-Identifier: MIT */
-/* core/timer.h - the contract of a timer: which entry's time has come.
+/* core/timer.h - the contract of a timer: whose time has come.
  *
  * A packet that prolongs its connection only writes the new expiry into the entry; the timer finds
  * out when the old time comes round, by kst__rearm_ms. Only a shorter expiry moves it at once. A
  * timer owns `bytes` of memory at `tm`, aligned to KST_ALIGN, and refers to it by offsets only.
+ * Its slots are those of the entries and, behind them, the places of expectations.
  *   => bytes    memory for so many slots.
  *   => init     makes it empty; its clock starts at `now_ms`.
  *   => arm      of a slot that is not armed, for `due_ms`, which may lie in the past.
@@ -1708,12 +2102,13 @@ struct kst_timer_ops {
     const char *(*check)(const void *tm, const struct kst *t, uint32_t *armed);
 };
 
-/* When an entry expires, noted as what its timer is now set to. */
+/* When an entry or an expectation expires; an entry notes it as what its timer is now set to. */
 KST_INLINE uint64_t kst__rearm_ms(struct kst *t, uint32_t slot)
 {
-    struct kst__entry *e = kst__entry_at(t, slot);
-    e->armed = kst__beat(e->expires_ms);
-    return e->expires_ms;
+    const uint64_t expires_ms = kst__timed_expires_ms(t, slot);
+    if (slot < kst__slots(t))
+        kst__entry_at(t, slot)->armed = kst__beat(expires_ms);
+    return expires_ms;
 }
 
 #endif
@@ -1949,11 +2344,11 @@ static const char *kst__wheel_check(const void *tm, const struct kst *t, uint32_
                 return "wheel: a chunk is not as full as it should be";
             for (uint32_t i = 0; i < chunk->count; i++) {
                 const uint32_t slot = chunk->ref[i];
-                if (!kst__live(t, slot))
+                if (!kst__timed_live(t, slot))
                     return "wheel: a free entry is armed";
                 if (*kst__wheel_where(w, slot) != number * KST__CHUNK_REFS + i)
                     return "wheel: an entry does not know its place";
-                const uint64_t expires_ms = kst__entry_at(t, slot)->expires_ms;
+                const uint64_t expires_ms = kst__timed_expires_ms(t, slot);
                 if (expires_ms > w->clock_ms &&
                     (expires_ms >> shift) < (w->clock_ms >> shift & ~UINT64_C(63)) + digit)
                     return "wheel: an entry lies later than it expires";
@@ -1973,6 +2368,506 @@ static const struct kst_timer_ops kst_timer_wheel = {
 
 #endif
 
+/* ======== core/kit.h ===================================================================== */
+
+/* SPDX-License-Identifier: MIT */
+/* core/kit.h - the back ends that were chosen, and where they lie. What lies on a packet's way takes
+ * the kit as an argument, a constant that folds. */
+#ifndef KST_KIT_H
+#define KST_KIT_H
+
+
+struct kst__kit {
+    const struct kst_index_ops *index;
+    const struct kst_timer_ops *timer;
+};
+
+#define KST__PASTE_(a, b) a##b
+#define KST__PASTE(a, b) KST__PASTE_(a, b)
+static const struct kst__kit kst__kit = {&KST__PASTE(kst_index_, KST_INDEX),
+                                         &KST__PASTE(kst_timer_, KST_TIMER)};
+
+KST_INLINE void *kst__index(const struct kst *t)
+{
+    return kst__at(t, t->index_at);
+}
+
+KST_INLINE void *kst__timer(const struct kst *t)
+{
+    return kst__at(t, t->timer_at);
+}
+
+#endif
+/* ======== core/event.h =================================================================== */
+
+/* SPDX-License-Identifier: MIT */
+/* core/event.h - what happened, noted for whoever asks: a ring of copies in the block.
+ *
+ * Nothing waits for it: when the ring is full the newest event is lost, and counted. Copies of
+ * connections and expectations are made here, for events and for kst_get alike. */
+#ifndef KST_EVENT_H
+#define KST_EVENT_H
+
+
+struct kst__events {
+    uint32_t first, count;
+    /* struct kst_event [config.events] from the next cache line on */
+};
+
+static uint64_t kst__events_bytes(uint32_t max)
+{
+    return KST_ALIGN + (uint64_t)max * sizeof(struct kst_event);
+}
+
+KST_INLINE struct kst__events *kst__events_of(const struct kst *t)
+{
+    return (struct kst__events *)kst__at(t, t->events_at);
+}
+
+KST_INLINE struct kst_event *kst__events_place(const struct kst *t, uint32_t number)
+{
+    return (struct kst_event *)kst__at(t, t->events_at + KST_ALIGN) + number % t->events_max;
+}
+
+KST_INLINE bool kst__listening(const struct kst *t)
+{
+    return t->events_at != 0 && t->set[KST__SET_EVENTS] != 0;
+}
+
+/* A connection as its caller sees it; an expired one has no time left. */
+static void kst__flow_of(const struct kst *t, uint32_t slot, struct kst_flow *flow)
+{
+    const struct kst__entry *e = kst__entry_at(t, slot);
+    memset(flow, 0, sizeof *flow);
+    flow->id = (kst_id)e->serial << 32 | slot;
+    flow->tuple[KST_ORIGINAL] = e->tuple;
+    flow->tuple[KST_REPLY] = kst__reply_of(t, slot);
+    flow->timeout_ms = e->expires_ms > t->now_ms ? e->expires_ms - t->now_ms : 0;
+    flow->mark = e->mark;
+    flow->status = e->status;
+    flow->state = e->state;
+    flow->policy = e->kind / KST__KIND_POLICY;
+    if (e->tuple.protocol == KST__GRE) {
+        flow->gre_timeouts_s[0] = e->proto.gre.timeout_s;
+        flow->gre_timeouts_s[1] = e->proto.gre.stream_s;
+    } else if (e->tuple.protocol == KST__SCTP) {
+        memcpy(flow->sctp_tags, e->proto.sctp.tag, sizeof flow->sctp_tags);
+    }
+    flow->accounted = (e->kind & KST__KIND_ACCOUNTED) != 0;
+    if (flow->accounted) {
+        memcpy(flow->packets, kst__counters_at(t, slot)->packets, sizeof flow->packets);
+        memcpy(flow->bytes, kst__counters_at(t, slot)->bytes, sizeof flow->bytes);
+    }
+    if (e->kind & KST__KIND_HELP) {
+        flow->helper = kst__help_at(t, slot)->helper;
+        flow->master = kst__help_at(t, slot)->master;
+    }
+    if (t->features & KST_WITH_LABELS)
+        memcpy(flow->labels, kst__labels_at(t, slot)->bytes, sizeof flow->labels);
+    if ((t->features & KST_WITH_TIMESTAMPS) && *kst__birth_at(t, slot) != KST__NEVER) {
+        flow->timestamped = true;
+        flow->age_ms = t->now_ms - *kst__birth_at(t, slot);
+    }
+}
+
+static void kst__expectation_of(const struct kst *t, uint32_t place, struct kst_expectation *copy)
+{
+    const struct kst__expected *x = kst__expected_at(t, place);
+    const struct kst__entry *master = kst__entry_at(t, x->master);
+    memset(copy, 0, sizeof *copy);
+    copy->id = (kst_id)x->serial << 32 | place;
+    copy->master = (kst_id)master->serial << 32 | x->master;
+    copy->tuple = x->tuple;
+    copy->master_tuple = master->tuple;
+    copy->timeout_ms = x->expires_ms > t->now_ms ? x->expires_ms - t->now_ms : 0;
+    copy->flags = x->flags;
+    copy->class_ = x->class_;
+    copy->helper = kst__help_at(t, x->master)->helper;
+    copy->child_helper = x->child_helper;
+}
+
+/* A place in the ring for one more, or NULL. */
+static struct kst_event *kst__event(struct kst *t, enum kst_event_type type)
+{
+    if (!kst__listening(t))
+        return NULL;
+    struct kst__events *events = kst__events_of(t);
+    if (events->count == t->events_max) {
+        t->stats.events_lost++;
+        return NULL;
+    }
+    struct kst_event *event = kst__events_place(t, events->first + events->count++);
+    memset(event, 0, sizeof *event);
+    event->time_ms = t->now_ms;
+    event->type = (uint8_t)type;
+    return event;
+}
+
+static void kst__tell(struct kst *t, enum kst_event_type type, uint32_t slot, uint32_t changed,
+                      enum kst_cause cause)
+{
+    struct kst_event *event = kst__event(t, type);
+    if (event == NULL)
+        return;
+    event->changed = (uint16_t)changed;
+    event->cause = (uint8_t)cause;
+    kst__flow_of(t, slot, &event->about.flow);
+}
+
+static void kst__tell_expectation(struct kst *t, enum kst_event_type type, uint32_t place)
+{
+    struct kst_event *event = kst__event(t, type);
+    if (event != NULL)
+        kst__expectation_of(t, place, &event->about.expectation);
+}
+
+/* Tells once that the table is nearly full, and once that it no longer is. */
+static void kst__tell_pressure(struct kst *t)
+{
+    const uint64_t hundredfold = (uint64_t)t->count * 100, max = t->set[KST__SET_MAX];
+    const bool high = hundredfold >= max * t->set[KST__SET_PRESSURE_HIGH];
+    const bool low = hundredfold < max * t->set[KST__SET_PRESSURE_LOW];
+    if (t->pressed ? high || !low : !high)
+        return;
+    t->pressed = !t->pressed;
+    struct kst_event *event = kst__event(t, t->pressed ? KST_EVENT_PRESSURE : KST_EVENT_RELIEF);
+    if (event != NULL)
+        event->about.count = t->count;
+}
+
+#endif
+/* ======== core/expect.h ================================================================== */
+
+/* SPDX-License-Identifier: MIT */
+/* core/expect.h - connections that others foretell.
+ *
+ * An expectation lies in a bucket by where it is expected to go, the newest first, and in the list
+ * of its master. Looked at only when a connection begins, and then one bucket of at most
+ * KST_EXPECT_CHAIN_MAX. What is expired, or has an expired master, is not found. */
+#ifndef KST_EXPECT_H
+#define KST_EXPECT_H
+
+
+static uint32_t kst__expect_buckets(uint32_t max)
+{
+    return kst__power_of_two(max);
+}
+
+static uint64_t kst__expect_places_at(uint32_t max)
+{
+    return kst__aligned(sizeof(struct kst__expectations) +
+                        (uint64_t)kst__expect_buckets(max) * sizeof(uint32_t));
+}
+
+static uint64_t kst__expect_bytes(uint32_t max)
+{
+    return kst__expect_places_at(max) + (uint64_t)max * sizeof(struct kst__expected);
+}
+
+KST_INLINE uint32_t *kst__expect_buckets_of(const struct kst *t)
+{
+    return (uint32_t *)(kst__expectations_of(t) + 1);
+}
+
+static void kst__expect_init(struct kst *t)
+{
+    struct kst__expectations *all = kst__expectations_of(t);
+    const uint32_t serial = all->serial; /* of a table that is emptied: ids must not come again */
+    memset(all, 0, sizeof *all);
+    all->serial = serial;
+    all->places_at = kst__expect_places_at(t->expectations_max);
+    all->buckets = kst__expect_buckets(t->expectations_max);
+    all->free = KST__NONE;
+    memset(kst__expect_buckets_of(t), 0xff, all->buckets * sizeof(uint32_t)); /* KST__NONE */
+}
+
+/* The bucket of all that goes to this place, from wherever. */
+static uint32_t *kst__expect_bucket(const struct kst *t, const struct kst_tuple *tuple)
+{
+    const uint64_t words[3] = {kst__word(tuple->dst), kst__word(tuple->dst + 8),
+                               (uint64_t)tuple->dst_port << 32 | (uint64_t)tuple->zone << 16 |
+                                   (uint64_t)tuple->family << 8 | tuple->protocol};
+    const uint64_t hash = kst__siphash(t->seed, words, 3, 1, 3);
+    return &kst__expect_buckets_of(t)[hash & (kst__expectations_of(t)->buckets - 1)];
+}
+
+/* Whether a packet with this tuple may be the one; `loose`, KST_EXPECT_ANY_..., is what does not count. */
+static bool kst__expect_meets(const struct kst_tuple *a, const struct kst_tuple *b, uint32_t loose)
+{
+    return memcmp(a->dst, b->dst, sizeof a->dst) == 0 && a->dst_port == b->dst_port &&
+           a->zone == b->zone && a->family == b->family && a->protocol == b->protocol &&
+           ((loose & KST_EXPECT_ANY_SRC) || memcmp(a->src, b->src, sizeof a->src) == 0) &&
+           ((loose & KST_EXPECT_ANY_SRC_PORT) || a->src_port == b->src_port);
+}
+
+/* What expects this packet, KST__NONE if nothing does. */
+static uint32_t kst__expect_find(const struct kst *t, const struct kst_tuple *tuple)
+{
+    for (uint32_t place = *kst__expect_bucket(t, tuple); place != KST__NONE;) {
+        const struct kst__expected *x = kst__expected_at(t, place);
+        if (!(x->flags & (KST_EXPECT_INACTIVE | KST__EXPECT_KEY)) && x->expires_ms > t->now_ms &&
+            !kst__expired(t, x->master) && kst__expect_meets(&x->tuple, tuple, x->flags))
+            return place;
+        place = x->older;
+    }
+    return KST__NONE;
+}
+
+/* Takes out what is not armed any more. */
+static void kst__expect_unlink(struct kst *t, uint32_t place)
+{
+    struct kst__expectations *all = kst__expectations_of(t);
+    struct kst__expected *x = kst__expected_at(t, place);
+    struct kst__help *help = kst__help_at(t, x->master);
+    if (x->flags & KST__EXPECT_KEY) {
+        all->keys--;
+    } else {
+        kst__tell_expectation(t, KST_EVENT_EXPECT_DESTROY, place);
+        help->expecting[x->class_]--;
+        all->count--;
+        t->stats.expect_delete++;
+    }
+    if (x->newer == KST__NONE)
+        *kst__expect_bucket(t, &x->tuple) = x->older;
+    else
+        kst__expected_at(t, x->newer)->older = x->older;
+    if (x->older != KST__NONE)
+        kst__expected_at(t, x->older)->newer = x->newer;
+    if (x->own_newer == KST__NONE)
+        help->newest = x->own_older;
+    else
+        kst__expected_at(t, x->own_newer)->own_older = x->own_older;
+    if (x->own_older != KST__NONE)
+        kst__expected_at(t, x->own_older)->own_newer = x->own_newer;
+    x->serial = 0;
+    x->older = all->free;
+    all->free = place;
+}
+
+static void kst__expect_remove(struct kst *t, const struct kst__kit *kit, uint32_t place)
+{
+    kit->timer->disarm(kst__timer(t), kst__slots(t) + place);
+    kst__expect_unlink(t, place);
+}
+
+/* Puts an expectation or a key where it belongs: there is a free place. */
+static uint32_t kst__expect_link(struct kst *t, const struct kst__kit *kit,
+                                 const struct kst__expected *is)
+{
+    struct kst__expectations *all = kst__expectations_of(t);
+    struct kst__help *help = kst__help_at(t, is->master);
+    uint32_t *bucket = kst__expect_bucket(t, &is->tuple);
+    const uint32_t place = all->free != KST__NONE ? all->free : all->used++;
+    struct kst__expected *x = kst__expected_at(t, place);
+    if (place == all->free)
+        all->free = x->older;
+    *x = *is;
+    all->serial += all->serial == UINT32_MAX ? 2 : 1; /* 0 says that the place is free */
+    x->serial = all->serial;
+    x->newer = x->own_newer = KST__NONE;
+    x->older = *bucket;
+    x->own_older = help->newest;
+    if (x->older != KST__NONE)
+        kst__expected_at(t, x->older)->newer = place;
+    if (x->own_older != KST__NONE)
+        kst__expected_at(t, x->own_older)->own_newer = place;
+    *bucket = help->newest = place;
+    kit->timer->arm(kst__timer(t), kst__slots(t) + place, x->expires_ms);
+    return place;
+}
+
+KST_INLINE bool kst__expect_room(const struct kst *t)
+{
+    const struct kst__expectations *all = kst__expectations_of(t);
+    return all->count + all->keys < t->expectations_max;
+}
+
+/* The oldest of a class of a master, that has one. */
+static uint32_t kst__expect_oldest(const struct kst *t, uint32_t master, uint8_t class_)
+{
+    uint32_t oldest = KST__NONE;
+    for (uint32_t place = kst__help_at(t, master)->newest; place != KST__NONE;
+         place = kst__expected_at(t, place)->own_older)
+        if (kst__expected_at(t, place)->class_ == class_ &&
+            !(kst__expected_at(t, place)->flags & KST__EXPECT_KEY))
+            oldest = place;
+    return oldest;
+}
+
+/* Notes an expectation, of which at most `class_max` of its class may be its master's. What would take the
+ * same packets must not be there; the same of the same master is replaced. */
+static enum kst_error kst__expect_insert(struct kst *t, const struct kst__kit *kit,
+                                         const struct kst__expected *is, uint32_t class_max)
+{
+    const uint32_t any = KST_EXPECT_ANY_SRC | KST_EXPECT_ANY_SRC_PORT;
+    uint32_t met = 0;
+    for (uint32_t place = *kst__expect_bucket(t, &is->tuple), older; place != KST__NONE;
+         place = older) {
+        const struct kst__expected *x = kst__expected_at(t, place);
+        older = x->older;
+        if (++met == KST_EXPECT_CHAIN_MAX)
+            return KST_ERROR_EXPECT_FULL;
+        if (x->flags & KST__EXPECT_KEY)
+            continue;
+        if (kst__tuple_same(&x->tuple, &is->tuple) && (x->flags & any) == (is->flags & any) &&
+            (x->master == is->master || (is->flags & KST_EXPECT_ANY_MASTER))) {
+            if (x->class_ != is->class_ || x->master != is->master)
+                return KST_ERROR_EXPECT_EXISTS;
+            kst__expect_remove(t, kit, place);
+            break;
+        }
+        if (kst__expect_meets(&x->tuple, &is->tuple, (x->flags | is->flags) & any))
+            return KST_ERROR_EXPECT_BUSY;
+    }
+    struct kst__help *help = kst__help_at(t, is->master);
+    if (help->expecting[is->class_] >= class_max)
+        kst__expect_remove(t, kit, kst__expect_oldest(t, is->master, is->class_));
+    if (kst__expectations_of(t)->count >= t->set[KST__SET_EXPECT_MAX] || !kst__expect_room(t))
+        return KST_ERROR_EXPECT_FULL;
+    const uint32_t place = kst__expect_link(t, kit, is);
+    help->expecting[is->class_]++;
+    kst__expectations_of(t)->count++;
+    t->stats.expect_create++;
+    kst__tell_expectation(t, KST_EVENT_EXPECT_NEW, place);
+    return KST_ERROR_OK;
+}
+
+/* ---- keys: GRE version 1 names only the receiver's call; what the sender's is, PPTP told before ---- */
+
+/* Completes the tuple of a GRE packet that names a call. If two sessions have told of it, the first of them counts. */
+static void kst__key_complete(const struct kst *t, struct kst_tuple *tuple)
+{
+    if (t->expect_at == 0 || kst__expectations_of(t)->keys == 0)
+        return;
+    for (uint32_t place = *kst__expect_bucket(t, tuple); place != KST__NONE;) {
+        const struct kst__expected *x = kst__expected_at(t, place);
+        if ((x->flags & KST__EXPECT_KEY) && !kst__expired(t, x->master) &&
+            kst__expect_meets(&x->tuple, tuple, KST_EXPECT_ANY_SRC_PORT))
+            tuple->src_port = x->tuple.src_port;
+        place = x->older;
+    }
+}
+
+/* What a master expects with this tuple, KST__NONE if nothing. */
+static uint32_t kst__expect_own(const struct kst *t, uint32_t slot, const struct kst_tuple *tuple)
+{
+    uint32_t place = kst__help_at(t, slot)->newest;
+    while (place != KST__NONE && ((kst__expected_at(t, place)->flags & KST__EXPECT_KEY) ||
+                                  !kst__tuple_same(&kst__expected_at(t, place)->tuple, tuple)))
+        place = kst__expected_at(t, place)->own_older;
+    return place;
+}
+
+/* How many lie in the bucket. */
+static uint32_t kst__expect_neighbours(const struct kst *t, const struct kst_tuple *tuple)
+{
+    uint32_t count = 0;
+    for (uint32_t place = *kst__expect_bucket(t, tuple); place != KST__NONE;
+         place = kst__expected_at(t, place)->older)
+        count++;
+    return count;
+}
+
+/* Makes a call's key known; false if there is no room. */
+static bool kst__key_insert(struct kst *t, const struct kst__kit *kit, uint32_t master,
+                            const struct kst_tuple *tuple)
+{
+    struct kst__expected key;
+    if (!kst__expect_room(t) || kst__expect_neighbours(t, tuple) >= KST_EXPECT_CHAIN_MAX)
+        return false;
+    memset(&key, 0, sizeof key);
+    key.tuple = *tuple;
+    key.expires_ms = KST__NEVER;
+    key.master = master;
+    key.flags = KST__EXPECT_KEY;
+    kst__expect_link(t, kit, &key);
+    kst__expectations_of(t)->keys++;
+    return true;
+}
+
+/* Forgets a connection's keys. */
+static void kst__keys_remove(struct kst *t, const struct kst__kit *kit, uint32_t slot)
+{
+    for (uint32_t place = kst__help_at(t, slot)->newest, next; place != KST__NONE; place = next) {
+        next = kst__expected_at(t, place)->own_older;
+        if (kst__expected_at(t, place)->flags & KST__EXPECT_KEY)
+            kst__expect_remove(t, kit, place);
+    }
+}
+
+/* The tuple of a call's packets in one direction: they carry the identifier that the receiver gave it. */
+static void kst__call_tuple(const struct kst *t, uint32_t slot, uint32_t direction,
+                            struct kst_tuple *tuple)
+{
+    const uint16_t *call = kst__help_at(t, slot)->call;
+    *tuple = direction == KST_ORIGINAL ? kst__entry_at(t, slot)->tuple : kst__reply_of(t, slot);
+    tuple->protocol = KST__GRE;
+    tuple->src_port = call[direction];
+    tuple->dst_port = call[!direction];
+}
+
+/* ---- checking ---- */
+
+static const char *kst__expect_check(const struct kst *t)
+{
+    const struct kst__expectations *all = kst__expectations_of(t);
+    uint32_t live = 0, keys = 0, in_buckets = 0, spare = 0;
+    if (all->used > t->expectations_max)
+        return "expectation: more places in use than there are";
+    for (uint32_t place = all->free; place != KST__NONE; place = kst__expected_at(t, place)->older)
+        if (place >= all->used || kst__expected_at(t, place)->serial != 0 || ++spare > all->used)
+            return "expectation: the free list leads astray";
+    for (uint32_t place = 0; place < all->used; place++) {
+        const struct kst__expected *x = kst__expected_at(t, place);
+        if (x->serial == 0)
+            continue;
+        live++;
+        keys += (x->flags & KST__EXPECT_KEY) != 0;
+        if (!kst__live(t, x->master) ||
+            !(kst__entry_at(t, x->master)->kind & KST__KIND_HELP))
+            return "expectation: without a master";
+    }
+    for (uint32_t i = 0; i < all->buckets; i++) {
+        uint32_t newer = KST__NONE;
+        for (uint32_t place = kst__expect_buckets_of(t)[i]; place != KST__NONE;
+             place = kst__expected_at(t, place)->older) {
+            if (place >= all->used || kst__expected_at(t, place)->newer != newer ||
+                kst__expected_at(t, place)->serial == 0 || ++in_buckets > live ||
+                kst__expect_bucket(t, &kst__expected_at(t, place)->tuple) !=
+                    &kst__expect_buckets_of(t)[i])
+                return "expectation: a bucket leads astray";
+            newer = place;
+        }
+    }
+    if (live != in_buckets || live + spare != all->used || keys != all->keys ||
+        live - keys != all->count)
+        return "expectation: one is lost";
+    if (t->stats.expect_create - t->stats.expect_delete != all->count)
+        return "expectation: who came and who went does not make who is there";
+    return NULL;
+}
+
+/* The expectations of one entry. */
+static const char *kst__expect_check_own(const struct kst *t, uint32_t slot)
+{
+    const struct kst__help *help = kst__help_at(t, slot);
+    uint32_t expecting[KST_EXPECT_CLASSES] = {0}, newer = KST__NONE, steps = 0;
+    for (uint32_t place = help->newest; place != KST__NONE;
+         place = kst__expected_at(t, place)->own_older) {
+        const struct kst__expected *x = kst__expected_at(t, place);
+        if (place >= kst__expectations_of(t)->used || ++steps > t->expectations_max ||
+            x->serial == 0 || x->master != slot || x->own_newer != newer)
+            return "expectation: a master's list leads astray";
+        expecting[x->class_] += !(x->flags & KST__EXPECT_KEY);
+        newer = place;
+    }
+    for (uint32_t i = 0; i < KST_EXPECT_CLASSES; i++)
+        if (expecting[i] != help->expecting[i])
+            return "expectation: a master has counted wrong";
+    return NULL;
+}
+
+#endif
 /* ======== core/defrag.h ================================================================== */
 
 /* SPDX-License-Identifier: MIT */
@@ -2566,33 +3461,10 @@ static const char *kst__defrag_check(const struct kst *t)
 /* ======== core/table.h =================================================================== */
 
 /* SPDX-License-Identifier: MIT */
-/* core/table.h - the life of an entry: confirmed, refreshed, removed; and who goes when it is full.
- *
- * Here the back ends meet. What lies on a packet's way takes the kit as an argument, a constant that
- * folds. */
+/* core/table.h - the life of an entry: confirmed, refreshed, removed; and who goes when it is full. */
 #ifndef KST_TABLE_H
 #define KST_TABLE_H
 
-
-struct kst__kit {
-    const struct kst_index_ops *index;
-    const struct kst_timer_ops *timer;
-};
-
-#define KST__PASTE_(a, b) a##b
-#define KST__PASTE(a, b) KST__PASTE_(a, b)
-static const struct kst__kit kst__kit = {&KST__PASTE(kst_index_, KST_INDEX),
-                                         &KST__PASTE(kst_timer_, KST_TIMER)};
-
-KST_INLINE void *kst__index(const struct kst *t)
-{
-    return kst__at(t, t->index_at);
-}
-
-KST_INLINE void *kst__timer(const struct kst *t)
-{
-    return kst__at(t, t->timer_at);
-}
 
 /* The class that an entry belongs to by what is known of it now. */
 KST_INLINE uint8_t kst__class_of(const struct kst__entry *e)
@@ -2634,25 +3506,68 @@ KST_INLINE uint64_t kst__reply_hash(const struct kst *t, uint32_t slot)
     return kst__tuple_hash(kst__reply_tuple(t, slot), t->seed);
 }
 
-/* Takes an entry that is not armed out of the rest. `counter`, in the statistics, tells why. */
+static void kst__foretells_no_more(struct kst *t, const struct kst__kit *kit, uint32_t slot);
+
+/* Takes an entry that is not armed out of the rest. One that was called back before it was confirmed
+ * goes without a word. */
 static void kst__unlink(struct kst *t, const struct kst__kit *kit, uint32_t slot,
-                        uint64_t *counter)
+                        enum kst_cause cause)
 {
     const struct kst__entry *e = kst__entry_at(t, slot);
+    if (KST_UNLIKELY(t->events_at != 0) && (e->status & KST_CONFIRMED))
+        kst__tell(t, KST_EVENT_DESTROY, slot, 0, cause);
+    if (KST_UNLIKELY(e->kind & KST__KIND_HELP))
+        kst__foretells_no_more(t, kit, slot);
     if (e->kind & KST__KIND_NAT)
         kit->index->remove(kst__index(t), slot + kst__slots(t), kst__reply_hash(t, slot));
     kit->index->remove(kst__index(t), slot, kst__tuple_hash(&e->tuple, t->seed));
     kst__class_leave(t, slot);
     kst__slot_give_back(t, slot);
     t->count--;
-    *counter += 1;
+    t->stats.gone[cause]++;
+    if (KST_UNLIKELY(t->pressed))
+        kst__tell_pressure(t);
 }
 
 static void kst__remove(struct kst *t, const struct kst__kit *kit, uint32_t slot,
-                        uint64_t *counter)
+                        enum kst_cause cause)
 {
     kit->timer->disarm(kst__timer(t), slot);
-    kst__unlink(t, kit, slot, counter);
+    kst__unlink(t, kit, slot, cause);
+}
+
+/* Ends the call that a PPTP session has announced, in one direction: the connection, if it has begun, else the
+ * expectation. Whatever has these identifiers is taken for it, as in Linux. */
+static void kst__call_end(struct kst *t, const struct kst__kit *kit, uint32_t slot,
+                          uint32_t direction)
+{
+    struct kst_tuple tuple;
+    struct kst__key key;
+    kst__call_tuple(t, slot, direction, &tuple);
+    kst__key_make(t, &tuple, &key);
+    const uint32_t node = kit->index->find(kst__index(t), t, &key);
+    const uint32_t place = kst__expect_own(t, slot, &tuple);
+    if (node != KST__NONE)
+        kst__remove(t, kit, kst__node_slot(t, node), KST_GONE_CALLED_OFF);
+    else if (place != KST__NONE)
+        kst__expect_remove(t, kit, place);
+}
+
+static void kst__calls_end(struct kst *t, const struct kst__kit *kit, uint32_t slot)
+{
+    kst__keys_remove(t, kit, slot);
+    kst__call_end(t, kit, slot, KST_ORIGINAL);
+    kst__call_end(t, kit, slot, KST_REPLY);
+}
+
+/* All that an entry has foretold is off. */
+static void kst__foretells_no_more(struct kst *t, const struct kst__kit *kit, uint32_t slot)
+{
+    const struct kst__help *help = kst__help_at(t, slot);
+    if (help->calls)
+        kst__calls_end(t, kit, slot);
+    while (help->newest != KST__NONE)
+        kst__expect_remove(t, kit, help->newest);
 }
 
 /* Removes expired entries, all that `work` steps reach. Returns how many. */
@@ -2663,7 +3578,11 @@ KST_INLINE uint32_t kst__collect(struct kst *t, const struct kst__kit *kit, uint
         const uint32_t slot = kit->timer->next(kst__timer(t), t, t->now_ms, work);
         if (slot == KST__NONE)
             return collected;
-        kst__unlink(t, kit, slot, &t->stats.expired);
+        if (KST_UNLIKELY(slot >= kst__slots(t))) {
+            kst__expect_unlink(t, slot - kst__slots(t));
+            continue;
+        }
+        kst__unlink(t, kit, slot, KST_GONE_EXPIRED);
         collected++;
     }
 }
@@ -2681,13 +3600,13 @@ static uint16_t kst__make_room(struct kst *t, const struct kst__kit *kit)
         if (victim == KST__NONE)
             continue;
         if (kst__expired(t, victim)) { /* its time came, only the timer has not got there */
-            kst__remove(t, kit, victim, &t->stats.expired);
+            kst__remove(t, kit, victim, KST_GONE_EXPIRED);
             return KST_REASON_NONE;
         }
         const uint32_t stayed = kst__beat(t->now_ms) - kst__entry_at(t, victim)->joined;
         if ((uint64_t)stayed * KST__BEAT_MS < class_->residence_ms)
             continue;
-        kst__remove(t, kit, victim, &t->stats.evicted);
+        kst__remove(t, kit, victim, KST_GONE_EVICTED);
         return KST_REASON_TABLE_EVICTED;
     }
     return KST_REASON_TABLE_FULL;
@@ -2704,13 +3623,13 @@ static bool kst__tuple_clear(struct kst *t, const struct kst__kit *kit,
         return true;
     if (!kst__expired(t, kst__node_slot(t, node)))
         return false;
-    kst__remove(t, kit, kst__node_slot(t, node), &t->stats.expired);
+    kst__remove(t, kit, kst__node_slot(t, node), KST_GONE_EXPIRED);
     return true;
 }
 
 /* An entry for this tuple, in a slot of its own but not in the table: kst__confirm puts it there,
  * kst__slot_give_back forgets it. */
-static uint32_t kst__newcomer(struct kst *t, const struct kst_tuple *tuple)
+static uint32_t kst__newcomer(struct kst *t, const struct kst_tuple *tuple, uint8_t policy)
 {
     const uint32_t slot = kst__slot_take(t);
     struct kst__entry *e = kst__entry_at(t, slot);
@@ -2720,7 +3639,25 @@ static uint32_t kst__newcomer(struct kst *t, const struct kst_tuple *tuple)
         e->kind = KST__KIND_ACCOUNTED;
         memset(kst__counters_at(t, slot), 0, sizeof(struct kst__counters));
     }
+    if (t->features & KST_WITH_LABELS)
+        memset(kst__labels_at(t, slot), 0, sizeof(struct kst__label_bits));
+    if (t->features & KST_WITH_TIMESTAMPS)
+        *kst__birth_at(t, slot) = t->set[KST__SET_TIMESTAMP] ? t->now_ms : KST__NEVER;
+    KST_ASSERT(policy <= KST_POLICIES);
+    e->kind = (uint8_t)(e->kind | policy * KST__KIND_POLICY);
     return slot;
+}
+
+/* What an entry has to do with helpers, from now on if nothing so far. */
+static struct kst__help *kst__help_of(const struct kst *t, uint32_t slot)
+{
+    struct kst__help *help = kst__help_at(t, slot);
+    if (!(kst__entry_at(t, slot)->kind & KST__KIND_HELP)) {
+        memset(help, 0, sizeof *help);
+        help->newest = KST__NONE;
+        kst__entry_at(t, slot)->kind |= KST__KIND_HELP;
+    }
+    return help;
 }
 
 /* Makes a newcomer known to the index; its reply tuple stands ready if it is under NAT. Returns
@@ -2748,25 +3685,35 @@ static void kst__confirm(struct kst *t, const struct kst__kit *kit, uint32_t slo
     e->status |= KST_CONFIRMED;
     kit->timer->arm(kst__timer(t), slot, kst__rearm_ms(t, slot));
     kst__class_join(t, slot, kst__class_of(e));
+    if (KST_UNLIKELY(t->events_at != 0))
+        kst__tell_pressure(t);
 }
 
 /* Judged good: takes a newcomer in, if its tuples are its own, the index has a place and there is
  * room or can be made. NONE or TABLE_EVICTED if so, else why not, and nobody else has lost. */
-static uint16_t kst__admit(struct kst *t, const struct kst__kit *kit, uint32_t slot,
-                           const struct kst__key *key)
+static uint16_t kst__admit(struct kst *t, const struct kst__kit *kit, uint32_t slot, uint64_t hash)
 {
     uint16_t reason = KST_REASON_NONE;
-    /* Without NAT a tuple and its inverse have one owner; with it another may own the inverse. */
-    if ((t->features & KST_WITH_NAT) && !kst__tuple_clear(t, kit, &key->inverse))
-        return KST_REASON_CLASH;
-    if (!kst__index_in(t, kit, slot, key->hash))
+    /* Without NAT a tuple and its inverse have one owner; with it another may own the inverse, and,
+     * of a newcomer with a zone of one direction, even the tuple: as its reply. */
+    if (t->features & KST_WITH_NAT) {
+        const struct kst_tuple reply = kst__reply_of(t, slot);
+        const struct kst__entry *e = kst__entry_at(t, slot);
+        if (!kst__tuple_clear(t, kit, &reply) ||
+            ((e->kind & KST__KIND_NAT) && !kst__tuple_clear(t, kit, &e->tuple)))
+            return KST_REASON_CLASH;
+    }
+    if (!kst__index_in(t, kit, slot, hash))
         return KST_REASON_CHAIN_TOO_LONG;
     if (t->count >= t->set[KST__SET_MAX])
         reason = kst__make_room(t, kit);
-    if (reason == KST_REASON_TABLE_FULL)
-        kit->index->remove(kst__index(t), slot, key->hash);
-    else
+    if (reason != KST_REASON_TABLE_FULL) {
         kst__confirm(t, kit, slot);
+        return reason;
+    }
+    if (kst__entry_at(t, slot)->kind & KST__KIND_NAT)
+        kit->index->remove(kst__index(t), slot + kst__slots(t), kst__reply_hash(t, slot));
+    kit->index->remove(kst__index(t), slot, hash);
     return reason;
 }
 
@@ -2799,10 +3746,13 @@ static uint32_t kst__slot(const struct kst *t, kst_id id)
 
 struct kst__case {
     const struct kst *t;
+    const uint32_t *set; /* the settings that hold for it */
     const struct kst__parsed *packet;
     struct kst__entry *entry;
     uint8_t direction; /* enum kst_direction, one of the two */
     bool fresh;        /* the entry is not in the table yet: this packet would create it */
+    uint16_t status;   /* of the entry, before this packet */
+    uint8_t state;     /* likewise */
 };
 
 enum kst__action {
@@ -2847,8 +3797,8 @@ static struct kst__judgement kst__gre_judge(const struct kst__case *c)
 {
     struct kst__gre *gre = &c->entry->proto.gre;
     if (c->fresh) {
-        gre->timeout_s = c->t->set[KST__SET_GRE_TIMEOUT];
-        gre->stream_s = c->t->set[KST__SET_GRE_TIMEOUT_STREAM];
+        gre->timeout_s = c->set[KST__SET_GRE_TIMEOUT];
+        gre->stream_s = c->set[KST__SET_GRE_TIMEOUT_STREAM];
     }
     if (!(c->entry->status & KST_SEEN_REPLY))
         return kst__refresh(gre->timeout_s);
@@ -2911,8 +3861,11 @@ static bool kst__icmp_about(const struct kst *t, const struct kst__parsed *p, st
     const struct kst__ip ip =
         p->tuple.family == KST_IPV4 ? kst__ip4(inner, here) : kst__ip6(inner, here);
     if (ip.reason != KST_REASON_NONE || ip.fragment_at != 0 ||
-        !kst__tuple_of(&ip, inner + ip.l4_at, here - ip.l4_at, p->tuple.zone, &tuple) ||
-        !kst__tuple_invert(&tuple, &inverse))
+        !kst__tuple_of(&ip, inner + ip.l4_at, here - ip.l4_at, p->tuple.zone, &tuple))
+        return false;
+    if (ip.protocol == KST__GRE && kst__gre_is_call(inner + ip.l4_at, here - ip.l4_at))
+        kst__key_complete(t, &tuple);
+    if (!kst__tuple_invert(&tuple, &inverse))
         return false;
     kst__key_make(t, &inverse, key);
     return true;
@@ -2925,7 +3878,7 @@ static struct kst__judgement kst__icmp_judge(const struct kst__case *c)
         return kst__say(KST__REFUSE, KST_REASON_ICMP_FAMILY);
     if (c->fresh && !kst__icmp_is_question(tuple))
         return kst__say(KST__REFUSE, KST_REASON_ICMP_UNASKED);
-    return kst__refresh(c->t->set[tuple->protocol == KST__ICMP ? KST__SET_ICMP_TIMEOUT
+    return kst__refresh(c->set[tuple->protocol == KST__ICMP ? KST__SET_ICMP_TIMEOUT
                                                                : KST__SET_ICMPV6_TIMEOUT]);
 }
 
@@ -2940,7 +3893,7 @@ static struct kst__judgement kst__icmp_judge(const struct kst__case *c)
 
 static struct kst__judgement kst__other_judge(const struct kst__case *c)
 {
-    return kst__refresh(c->t->set[KST__SET_GENERIC_TIMEOUT]);
+    return kst__refresh(c->set[KST__SET_GENERIC_TIMEOUT]);
 }
 
 #endif
@@ -3043,10 +3996,10 @@ typedef char kst__sctp_settings_are_in_the_order_of_states
     [KST__SET_SCTP_HEARTBEAT_SENT - KST__SET_SCTP_CLOSED ==
              (int)KST_SCTP_HEARTBEAT_SENT - (int)KST_SCTP_CLOSED ? 1 : -1];
 
-static uint32_t kst__sctp_timeout(const struct kst *t, uint8_t state)
+static uint32_t kst__sctp_timeout(const uint32_t *set, uint8_t state)
 {
     KST_ASSERT(state > KST_SCTP_NONE && state < KST_SCTP_STATES);
-    return t->set[KST__SET_SCTP_CLOSED + state - KST_SCTP_CLOSED];
+    return set[KST__SET_SCTP_CLOSED + state - KST_SCTP_CLOSED];
 }
 
 KST_INLINE bool kst__sctp_acts(uint8_t type)
@@ -3293,7 +4246,7 @@ static struct kst__judgement kst__sctp_judge(const struct kst__case *c)
     if (!c->fresh && types == KST__SCTP_BIT(KST__SCTP_INIT) &&
         state_before == KST_SCTP_CLOSED && e->state == KST_SCTP_CLOSED)
         return kst__say(KST__KEEP, KST_REASON_SCTP_INIT_AGAIN);
-    return kst__refresh(kst__sctp_timeout(c->t, e->state));
+    return kst__refresh(kst__sctp_timeout(c->set, e->state));
 }
 
 #endif
@@ -3402,13 +4355,13 @@ static const uint8_t kst__tcp_next[2][KST__CLASS_BAD][KST_TCP_STATES] = {
 
 /* The timeout of each state; SYN_SENT2 has no setting in Linux. */
 #define KST__TCP_SYN_SENT2_S 120
-static uint32_t kst__tcp_timeout(const struct kst *t, uint8_t state)
+static uint32_t kst__tcp_timeout(const uint32_t *set, uint8_t state)
 {
     static const uint8_t setting[KST_TCP_STATES] = {
         0, KST__SET_TCP_SYN_SENT, KST__SET_TCP_SYN_RECV, KST__SET_TCP_ESTABLISHED,
         KST__SET_TCP_FIN_WAIT, KST__SET_TCP_CLOSE_WAIT, KST__SET_TCP_LAST_ACK,
         KST__SET_TCP_TIME_WAIT, KST__SET_TCP_CLOSE, 0};
-    return state == KST_TCP_SYN_SENT2 ? KST__TCP_SYN_SENT2_S : t->set[setting[state]];
+    return state == KST_TCP_SYN_SENT2 ? KST__TCP_SYN_SENT2_S : set[setting[state]];
 }
 
 /* A segment as the window check needs it. */
@@ -3589,7 +4542,7 @@ static enum kst__fit kst__tcp_window(const struct kst__case *c, struct kst__segm
     const bool ack_seen = kst__before(sack, receiver->end + 1);                        /* III */
     const bool ack_recent = kst__after(sack, receiver->end - lag - 1);                 /* IV */
     const bool liberal =
-        c->t->set[KST__SET_TCP_BE_LIBERAL] || (tcp->flags[from] & KST__TCP_LIBERAL);
+        c->set[KST__SET_TCP_BE_LIBERAL] || (tcp->flags[from] & KST__TCP_LIBERAL);
     if (KST_UNLIKELY(!(seq_in && seq_recent && ack_seen && ack_recent))) {
         const bool just_over = !seq_in && receiver->maxwin != 0 && seq_recent && ack_seen &&
                                ack_recent && s.end - sender->maxend + 1 <= receiver->maxwin;
@@ -3645,7 +4598,7 @@ static uint8_t kst__tcp_begin(const struct kst__case *c, const struct kst__segme
     }
     if (s->class_ != KST__CLASS_ACK)
         return KST_REASON_TCP_FIRST;
-    if (!c->t->set[KST__SET_TCP_LOOSE])
+    if (!c->set[KST__SET_TCP_LOOSE])
         return KST_REASON_TCP_PICKUP;
     sender->end = s->end;
     sender->maxwin = kst__max32(s->window, 1);
@@ -3720,7 +4673,7 @@ static enum kst__rst kst__tcp_rst(const struct kst__case *c, const struct kst__s
         const bool alive = state == KST_TCP_ESTABLISHED && assured;
         if (s->seq == 0 && !alive)
             return KST__RST_CHECK;
-        if (kst__before(s->seq, maxack) && !c->t->set[KST__SET_TCP_IGNORE_INVALID_RST])
+        if (kst__before(s->seq, maxack) && !c->set[KST__SET_TCP_IGNORE_INVALID_RST])
             return KST__RST_BAD;
         if (!alive || s->seq == maxack)
             return KST__RST_CHECK;
@@ -3750,7 +4703,7 @@ static struct kst__judgement kst__tcp_refuse(const struct kst__case *c,
     if ((s->class_ != KST__CLASS_RST && s->class_ != KST__CLASS_FIN) ||
         !(c->entry->status & KST_ASSURED) || (c->entry->status & KST_FIXED_TIMEOUT))
         return judgement;
-    const uint32_t unacked_s = c->t->set[KST__SET_TCP_UNACKED];
+    const uint32_t unacked_s = c->set[KST__SET_TCP_UNACKED];
     const uint64_t left_ms = c->entry->expires_ms - c->t->now_ms;
     const uint8_t other = (uint8_t)(1 - c->direction);
     if (tcp->last != KST__LAST(KST__CLASS_RST, other) &&
@@ -3767,7 +4720,7 @@ static struct kst__judgement kst__tcp_refuse(const struct kst__case *c,
 static struct kst__judgement kst__tcp_accept(const struct kst__case *c,
                                              const struct kst__segment *s, uint8_t next)
 {
-    const struct kst *t = c->t;
+    const uint32_t *set = c->set;
     struct kst__tcp *tcp = &c->entry->proto.tcp;
     const uint8_t old = c->entry->state;
 
@@ -3776,13 +4729,13 @@ static struct kst__judgement kst__tcp_accept(const struct kst__case *c,
         tcp->flags[c->direction] |= KST__TCP_CLOSE_INIT;
     c->entry->state = next;
 
-    const uint32_t retrans_s = t->set[KST__SET_TCP_RETRANS_TIMEOUT];
-    const uint32_t unacked_s = t->set[KST__SET_TCP_UNACKED];
-    uint32_t timeout_s = kst__tcp_timeout(t, next);
-    if (tcp->retrans >= t->set[KST__SET_TCP_MAX_RETRANS] && timeout_s > retrans_s)
+    const uint32_t retrans_s = set[KST__SET_TCP_RETRANS_TIMEOUT];
+    const uint32_t unacked_s = set[KST__SET_TCP_UNACKED];
+    uint32_t timeout_s = kst__tcp_timeout(set, next);
+    if (tcp->retrans >= set[KST__SET_TCP_MAX_RETRANS] && timeout_s > retrans_s)
         timeout_s = retrans_s;
     else if (s->class_ == KST__CLASS_RST)
-        timeout_s = t->set[KST__SET_TCP_CLOSE];
+        timeout_s = set[KST__SET_TCP_CLOSE];
     else if (((tcp->flags[0] | tcp->flags[1]) & KST__TCP_UNACKED) && timeout_s > unacked_s)
         timeout_s = unacked_s;
     else if (tcp->last_window == 0 && timeout_s > retrans_s)
@@ -3896,9 +4849,9 @@ static struct kst__judgement kst__udp_judge(const struct kst__case *c)
     }
     const uint64_t stream_ms = (uint64_t)udp->stream_high << 32 | udp->stream_low;
     if (!(c->entry->status & KST_SEEN_REPLY) || c->t->now_ms <= stream_ms)
-        return kst__refresh(c->t->set[KST__SET_UDP_TIMEOUT]);
+        return kst__refresh(c->set[KST__SET_UDP_TIMEOUT]);
     c->entry->status |= KST_ASSURED;
-    return kst__refresh(c->t->set[KST__SET_UDP_TIMEOUT_STREAM]);
+    return kst__refresh(c->set[KST__SET_UDP_TIMEOUT_STREAM]);
 }
 
 /* Linux computes the pseudo-header with UDP's number instead of UDP-Lite's, so what RFC 3828 says
@@ -3915,7 +4868,7 @@ static uint8_t kst__udplite_refuse(const struct kst__case *c)
         return KST_REASON_UDPLITE_COVERAGE;
     if (kst__be16(p->l4 + 6) == 0)
         return KST_REASON_UDPLITE_NO_CHECKSUM;
-    const bool rfc3828 = c->t->set[KST__SET_UDPLITE_RFC3828] != 0;
+    const bool rfc3828 = c->set[KST__SET_UDPLITE_RFC3828] != 0;
     if (!kst__checksum_right(p, covered, rfc3828 ? KST__UDPLITE : KST__UDP))
         return KST_REASON_UDPLITE_CHECKSUM;
     return KST_REASON_NONE;
@@ -3927,9 +4880,1444 @@ static struct kst__judgement kst__udplite_judge(const struct kst__case *c)
     if (reason != KST_REASON_NONE)
         return kst__say(KST__REFUSE, (enum kst_reason)reason);
     if (!(c->entry->status & KST_SEEN_REPLY))
-        return kst__refresh(c->t->set[KST__SET_UDP_TIMEOUT]);
+        return kst__refresh(c->set[KST__SET_UDP_TIMEOUT]);
     c->entry->status |= KST_ASSURED;
-    return kst__refresh(c->t->set[KST__SET_UDP_TIMEOUT_STREAM]);
+    return kst__refresh(c->set[KST__SET_UDP_TIMEOUT_STREAM]);
+}
+
+#endif
+
+/* ======== core/help_text.h =============================================================== */
+
+/* SPDX-License-Identifier: MIT */
+/* core/help_text.h - what helpers share: reading untrusted text, and saying what they expect.
+ *
+ * A struct kst__text is what is left to read; every reader checks that before it looks. */
+#ifndef KST_HELP_TEXT_H
+#define KST_HELP_TEXT_H
+
+
+struct kst__text {
+    const uint8_t *at, *end;
+};
+
+KST_INLINE uint32_t kst__left(const struct kst__text *text)
+{
+    return (uint32_t)(text->end - text->at);
+}
+
+KST_INLINE bool kst__is_digit(uint8_t c)
+{
+    return c >= '0' && c <= '9';
+}
+
+KST_INLINE uint8_t kst__lower(uint8_t c)
+{
+    return c >= 'A' && c <= 'Z' ? (uint8_t)(c + 32) : c;
+}
+
+/* Whether `n` bytes are those of `word`, whatever their case; `word` is in lower case. */
+static bool kst__same_word(const uint8_t *text, const char *word, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (kst__lower(text[i]) != (uint8_t)word[i])
+            return false;
+    return true;
+}
+
+/* Whether the text begins with `word`, whatever its case; then it is read. */
+static bool kst__word_read(struct kst__text *text, const char *word)
+{
+    const uint32_t n = (uint32_t)strlen(word);
+    if (kst__left(text) < n || !kst__same_word(text->at, word, n))
+        return false;
+    text->at += n;
+    return true;
+}
+
+/* Reads on to just behind the first `c`. */
+static bool kst__skip_past(struct kst__text *text, uint8_t c)
+{
+    while (text->at < text->end)
+        if (*text->at++ == c)
+            return true;
+    return false;
+}
+
+/* Digits, at most `most`; false if there is none. What exceeds 2^64 wraps. */
+static bool kst__number_read(struct kst__text *text, uint32_t most, uint64_t *number)
+{
+    const uint8_t *begin = text->at;
+    *number = 0;
+    for (; text->at < text->end && kst__is_digit(*text->at) && most > 0; text->at++, most--)
+        *number = *number * 10 + (*text->at - '0');
+    return text->at > begin;
+}
+
+/* a.b.c.d, each at most 255 behind whatever zeros; no fifth may follow. */
+static bool kst__ipv4_read(struct kst__text *text, uint8_t *address)
+{
+    for (uint32_t i = 0; i < 4; i++) {
+        uint32_t number = 0;
+        if (i > 0 && (text->at == text->end || *text->at++ != '.'))
+            return false;
+        if (text->at == text->end || !kst__is_digit(*text->at))
+            return false;
+        for (; text->at < text->end && kst__is_digit(*text->at); text->at++) {
+            number = number * 10 + (uint32_t)(*text->at - '0');
+            if (number > 255)
+                return false;
+        }
+        address[i] = (uint8_t)number;
+    }
+    return text->at == text->end || *text->at != '.';
+}
+
+static int kst__hex_digit(uint8_t c)
+{
+    return kst__is_digit(c) ? c - '0' : kst__lower(c) >= 'a' && kst__lower(c) <= 'f' ? kst__lower(c) - 'a' + 10 : -1;
+}
+
+/* Sixteen bits in hexadecimal, behind whatever zeros. */
+static bool kst__group_read(struct kst__text *text, uint32_t *group)
+{
+    const uint8_t *begin = text->at;
+    *group = 0;
+    for (; text->at < text->end && kst__hex_digit(*text->at) >= 0; text->at++) {
+        *group = *group << 4 | (uint32_t)kst__hex_digit(*text->at);
+        if (*group > UINT16_MAX)
+            return false;
+    }
+    return text->at > begin;
+}
+
+/* An IPv6 address as people write it (RFC 4291, 2.2), the last 32 bits perhaps in IPv4's way. */
+static bool kst__ipv6_read(struct kst__text *text, uint8_t *address)
+{
+    uint32_t bytes = 0, gap = UINT32_MAX; /* read so far; where `::` stood */
+    memset(address, 0, 16);
+    while (bytes < 16) {
+        struct kst__text ahead = *text;
+        uint32_t group;
+        if (kst__left(&ahead) >= 2 && ahead.at[0] == ':' && ahead.at[1] == ':') {
+            if (gap != UINT32_MAX)
+                return false;
+            gap = bytes;
+            ahead.at += 2;
+        } else if (bytes > 0 && (bytes != gap)) {
+            if (ahead.at == ahead.end || *ahead.at != ':')
+                break;
+            ahead.at++;
+        }
+        const struct kst__text number = ahead;
+        if (!kst__group_read(&ahead, &group)) {
+            if (gap != bytes || (number.at < number.end && *number.at == ':'))
+                return false;
+            *text = number;
+            break;
+        }
+        if (ahead.at < ahead.end && *ahead.at == '.' && bytes <= 12) {
+            ahead = number;
+            if (!kst__ipv4_read(&ahead, address + bytes))
+                return false;
+            *text = ahead;
+            bytes += 4;
+            break;
+        }
+        address[bytes] = (uint8_t)(group >> 8);
+        address[bytes + 1] = (uint8_t)group;
+        bytes += 2;
+        *text = ahead;
+    }
+    if (gap == UINT32_MAX)
+        return bytes == 16;
+    memmove(address + 16 - (bytes - gap), address + gap, bytes - gap);
+    memset(address + gap, 0, 16 - bytes);
+    return bytes < 16;
+}
+
+/* The zone that a connection lives in, in whatever direction. */
+static uint16_t kst__help_zone(const struct kst_help *h)
+{
+    return h->tuple[0].zone != 0 ? h->tuple[0].zone : h->tuple[1].zone;
+}
+
+/* Expects a connection that begins with a packet of this tuple and no other. */
+static enum kst_reason kst__help_expect_exactly(struct kst_help *h, uint8_t class_,
+                                                const struct kst_tuple *tuple)
+{
+    struct kst_expectation x;
+    memset(&x, 0, sizeof x);
+    x.master = h->connection;
+    x.tuple = *tuple;
+    x.class_ = class_;
+    return kst_expect(h->t, &x) == KST_ERROR_OK ? KST_REASON_NONE : KST_REASON_HELPER_EXPECT;
+}
+
+/* Expects `protocol` from the sender of `as`, but for what `flags` leaves open, to this address and port. */
+static enum kst_reason kst__help_expect(struct kst_help *h, uint8_t class_, uint8_t protocol,
+                                        uint8_t flags, const struct kst_tuple *as,
+                                        const uint8_t *dst, uint16_t dst_port)
+{
+    struct kst_expectation x;
+    memset(&x, 0, sizeof x);
+    x.master = h->connection;
+    x.tuple.family = as->family;
+    x.tuple.protocol = protocol;
+    x.tuple.zone = kst__help_zone(h);
+    if (!(flags & KST_EXPECT_ANY_SRC))
+        memcpy(x.tuple.src, as->src, sizeof x.tuple.src);
+    memcpy(x.tuple.dst, dst, sizeof x.tuple.dst);
+    x.tuple.dst_port = dst_port;
+    x.class_ = class_;
+    x.flags = flags;
+    return kst_expect(h->t, &x) == KST_ERROR_OK ? KST_REASON_NONE : KST_REASON_HELPER_EXPECT;
+}
+
+#endif
+/* ======== core/help_ftp.h ================================================================ */
+
+/* SPDX-License-Identifier: MIT */
+/* core/help_ftp.h - FTP (RFC 959, RFC 2428): PORT and EPRT of the client, 227 and 229 of the server
+ * name where the data connection will go.
+ *
+ * A packet is read only if it begins where a line does: that is known from the packet before it, so
+ * the first of each side is never read. Numbers are read as Linux reads them, modulo 2^32. */
+#ifndef KST_HELP_FTP_H
+#define KST_HELP_FTP_H
+
+
+struct kst__ftp { /* by direction: the last two places where a line began */
+    uint32_t line[2][2];
+    uint32_t lines[2];
+};
+
+typedef char kst__ftp_fits[sizeof(struct kst__ftp) <= KST_HELPER_STATE_BYTES ? 1 : -1];
+
+struct kst__ftp_address { /* where data will go, beginning with where the command came from */
+    uint8_t address[16];
+    uint8_t family;
+    uint16_t port;
+};
+
+static bool kst__ftp_at_line(const struct kst__ftp *ftp, uint8_t direction, uint32_t seq)
+{
+    for (uint32_t i = 0; i < ftp->lines[direction]; i++)
+        if (ftp->line[direction][i] == seq)
+            return true;
+    return false;
+}
+
+/* Notes where the next line begins, in the place of the older one. */
+static void kst__ftp_note_line(struct kst__ftp *ftp, uint8_t direction, uint32_t seq)
+{
+    uint32_t *line = ftp->line[direction];
+    if (kst__ftp_at_line(ftp, direction, seq))
+        return;
+    if (ftp->lines[direction] < 2) {
+        line[ftp->lines[direction]++] = seq;
+        return;
+    }
+    const uint32_t older = kst__before(line[0], line[1]) ? 0 : 1;
+    if (kst__after(seq, line[older]))
+        line[older] = seq;
+}
+
+/* `count` numbers with `separator` between and something that is neither behind: `end`, or anything if that is
+ * 0. An empty number is 0. */
+static bool kst__ftp_numbers(struct kst__text *text, uint32_t *numbers, uint32_t count,
+                             uint8_t separator, uint8_t end)
+{
+    memset(numbers, 0, count * sizeof *numbers);
+    for (uint32_t i = 0; text->at < text->end && i < count; text->at++) {
+        const uint8_t c = *text->at;
+        if (kst__is_digit(c))
+            numbers[i] = numbers[i] * 10 + (c - '0');
+        else if (c == separator)
+            i++;
+        else
+            return i == count - 1 && (end == 0 || c == end);
+    }
+    return false;
+}
+
+/* An IPv4 address of four numbers that are not held to 255: Linux or's them together. */
+static void kst__ftp_ipv4(const uint32_t *numbers, struct kst__ftp_address *a)
+{
+    const uint32_t ipv4 = numbers[0] << 24 | numbers[1] << 16 | numbers[2] << 8 | numbers[3];
+    for (uint32_t i = 0; i < 4; i++)
+        a->address[i] = (uint8_t)(ipv4 >> (24 - 8 * i));
+}
+
+/* h1,h2,h3,h4,p1,p2 */
+static bool kst__ftp_six(struct kst__text *text, uint8_t end, struct kst__ftp_address *a)
+{
+    uint32_t numbers[6];
+    if (!kst__ftp_numbers(text, numbers, 6, ',', end))
+        return false;
+    kst__ftp_ipv4(numbers, a);
+    a->port = (uint16_t)(numbers[4] << 8 | numbers[5]);
+    return true;
+}
+
+/* A port, not 0, and the delimiter behind it. */
+static bool kst__ftp_port(struct kst__text *text, uint8_t delimiter, struct kst__ftp_address *a)
+{
+    a->port = 0;
+    for (; text->at < text->end; text->at++) {
+        if (*text->at == delimiter)
+            return a->port != 0;
+        if (!kst__is_digit(*text->at))
+            return false;
+        a->port = (uint16_t)(a->port * 10 + (*text->at - '0'));
+    }
+    return false;
+}
+
+static bool kst__ftp_delimiter(uint8_t c)
+{
+    return c >= 33 && c <= 126 && !kst__is_digit(c);
+}
+
+static bool kst__ftp_port_command(struct kst__text *text, struct kst__ftp_address *a)
+{
+    return kst__skip_past(text, ' ') && kst__ftp_six(text, '\r', a);
+}
+
+/* |1|132.235.1.2|6275| or |2|3ffe::1|6275| */
+static bool kst__ftp_eprt_command(struct kst__text *text, struct kst__ftp_address *a)
+{
+    uint32_t numbers[4];
+    if (!kst__skip_past(text, ' ') || kst__left(text) <= 3)
+        return false;
+    const uint8_t delimiter = text->at[0];
+    if (!kst__ftp_delimiter(delimiter) || text->at[2] != delimiter ||
+        text->at[1] != (a->family == KST_IPV4 ? '1' : '2'))
+        return false;
+    text->at += 3;
+    if (a->family == KST_IPV4) {
+        if (!kst__ftp_numbers(text, numbers, 4, '.', delimiter))
+            return false;
+        kst__ftp_ipv4(numbers, a);
+    } else if (!kst__ipv6_read(text, a->address) || text->at == text->end ||
+               (*text->at != delimiter && *text->at != '\0')) {
+        return false;
+    }
+    text->at++;
+    return kst__ftp_port(text, delimiter, a);
+}
+
+static bool kst__ftp_227(struct kst__text *text, struct kst__ftp_address *a)
+{
+    while (text->at < text->end && !kst__is_digit(*text->at))
+        text->at++;
+    return kst__ftp_six(text, 0, a);
+}
+
+/* |||6446| */
+static bool kst__ftp_229(struct kst__text *text, struct kst__ftp_address *a)
+{
+    if (!kst__skip_past(text, '(') || kst__left(text) <= 3)
+        return false;
+    const uint8_t delimiter = text->at[0];
+    if (!kst__ftp_delimiter(delimiter) || text->at[1] != delimiter || text->at[2] != delimiter)
+        return false;
+    text->at += 3;
+    return kst__ftp_port(text, delimiter, a);
+}
+
+/* What a line says: NONE, and `found` if it names an address. */
+static enum kst_reason kst__ftp_line(const struct kst_help *h, struct kst__ftp_address *a,
+                                     bool *found)
+{
+    static const char words[2][2][5] = {{"port", "eprt"}, {"227 ", "229 "}};
+    struct kst__text text = {h->payload, h->payload + h->size};
+    *found = false;
+    for (uint32_t i = 0; i < 2; i++) {
+        const char *word = words[h->direction][i];
+        if (h->size <= 4 && kst__same_word(h->payload, word, h->size))
+            return KST_REASON_FTP_PARTIAL;
+        if (!kst__word_read(&text, word))
+            continue;
+        *found = h->direction == KST_ORIGINAL
+                     ? (i == 0 ? kst__ftp_port_command(&text, a) : kst__ftp_eprt_command(&text, a))
+                     : (i == 0 ? kst__ftp_227(&text, a) : kst__ftp_229(&text, a));
+        return *found ? KST_REASON_NONE : KST_REASON_FTP_ADDRESS;
+    }
+    return KST_REASON_NONE;
+}
+
+static enum kst_reason kst__ftp_help(struct kst_help *h)
+{
+    struct kst__ftp *ftp = (struct kst__ftp *)h->state;
+    const struct kst_tuple *own = &h->tuple[h->direction], *other = &h->tuple[!h->direction];
+    struct kst__ftp_address a;
+    enum kst_reason reason = KST_REASON_NONE;
+    bool found;
+    uint32_t loose = 1;
+    if (!h->answered || h->size == 0)
+        return KST_REASON_NONE;
+    if (kst__ftp_at_line(ftp, h->direction, h->seq)) {
+        memcpy(a.address, own->src, sizeof a.address);
+        a.family = own->family;
+        reason = kst__ftp_line(h, &a, &found);
+        if (reason != KST_REASON_NONE)
+            return reason;
+        const bool elsewhere = memcmp(a.address, own->src, sizeof a.address) != 0;
+        if (elsewhere)
+            kst_setting(h->t, "nf_conntrack_ftp_loose", &loose);
+        if (found && loose)
+            reason = kst__help_expect(h, 0, own->protocol, KST_EXPECT_ANY_SRC_PORT, other,
+                                      elsewhere ? a.address : other->dst, a.port);
+    }
+    if (h->payload[h->size - 1] == '\n')
+        kst__ftp_note_line(ftp, h->direction, h->seq + h->size);
+    return reason;
+}
+
+static const struct kst_helper KST__MAYBE_UNUSED kst_helper_ftp = {
+    "ftp", {KST__TCP, 0}, 0, false, 21, {{"", 1, 300}, {"", 0, 0}, {"", 0, 0}, {"", 0, 0}}, kst__ftp_help};
+
+#endif
+/* ======== core/help_irc.h ================================================================ */
+
+/* SPDX-License-Identifier: MIT */
+/* core/help_irc.h - IRC's DCC: `PRIVMSG nick :^ADCC SEND file 3221225985 5000 1234^A` names where the
+ * other side will connect to. Read only at the beginning of a packet, and only from the client. */
+#ifndef KST_HELP_IRC_H
+#define KST_HELP_IRC_H
+
+
+enum { KST__IRC_MAX = 4095, KST__IRC_MIN = 26 }; /* bytes that are read, and that must be there */
+
+/* Behind the keyword: a word, an address, a port; and the line must end. */
+static bool kst__dcc_read(struct kst__text text, uint32_t *address, uint16_t *port)
+{
+    struct kst__text line = text;
+    uint64_t number;
+    if (!kst__skip_past(&line, '\n'))
+        return false;
+    for (;;) { /* the file's name */
+        if (text.end - text.at < 12)
+            return false;
+        if (*text.at++ == ' ')
+            break;
+    }
+    kst__number_read(&text, UINT32_MAX, &number);
+    *address = (uint32_t)number;
+    while (text.at < text.end && *text.at == ' ')
+        text.at++;
+    kst__number_read(&text, UINT32_MAX, &number);
+    *port = (uint16_t)number;
+    return true;
+}
+
+static enum kst_reason kst__irc_help(struct kst_help *h)
+{
+    static const char *const keywords[] = {"SEND ", "CHAT ", "MOVE ", "TSEND ", "SCHAT "};
+    const struct kst_tuple *original = &h->tuple[KST_ORIGINAL], *reply = &h->tuple[KST_REPLY];
+    const uint32_t size = h->size < KST__IRC_MAX ? h->size : (uint32_t)KST__IRC_MAX;
+    struct kst__text text = {h->payload, h->payload + size};
+    if (h->direction != KST_ORIGINAL || !h->answered)
+        return KST_REASON_NONE;
+    while (text.at < text.end && (*text.at == ' ' || *text.at == '\r' || *text.at == '\n'))
+        text.at++;
+    if (kst__left(&text) < KST__IRC_MIN || !kst__word_read(&text, "privmsg "))
+        return KST_REASON_NONE;
+    do { /* on to the first " :" */
+        if (!kst__skip_past(&text, ' '))
+            return KST_REASON_NONE;
+    } while (text.at < text.end && *text.at != ':');
+    if (kst__left(&text) < 6 || memcmp(text.at, ":\1DCC ", 6) != 0)
+        return KST_REASON_NONE;
+    text.at += 6;
+
+    for (size_t i = 0; i < sizeof keywords / sizeof keywords[0]; i++) {
+        const uint32_t n = (uint32_t)strlen(keywords[i]);
+        uint32_t address;
+        uint16_t port;
+        if (kst__left(&text) < n || memcmp(text.at, keywords[i], n) != 0)
+            continue;
+        text.at += n;
+        if (!kst__dcc_read(text, &address, &port))
+            continue;
+        const uint8_t bytes[16] = {(uint8_t)(address >> 24), (uint8_t)(address >> 16),
+                                   (uint8_t)(address >> 8), (uint8_t)address};
+        const bool own = memcmp(bytes, original->src, sizeof bytes) == 0 ||
+                         memcmp(bytes, reply->dst, sizeof bytes) == 0;
+        if (!own || port == 0) /* a lie: nothing is opened for it */
+            continue;
+        return kst__help_expect(h, 0, KST__TCP, KST_EXPECT_ANY_SRC | KST_EXPECT_ANY_SRC_PORT,
+                                original, reply->dst, port);
+    }
+    return KST_REASON_NONE;
+}
+
+static const struct kst_helper KST__MAYBE_UNUSED kst_helper_irc = {
+    "irc", {KST__TCP, 0}, KST_IPV4, false, 6667, {{"", 8, 300}, {"", 0, 0}, {"", 0, 0}, {"", 0, 0}},
+    kst__irc_help};
+
+#endif
+/* ======== core/help_pptp.h =============================================================== */
+
+/* SPDX-License-Identifier: MIT */
+/* core/help_pptp.h - PPTP (RFC 2637): control messages that set up a GRE call. The call is expected
+ * from both sides, and its two identifiers become the keys of its packets. */
+#ifndef KST_HELP_PPTP_H
+#define KST_HELP_PPTP_H
+
+
+enum kst__pptp_message {
+    KST__PPTP_START_REQUEST = 1,
+    KST__PPTP_START_REPLY,
+    KST__PPTP_STOP_REQUEST,
+    KST__PPTP_STOP_REPLY,
+    KST__PPTP_ECHO_REQUEST,
+    KST__PPTP_ECHO_REPLY,
+    KST__PPTP_OUT_REQUEST,
+    KST__PPTP_OUT_REPLY,
+    KST__PPTP_IN_REQUEST,
+    KST__PPTP_IN_REPLY,
+    KST__PPTP_IN_CONNECTED,
+    KST__PPTP_CLEAR_REQUEST,
+    KST__PPTP_DISCONNECT,
+    KST__PPTP_WAN_ERROR,
+    KST__PPTP_SET_LINK,
+    KST__PPTP_MESSAGES
+};
+
+/* Bytes that a message must have behind its twelve bytes of header. */
+static const uint8_t kst__pptp_bytes[KST__PPTP_MESSAGES] = {0,   144, 144, 4,  4,  4,   8,  156,
+                                                            20,  208, 12,  16, 4,  136, 28, 12};
+
+enum kst__pptp_session {
+    KST__PPTP_NONE,
+    KST__PPTP_ERROR,
+    KST__PPTP_STOPPING,
+    KST__PPTP_REQUESTED,
+    KST__PPTP_CONFIRMED
+};
+
+enum kst__pptp_call {
+    KST__PPTP_IDLE,
+    KST__PPTP_OUT_REQUESTED,
+    KST__PPTP_OUT_CONFIRMED,
+    KST__PPTP_IN_REQUESTED,
+    KST__PPTP_IN_REPLIED,
+    KST__PPTP_IN_CONFIRMED,
+    KST__PPTP_CLEARING
+};
+
+struct kst__pptp { /* what the two call their call stands in struct kst__help */
+    uint8_t session; /* enum kst__pptp_session */
+    uint8_t call;    /* enum kst__pptp_call */
+    bool keyed;      /* the keys of these are known: of one call a session */
+    uint16_t key[2];
+};
+
+typedef char kst__pptp_fits[sizeof(struct kst__pptp) <= KST_HELPER_STATE_BYTES ? 1 : -1];
+
+/* Expects the call from both sides, or, if one cannot be, from none. */
+static void kst__pptp_begin(struct kst_help *h, struct kst__pptp *pptp, const uint16_t *id)
+{
+    const uint32_t master = (uint32_t)h->connection;
+    struct kst_tuple tuple[2];
+    bool expected[2];
+    for (uint32_t i = 0; i < 2; i++) {
+        kst__call_tuple(h->t, master, i, &tuple[i]);
+        expected[i] = (i == 0 || expected[0]) &&
+                      kst__help_expect_exactly(h, 0, &tuple[i]) == KST_REASON_NONE;
+    }
+    if (expected[1] && !pptp->keyed) {
+        pptp->keyed = kst__key_insert(h->t, &kst__kit, master, &tuple[0]) &&
+                      kst__key_insert(h->t, &kst__kit, master, &tuple[1]);
+        memcpy(pptp->key, id, sizeof pptp->key);
+    }
+    if (expected[1] && pptp->keyed && memcmp(pptp->key, id, sizeof pptp->key) == 0)
+        return;
+    if (expected[1]) { /* a second call: the first one's packets are no longer told apart, either */
+        kst__keys_remove(h->t, &kst__kit, master);
+        pptp->keyed = false;
+    }
+    for (uint32_t i = 0; i < 2; i++) {
+        const uint32_t place = kst__expect_own(h->t, master, &tuple[i]);
+        if (expected[i] && place != KST__NONE)
+            kst__expect_remove(h->t, &kst__kit, place);
+    }
+}
+
+/* The client's messages. `m` is what follows the header. What does not fit the session is ignored. */
+static void kst__pptp_client(struct kst__pptp *pptp, uint16_t *id, uint32_t message,
+                             const uint8_t *m)
+{
+    switch (message) {
+    case KST__PPTP_START_REQUEST:
+        if (pptp->session == KST__PPTP_NONE)
+            pptp->session = KST__PPTP_REQUESTED;
+        break;
+    case KST__PPTP_STOP_REQUEST: pptp->session = KST__PPTP_STOPPING; break;
+    case KST__PPTP_OUT_REQUEST:
+        if (pptp->session != KST__PPTP_CONFIRMED)
+            break;
+        pptp->call = KST__PPTP_OUT_REQUESTED;
+        id[KST_ORIGINAL] = kst__be16(m);
+        break;
+    case KST__PPTP_IN_REPLY: /* call, peer's call, result */
+        if ((pptp->call != KST__PPTP_IN_REQUESTED && pptp->call != KST__PPTP_IN_REPLIED) ||
+            kst__be16(m + 2) != id[KST_REPLY])
+            break;
+        if (m[4] == 1) {
+            pptp->call = KST__PPTP_IN_REPLIED;
+            id[KST_ORIGINAL] = kst__be16(m);
+        } else {
+            pptp->call = KST__PPTP_IDLE;
+        }
+        break;
+    case KST__PPTP_CLEAR_REQUEST: pptp->call = KST__PPTP_CLEARING; break;
+    default: break;
+    }
+}
+
+/* The server's. */
+static void kst__pptp_server(struct kst_help *h, struct kst__pptp *pptp, uint16_t *id,
+                             uint32_t message, const uint8_t *m)
+{
+    switch (message) {
+    case KST__PPTP_START_REPLY: /* version, result */
+        if (pptp->session >= KST__PPTP_REQUESTED)
+            pptp->session = m[2] == 1 ? KST__PPTP_CONFIRMED : KST__PPTP_ERROR;
+        break;
+    case KST__PPTP_STOP_REPLY: /* result */
+        if (pptp->session <= KST__PPTP_STOPPING)
+            pptp->session = m[0] == 1 ? KST__PPTP_NONE : KST__PPTP_ERROR;
+        break;
+    case KST__PPTP_OUT_REPLY: /* call, peer's call, result */
+        if (pptp->session != KST__PPTP_CONFIRMED ||
+            (pptp->call != KST__PPTP_OUT_REQUESTED && pptp->call != KST__PPTP_OUT_CONFIRMED) ||
+            kst__be16(m + 2) != id[KST_ORIGINAL])
+            break;
+        if (m[4] != 1) {
+            pptp->call = KST__PPTP_IDLE;
+            break;
+        }
+        pptp->call = KST__PPTP_OUT_CONFIRMED;
+        id[KST_REPLY] = kst__be16(m);
+        kst__pptp_begin(h, pptp, id);
+        break;
+    case KST__PPTP_IN_REQUEST:
+        if (pptp->session != KST__PPTP_CONFIRMED)
+            break;
+        pptp->call = KST__PPTP_IN_REQUESTED;
+        id[KST_REPLY] = kst__be16(m);
+        break;
+    case KST__PPTP_IN_CONNECTED: /* peer's call */
+        if (pptp->session != KST__PPTP_CONFIRMED ||
+            (pptp->call != KST__PPTP_IN_REPLIED && pptp->call != KST__PPTP_IN_CONFIRMED) ||
+            kst__be16(m) != id[KST_ORIGINAL])
+            break;
+        pptp->call = KST__PPTP_IN_CONFIRMED;
+        kst__pptp_begin(h, pptp, id);
+        break;
+    case KST__PPTP_DISCONNECT:
+        pptp->call = KST__PPTP_IDLE;
+        pptp->keyed = false;
+        kst__calls_end(h->t, &kst__kit, (uint32_t)h->connection);
+        break;
+    default: break;
+    }
+}
+
+static enum kst_reason kst__pptp_help(struct kst_help *h)
+{
+    struct kst__pptp *pptp = (struct kst__pptp *)h->state;
+    if (!h->answered || h->size < 12 || kst__be16(h->payload + 2) != 1 ||
+        kst__be32(h->payload + 4) != 0x1a2b3c4d)
+        return KST_REASON_NONE;
+    const uint32_t message = kst__be16(h->payload + 8);
+    if (message >= KST__PPTP_MESSAGES || h->size - 12 < kst__pptp_bytes[message])
+        return KST_REASON_NONE;
+    uint16_t *id = kst__help_at(h->t, (uint32_t)h->connection)->call;
+    if (h->direction == KST_ORIGINAL)
+        kst__pptp_client(pptp, id, message, h->payload + 12);
+    else
+        kst__pptp_server(h, pptp, id, message, h->payload + 12);
+    return KST_REASON_NONE;
+}
+
+static const struct kst_helper KST__MAYBE_UNUSED kst_helper_pptp = {
+    "pptp", {KST__TCP, 0}, KST_IPV4, true, 1723, {{"", 2, 300}, {"", 0, 0}, {"", 0, 0}, {"", 0, 0}},
+    kst__pptp_help};
+
+#endif
+/* ======== core/help_sip.h ================================================================ */
+
+/* SPDX-License-Identifier: MIT */
+/* core/help_sip.h - SIP (RFC 3261) and the SDP (RFC 4566) that it carries: a REGISTER lets calls come
+ * in, an INVITE and what follows name where audio, video and fax will go.
+ *
+ * Lines are found as Linux finds them: of two line ends in a row the second may hide what stands
+ * behind it, unless they are CR LF. Nothing here reads a line twice, so work grows with the size. */
+#ifndef KST_HELP_SIP_H
+#define KST_HELP_SIP_H
+
+
+enum kst__sip_class { KST__SIP_SIGNALLING, KST__SIP_AUDIO, KST__SIP_VIDEO, KST__SIP_IMAGE };
+
+struct kst__sip { /* CSeq of the last ones that had a consequence */
+    uint32_t register_cseq, invite_cseq;
+};
+
+typedef char kst__sip_fits[sizeof(struct kst__sip) <= KST_HELPER_STATE_BYTES ? 1 : -1];
+
+enum {
+    KST__SIP_PORT = 5060,
+    KST__SIP_MIN = 11,     /* bytes of a message: "SIP/2.0 200" */
+    KST__SIP_DIGITS = 11,  /* that Linux reads of a number, leading zeros included; */
+    KST__SIP_PORT_DIGITS = 5, /* and of a URI's port */
+    KST__SIP_TICKS = 250   /* a second: it counts a registration in 32 bits of them */
+};
+
+struct kst__sip_message {
+    struct kst_help *h;
+    const uint8_t *begin, *end;
+    uint32_t cseq;
+    uint32_t code; /* of a response */
+};
+
+struct kst__sip_uri {
+    uint8_t address[16];
+    uint16_t port;
+};
+
+KST_INLINE bool kst__line_end_at(const struct kst__text *text)
+{
+    return *text->at == '\r' || *text->at == '\n';
+}
+
+KST_INLINE bool kst__is_blank(uint8_t c)
+{
+    return c == ' ' || c == '\t';
+}
+
+KST_INLINE bool kst__is_letter(uint8_t c)
+{
+    return kst__lower(c) >= 'a' && kst__lower(c) <= 'z';
+}
+
+/* Steps over a line end that `text` is at; false at the end of the message. */
+static bool kst__line_end_skip(struct kst__text *text)
+{
+    const bool cr = *text->at++ == '\r';
+    if (text->at < text->end && cr && *text->at == '\n')
+        text->at++;
+    return text->at < text->end;
+}
+
+/* Over a line end into a line that goes on with the same header; false if it does not. */
+static bool kst__sip_folded(struct kst__text *text)
+{
+    if (!kst__line_end_skip(text) || !kst__is_blank(*text->at))
+        return false;
+    while (text->at < text->end && kst__is_blank(*text->at))
+        text->at++;
+    return true;
+}
+
+/* Over blanks, and into the next line if the header goes on there; false if it ends here. */
+static bool kst__sip_blanks(struct kst__text *text)
+{
+    while (text->at < text->end && kst__is_blank(*text->at))
+        text->at++;
+    return text->at < text->end && (!kst__line_end_at(text) || kst__sip_folded(text));
+}
+
+/* On to the next line after where `text` is; false if there is none. */
+static bool kst__line_next(struct kst__text *text)
+{
+    while (text->at < text->end && !kst__line_end_at(text))
+        text->at++;
+    return text->at < text->end && kst__line_end_skip(text);
+}
+
+/* On to `word` within a header; false if it is not there. */
+static bool kst__sip_search(struct kst__text *text, const char *word)
+{
+    const uint32_t n = (uint32_t)strlen(word);
+    while (kst__left(text) > n) {
+        if (kst__line_end_at(text)) {
+            if (!kst__sip_folded(text))
+                return false;
+            text->at++;
+            continue;
+        }
+        if (kst__same_word(text->at, word, n))
+            return true;
+        text->at++;
+    }
+    return false;
+}
+
+/* A number of at most `most` digits that fits 32 bits. */
+static bool kst__sip_number(struct kst__text *text, uint32_t most, uint32_t *number)
+{
+    uint64_t wide;
+    if (!kst__number_read(text, most, &wide) || wide > UINT32_MAX ||
+        (text->at < text->end && kst__is_digit(*text->at)))
+        return false;
+    *number = (uint32_t)wide;
+    return true;
+}
+
+/* ---- headers ---- */
+
+struct kst__sip_header {
+    const char *name, *compact; /* NULL: no compact form */
+};
+static const struct kst__sip_header kst__sip_cseq = {"cseq", NULL};
+static const struct kst__sip_header kst__sip_contact = {"contact", "m"};
+static const struct kst__sip_header kst__sip_expires = {"expires", NULL};
+static const struct kst__sip_header kst__sip_length = {"content-length", "l"};
+
+static bool kst__sip_name(struct kst__text *line, const struct kst__sip_header *header)
+{
+    if (kst__word_read(line, header->name))
+        return true;
+    if (header->compact == NULL || kst__left(line) < 2 || kst__lower(line->at[0]) != (uint8_t)header->compact[0] ||
+        kst__is_letter(line->at[1]))
+        return false;
+    line->at++;
+    return true;
+}
+
+/* On to the value of the next header of this name behind `text`; false if there is none. */
+static bool kst__sip_header_next(struct kst__text *text, const struct kst__sip_header *header)
+{
+    while (kst__line_next(text)) {
+        struct kst__text line = *text;
+        if (!kst__is_blank(*line.at) && kst__sip_name(&line, header)) {
+            if (!kst__sip_blanks(&line) || *line.at != ':' || ++line.at == line.end ||
+                !kst__sip_blanks(&line))
+                return false;
+            *text = line;
+            return true;
+        }
+        text->at++;
+    }
+    return false;
+}
+
+static struct kst__text kst__sip_text(const struct kst__sip_message *m)
+{
+    const struct kst__text text = {m->begin, m->end};
+    return text;
+}
+
+/* The number that a header holds. False if there is no such header, or no number in the first. */
+static bool kst__sip_header_number(const struct kst__sip_message *m,
+                                   const struct kst__sip_header *header, uint32_t *number)
+{
+    struct kst__text text = kst__sip_text(m);
+    return kst__sip_header_next(&text, header) && kst__sip_number(&text, KST__SIP_DIGITS, number);
+}
+
+/* An address; an IPv6 one in brackets if it is a URI's. */
+static bool kst__sip_address(const struct kst__sip_message *m, struct kst__text *text,
+                             bool brackets, uint8_t *address)
+{
+    memset(address, 0, 16);
+    if (m->h->tuple[0].family == KST_IPV4)
+        return kst__ipv4_read(text, address);
+    if (text->at < text->end && *text->at == '[')
+        text->at++;
+    else if (brackets)
+        return false;
+    if (!kst__ipv6_read(text, address))
+        return false;
+    if (text->at < text->end && *text->at == ']')
+        text->at++;
+    else if (brackets)
+        return false;
+    return true;
+}
+
+/* The host of the URI behind `sip:`, and its port. Linux wants something behind them. */
+static bool kst__sip_host(const struct kst__sip_message *m, struct kst__text *text,
+                          struct kst__sip_uri *uri)
+{
+    struct kst__text user = *text;
+    uint32_t port = KST__SIP_PORT;
+    while (user.at < user.end && *user.at != '@' && !kst__line_end_at(&user))
+        user.at++;
+    if (user.at < user.end && *user.at == '@') {
+        user.at++;
+        *text = user;
+    }
+    if (!kst__sip_address(m, text, true, uri->address) || text->at == text->end)
+        return false;
+    if (*text->at == ':') {
+        text->at++;
+        if (!kst__sip_number(text, KST__SIP_PORT_DIGITS, &port) || port < 1024 ||
+            port > UINT16_MAX || text->at == text->end)
+            return false;
+    }
+    uri->port = (uint16_t)port;
+    return true;
+}
+
+/* The next Contact that can be read: another one of the same header, if `inside` one, else one of a
+ * header further on. */
+static bool kst__sip_contact_next(const struct kst__sip_message *m, struct kst__text *text,
+                                  bool *inside, struct kst__sip_uri *uri)
+{
+    for (;;) {
+        struct kst__text value = *text;
+        const bool among =
+            *inside && kst__sip_search(&value, ",") && kst__sip_search(&value, "sip:");
+        if (!among) {
+            *inside = false;
+            value = *text;
+            if (!kst__sip_header_next(&value, &kst__sip_contact))
+                return false;
+            *text = value;
+            if (!kst__sip_search(&value, "sip:"))
+                continue;
+        }
+        value.at += 4;
+        const bool found = kst__sip_host(m, &value, uri);
+        if (found || among)
+            *text = value;
+        if (found) {
+            *inside = true;
+            return true;
+        }
+    }
+}
+
+/* The value of a parameter of the URI or contact that `text` is behind; false if it has none. */
+static bool kst__sip_parameter(struct kst__text text, const char *name, struct kst__text *value)
+{
+    struct kst__text comma = text;
+    if (kst__sip_search(&comma, ","))
+        text.end = comma.at;
+    if (!kst__sip_search(&text, name))
+        return false;
+    text.at += strlen(name);
+    *value = text;
+    return true;
+}
+
+/* Whether the contact is to be reached by the protocol that this connection has. */
+static bool kst__sip_transport_fits(const struct kst__sip_message *m, const struct kst__text *text)
+{
+    struct kst__text value;
+    if (!kst__sip_parameter(*text, "transport=", &value))
+        return true;
+    value.end = m->end;
+    const bool tcp = m->h->tuple[0].protocol == KST__TCP;
+    return kst__word_read(&value, tcp ? "tcp" : "udp");
+}
+
+/* How long a contact holds; false if that cannot be read. */
+static bool kst__sip_contact_expires(const struct kst__text *text, uint32_t *expires)
+{
+    struct kst__text value;
+    return !kst__sip_parameter(*text, "expires=", &value) || kst__sip_number(&value, KST__SIP_DIGITS, expires);
+}
+
+/* ---- expectations ---- */
+
+/* Forgets what media, or what signalling, the connection expects. */
+static void kst__sip_forget(struct kst_help *h, bool media)
+{
+    struct kst_expectation x;
+    kst_id id = kst_expectation_own(h->t, h->connection, 0), older;
+    for (; id != 0 && kst_expectation_get(h->t, id, &x); id = older) {
+        older = kst_expectation_own(h->t, h->connection, id);
+        if ((x.class_ != KST__SIP_SIGNALLING) != media)
+            continue;
+        kst_expectation_delete(h->t, id);
+        if (!media)
+            return;
+    }
+}
+
+/* The registration was granted: calls may come in for so long. False if there was none for this. */
+static bool kst__sip_grant(struct kst_help *h, const struct kst__sip_uri *uri, uint32_t expires_s)
+{
+    struct kst_expectation x;
+    kst_id id = kst_expectation_own(h->t, h->connection, 0);
+    for (; id != 0; id = kst_expectation_own(h->t, h->connection, id))
+        if (kst_expectation_get(h->t, id, &x) && x.class_ == KST__SIP_SIGNALLING &&
+            x.tuple.protocol == h->tuple[0].protocol && x.tuple.dst_port == uri->port &&
+            memcmp(x.tuple.dst, uri->address, sizeof uri->address) == 0)
+            return kst_expectation_renew(h->t, id, KST_EXPECT_PERMANENT,
+                                         (uint64_t)(expires_s * KST__SIP_TICKS) * 1000 /
+                                             KST__SIP_TICKS);
+    return false;
+}
+
+static bool kst__sip_setting(const struct kst_help *h, const char *name)
+{
+    uint32_t value = 0;
+    kst_setting(h->t, name, &value);
+    return value != 0;
+}
+
+/* Two streams: RTP to the even port, RTCP to the one behind it. */
+static enum kst_reason kst__sip_expect_media(const struct kst__sip_message *m, uint8_t class_,
+                                             const uint8_t *address, uint16_t port)
+{
+    struct kst_help *h = m->h;
+    const struct kst_tuple *own = &h->tuple[h->direction], *other = &h->tuple[!h->direction];
+    const bool direct = kst__sip_setting(h, "nf_conntrack_sip_direct_media");
+    struct kst_expectation x;
+    kst_id rtp = 0;
+    if (direct && memcmp(address, own->src, sizeof own->src) != 0)
+        return KST_REASON_NONE;
+    memset(&x, 0, sizeof x);
+    x.master = h->connection;
+    x.tuple.family = own->family;
+    x.tuple.protocol = KST__UDP;
+    x.tuple.zone = kst__help_zone(h);
+    memcpy(x.tuple.dst, address, sizeof x.tuple.dst);
+    if (direct)
+        memcpy(x.tuple.src, other->src, sizeof x.tuple.src);
+    x.flags = (uint8_t)(KST_EXPECT_ANY_SRC_PORT | KST_EXPECT_ANY_MASTER |
+                        (direct ? 0 : KST_EXPECT_ANY_SRC));
+    x.class_ = class_;
+    for (uint16_t i = 0; i < 2; i++) {
+        x.tuple.dst_port = (uint16_t)((port & ~1) + i);
+        const enum kst_error error = kst_expect(h->t, &x);
+        if (error == KST_ERROR_OK && i == 0)
+            rtp = kst_expectation_own(h->t, h->connection, 0);
+        if (error != KST_ERROR_OK && error != KST_ERROR_EXPECT_EXISTS) {
+            kst_expectation_delete(h->t, rtp);
+            return KST_REASON_HELPER_EXPECT;
+        }
+    }
+    return KST_REASON_NONE;
+}
+
+/* ---- SDP ---- */
+
+/* On to what stands behind the next line that begins with `name`, before one that begins with `until`. */
+static bool kst__sdp_line(struct kst__text *text, const char *name, const char *until)
+{
+    while (kst__line_next(text)) {
+        struct kst__text line = *text;
+        if (until != NULL && kst__word_read(&line, until))
+            return false;
+        if (kst__word_read(&line, name)) {
+            *text = line;
+            return true;
+        }
+        text->at++;
+    }
+    return false;
+}
+
+/* The address of a connection line before the next media line. */
+static bool kst__sdp_address(const struct kst__sip_message *m, struct kst__text text,
+                             uint8_t *address)
+{
+    const char *network = m->h->tuple[0].family == KST_IPV4 ? "IN IP4 " : "IN IP6 ";
+    if (!kst__sdp_line(&text, "c=", "m="))
+        return false;
+    while (kst__left(&text) > 7 && !kst__line_end_at(&text)) {
+        if (memcmp(text.at, network, 7) == 0) {
+            text.at += 7;
+            return kst__sip_address(m, &text, false, address);
+        }
+        text.at++;
+    }
+    return false;
+}
+
+/* Whether a media line names some media, with a blank behind it. */
+static bool kst__sdp_sound(struct kst__text text)
+{
+    while (text.at < text.end && kst__is_letter(*text.at))
+        text.at++;
+    return text.at < text.end && *text.at == ' ';
+}
+
+/* The class of the media that a line names, and on to its port; 0 if it is none of ours. */
+static uint8_t kst__sdp_media(struct kst__text *text)
+{
+    static const char names[3][7] = {"audio ", "video ", "image "};
+    for (uint8_t i = 0; i < 3; i++) {
+        if (kst__left(text) >= 6 && memcmp(text->at, names[i], 6) == 0) {
+            text->at += 6;
+            return (uint8_t)(KST__SIP_AUDIO + i);
+        }
+    }
+    return 0;
+}
+
+/* Expects what the session description of a message names. */
+static enum kst_reason kst__sdp(const struct kst__sip_message *m)
+{
+    struct kst__text text = kst__sip_text(m), whole;
+    uint8_t session[16], address[16];
+    uint32_t port;
+    if (!kst__sdp_line(&text, "v=", NULL) || text.at == text.end || !kst__is_digit(*text.at))
+        return KST_REASON_NONE;
+    whole = text;
+    const bool has_session = kst__sdp_address(m, whole, session);
+    for (uint32_t media = 0;
+         media < 3 && kst__sdp_line(&text, "m=", NULL) && kst__sdp_sound(text);) {
+        const uint8_t class_ = kst__sdp_media(&text);
+        if (class_ == 0 || !kst__sip_number(&text, KST__SIP_DIGITS, &port) || port == 0)
+            continue;
+        media++;
+        if (port < 1024 || port > UINT16_MAX)
+            return KST_REASON_SIP_MEDIA;
+        if (!kst__sdp_address(m, text, address)) {
+            if (!has_session)
+                return KST_REASON_SIP_MEDIA;
+            memcpy(address, session, sizeof address);
+        }
+        const enum kst_reason reason = kst__sip_expect_media(m, class_, address, (uint16_t)port);
+        if (reason != KST_REASON_NONE)
+            return reason;
+    }
+    return KST_REASON_NONE;
+}
+
+/* ---- methods ---- */
+
+static enum kst_reason kst__sip_invite(const struct kst__sip_message *m)
+{
+    struct kst__sip *sip = (struct kst__sip *)m->h->state;
+    kst__sip_forget(m->h, true);
+    const enum kst_reason reason = kst__sdp(m);
+    if (reason == KST_REASON_NONE)
+        sip->invite_cseq = m->cseq;
+    return reason;
+}
+
+/* The answer to whatever carried SDP. */
+static enum kst_reason kst__sip_session_answer(const struct kst__sip_message *m)
+{
+    const struct kst__sip *sip = (const struct kst__sip *)m->h->state;
+    if (m->code >= 100 && m->code <= 299)
+        return kst__sdp(m);
+    if (sip->invite_cseq == m->cseq)
+        kst__sip_forget(m->h, true);
+    return KST_REASON_NONE;
+}
+
+static enum kst_reason kst__sip_bye(const struct kst__sip_message *m)
+{
+    kst__sip_forget(m->h, true);
+    return KST_REASON_NONE;
+}
+
+/* A client tells where it wants to be called. Until that is granted nobody may. */
+static enum kst_reason kst__sip_register(const struct kst__sip_message *m)
+{
+    struct kst_help *h = m->h;
+    struct kst__sip *sip = (struct kst__sip *)h->state;
+    const struct kst_tuple *own = &h->tuple[h->direction], *other = &h->tuple[!h->direction];
+    struct kst__text text = kst__sip_text(m);
+    struct kst__sip_uri uri;
+    struct kst_expectation x;
+    bool inside = false;
+    uint32_t expires = 0;
+    if (h->expected) /* what was called may not ask for calls */
+        return KST_REASON_NONE;
+    kst__sip_header_number(m, &kst__sip_expires, &expires);
+    if (!kst__sip_contact_next(m, &text, &inside, &uri) ||
+        memcmp(uri.address, own->src, sizeof uri.address) != 0 ||
+        !kst__sip_transport_fits(m, &text))
+        return KST_REASON_NONE;
+    if (!kst__sip_contact_expires(&text, &expires))
+        return KST_REASON_SIP_HEADER;
+    if (expires != 0) {
+        const bool direct = kst__sip_setting(h, "nf_conntrack_sip_direct_signalling");
+        memset(&x, 0, sizeof x);
+        x.master = h->connection;
+        x.tuple.family = own->family;
+        x.tuple.protocol = own->protocol;
+        x.tuple.zone = kst__help_zone(h);
+        if (direct)
+            memcpy(x.tuple.src, other->src, sizeof x.tuple.src);
+        memcpy(x.tuple.dst, uri.address, sizeof x.tuple.dst);
+        x.tuple.dst_port = uri.port;
+        x.flags = (uint8_t)(KST_EXPECT_PERMANENT | KST_EXPECT_INACTIVE | KST_EXPECT_ANY_SRC_PORT |
+                            (direct ? 0 : KST_EXPECT_ANY_SRC));
+        x.class_ = KST__SIP_SIGNALLING;
+        x.child_helper = kst_helper_number("sip");
+        if (kst_expect(h->t, &x) != KST_ERROR_OK)
+            return KST_REASON_HELPER_EXPECT;
+    }
+    sip->register_cseq = m->cseq;
+    return KST_REASON_NONE;
+}
+
+static enum kst_reason kst__sip_registered(const struct kst__sip_message *m)
+{
+    struct kst_help *h = m->h;
+    const struct kst__sip *sip = (const struct kst__sip *)h->state;
+    struct kst__text text = kst__sip_text(m);
+    struct kst__sip_uri uri;
+    bool inside = false;
+    uint32_t expires = 0;
+    if (sip->register_cseq != m->cseq || (m->code >= 100 && m->code <= 199))
+        return KST_REASON_NONE;
+    kst__sip_header_number(m, &kst__sip_expires, &expires);
+    while (m->code >= 200 && m->code <= 299 &&
+           kst__sip_contact_next(m, &text, &inside, &uri)) {
+        uint32_t granted = expires;
+        if (memcmp(uri.address, h->tuple[h->direction].dst, sizeof uri.address) != 0 ||
+            !kst__sip_transport_fits(m, &text))
+            continue;
+        if (!kst__sip_contact_expires(&text, &granted))
+            return KST_REASON_SIP_HEADER;
+        if (granted == 0)
+            break;
+        if (kst__sip_grant(h, &uri, granted))
+            return KST_REASON_NONE;
+    }
+    kst__sip_forget(h, false);
+    return KST_REASON_NONE;
+}
+
+enum kst__sip_method {
+    KST__SIP_INVITE,
+    KST__SIP_UPDATE,
+    KST__SIP_ACK,
+    KST__SIP_PRACK,
+    KST__SIP_BYE,
+    KST__SIP_REGISTER,
+    KST__SIP_METHODS
+};
+static const char kst__sip_methods[KST__SIP_METHODS][9] = {"invite", "update", "ack",
+                                                           "prack",  "bye",    "register"};
+
+static enum kst_reason kst__sip_request(struct kst__sip_message *m)
+{
+    for (uint32_t method = 0; method < KST__SIP_METHODS; method++) {
+        struct kst__text text = kst__sip_text(m);
+        if (!kst__word_read(&text, kst__sip_methods[method]) || kst__left(&text) < 2 ||
+            text.at[0] != ' ' || !kst__is_letter(text.at[1]))
+            continue;
+        if (!kst__sip_header_number(m, &kst__sip_cseq, &m->cseq))
+            return KST_REASON_SIP_CSEQ;
+        switch (method) {
+        case KST__SIP_INVITE: return kst__sip_invite(m);
+        case KST__SIP_BYE: return kst__sip_bye(m);
+        case KST__SIP_REGISTER: return kst__sip_register(m);
+        default: return kst__sdp(m);
+        }
+    }
+    return KST_REASON_NONE;
+}
+
+static enum kst_reason kst__sip_response(struct kst__sip_message *m)
+{
+    struct kst__text text = kst__sip_text(m);
+    text.at += 8; /* "SIP/2.0 " */
+    if (!kst__sip_number(&text, KST__SIP_DIGITS, &m->code) || m->code == 0)
+        return KST_REASON_SIP_STATUS;
+    text.at = m->begin;
+    if (!kst__sip_header_next(&text, &kst__sip_cseq) || !kst__sip_number(&text, KST__SIP_DIGITS, &m->cseq))
+        return KST_REASON_SIP_CSEQ;
+    if (text.at < text.end)
+        text.at++;
+    for (uint32_t method = 0; method < KST__SIP_METHODS; method++) {
+        struct kst__text word = text;
+        if (!kst__word_read(&word, kst__sip_methods[method]))
+            continue;
+        switch (method) {
+        case KST__SIP_INVITE:
+        case KST__SIP_UPDATE:
+        case KST__SIP_PRACK: return kst__sip_session_answer(m);
+        case KST__SIP_REGISTER: return kst__sip_registered(m);
+        default: break;
+        }
+    }
+    return KST_REASON_NONE;
+}
+
+static enum kst_reason kst__sip_read(struct kst_help *h, const uint8_t *begin, const uint8_t *end)
+{
+    struct kst__sip_message m = {h, begin, end, 0, 0};
+    struct kst__text text = kst__sip_text(&m);
+    return kst__word_read(&text, "sip/2.0 ") ? kst__sip_response(&m) : kst__sip_request(&m);
+}
+
+/* The end of the message that begins a TCP payload, NULL if it is not all there or cannot be told. */
+static const uint8_t *kst__sip_end(struct kst_help *h, const uint8_t *begin, const uint8_t *end)
+{
+    const struct kst__sip_message m = {h, begin, end, 0, 0};
+    struct kst__text text = kst__sip_text(&m);
+    uint32_t length;
+    if (!kst__sip_header_next(&text, &kst__sip_length) || !kst__sip_number(&text, KST__SIP_DIGITS, &length))
+        return NULL;
+    while (kst__left(&text) >= 4 && memcmp(text.at, "\r\n\r\n", 4) != 0)
+        text.at++;
+    if (kst__left(&text) < 4 || length > kst__left(&text) - 4)
+        return NULL;
+    return text.at + 4 + length;
+}
+
+static enum kst_reason kst__sip_help(struct kst_help *h)
+{
+    const uint8_t *begin = h->payload, *end = h->payload + h->size;
+    enum kst_reason reason = KST_REASON_NONE;
+    const bool tcp = h->tuple[0].protocol == KST__TCP;
+    if (h->size == 0 || (tcp && !h->answered))
+        return KST_REASON_NONE;
+    kst_setting(h->t, "nf_conntrack_sip_timeout", &h->timeout_s);
+    if (!tcp)
+        return h->size < KST__SIP_MIN ? KST_REASON_NONE : kst__sip_read(h, begin, end);
+    while (reason == KST_REASON_NONE && end - begin >= KST__SIP_MIN) {
+        const uint8_t *next = kst__sip_end(h, begin, end);
+        if (next == NULL)
+            break;
+        reason = kst__sip_read(h, begin, next);
+        begin = next;
+    }
+    return reason;
+}
+
+static const struct kst_helper KST__MAYBE_UNUSED kst_helper_sip = {
+    "sip",
+    {KST__UDP, KST__TCP},
+    0,
+    false,
+    5060,
+    {{"signalling", 1, 180}, {"audio", 4, 180}, {"video", 4, 180}, {"image", 2, 180}},
+    kst__sip_help};
+
+#endif
+/* ======== core/help_tftp.h =============================================================== */
+
+/* SPDX-License-Identifier: MIT */
+/* core/help_tftp.h - TFTP (RFC 1350): the server answers a request from another port of its own. */
+#ifndef KST_HELP_TFTP_H
+#define KST_HELP_TFTP_H
+
+
+static enum kst_reason kst__tftp_help(struct kst_help *h)
+{
+    const uint32_t opcode = h->size >= 2 ? kst__be16(h->payload) : 0;
+    if (opcode != 1 && opcode != 2) /* read, write */
+        return KST_REASON_NONE;
+    return kst__help_expect(h, 0, KST__UDP, KST_EXPECT_ANY_SRC_PORT, &h->tuple[KST_REPLY],
+                            h->tuple[KST_REPLY].dst, h->tuple[KST_REPLY].dst_port);
+}
+
+static const struct kst_helper KST__MAYBE_UNUSED kst_helper_tftp = {
+    "tftp", {KST__UDP, 0}, 0, false, 69, {{"", 1, 300}, {"", 0, 0}, {"", 0, 0}, {"", 0, 0}}, kst__tftp_help};
+
+#endif
+/* ======== core/help.h ==================================================================== */
+
+/* SPDX-License-Identifier: MIT */
+/* core/help.h - the helpers that are compiled in, and how a message comes to its connection's. */
+#ifndef KST_HELP_H
+#define KST_HELP_H
+
+
+enum {
+    KST__HELPER_NONE,
+#define KST__X(name) KST__HELPER_##name,
+    KST_HELPERS(KST__X)
+#undef KST__X
+    KST__HELPERS
+};
+
+typedef char kst__helpers_fit_a_byte[KST__HELPERS <= UINT8_MAX ? 1 : -1];
+
+/* NULL if there is none of this number. */
+static const struct kst_helper *kst__helper(uint8_t number)
+{
+    switch (number) {
+#define KST__X(name) case KST__HELPER_##name: return &kst_helper_##name;
+        KST_HELPERS(KST__X)
+#undef KST__X
+    default: return NULL;
+    }
+}
+
+/* Calls it. By name, so that the compiler sees whom: no call through a pointer. */
+static enum kst_reason kst__helper_call(uint8_t number, struct kst_help *h)
+{
+    switch (number) {
+#define KST__X(name) case KST__HELPER_##name: return kst_helper_##name.help(h);
+        KST_HELPERS(KST__X)
+#undef KST__X
+    default: return KST_REASON_NONE;
+    }
+}
+
+static bool kst__helper_for(uint8_t number, const struct kst_tuple *tuple)
+{
+    const struct kst_helper *helper = kst__helper(number);
+    return helper != NULL && (helper->family == 0 || helper->family == tuple->family) &&
+           (helper->protocols[0] == tuple->protocol || helper->protocols[1] == tuple->protocol);
+}
+
+static void kst__helper_attach(struct kst *t, uint32_t slot, uint8_t helper)
+{
+    struct kst__help *help = kst__help_of(t, slot);
+    help->helper = helper;
+    help->calls = helper != 0 && kst__helper(helper)->calls;
+}
+
+/* The helper that the caller has given to this port, 0 if none. */
+static uint8_t kst__helper_of_port(const struct kst *t, const struct kst_tuple *tuple)
+{
+    for (uint32_t i = 0; i < KST_ATTACH_MAX && t->attached[i].helper != 0; i++)
+        if (t->attached[i].protocol == tuple->protocol && t->attached[i].port == tuple->dst_port)
+            return t->attached[i].helper;
+    return 0;
+}
+
+/* Bytes before a transport protocol's payload. */
+static uint32_t kst__payload_at(const struct kst__parsed *p)
+{
+    switch (p->tuple.protocol) {
+    case KST__TCP: return p->l4_here > 12 ? (uint32_t)(p->l4[12] >> 4) * 4 : p->l4_here;
+    case KST__UDP:
+    case KST__UDPLITE: return 8;
+    case KST__SCTP: return 12;
+    case KST__ICMP:
+    case KST__ICMPV6: return 8;
+    default: return 0;
+    }
+}
+
+/* Shows a packet that the tracker accepted to its connection's helper. NONE, or the reason why it is to be
+ * dropped. Of a packet that is not all there the helper hears nothing. */
+static uint16_t kst__helper_hear(struct kst *t, const struct kst__kit *kit, uint32_t slot,
+                                 const struct kst__parsed *p, uint8_t direction, bool answered)
+{
+    struct kst__entry *e = kst__entry_at(t, slot);
+    struct kst__help *help = kst__help_at(t, slot);
+    const uint32_t at = kst__payload_at(p);
+    struct kst_help h;
+    if (help->helper == 0 || p->l4_here < p->l4_bytes || at > p->l4_bytes)
+        return KST_REASON_NONE;
+    memset(&h, 0, sizeof h);
+    h.t = t;
+    h.connection = kst__id(t, slot);
+    h.tuple[KST_ORIGINAL] = e->tuple;
+    h.tuple[KST_REPLY] = kst__reply_of(t, slot);
+    h.direction = direction;
+    h.answered = answered;
+    h.expected = help->master != 0;
+    h.error = kst__is_icmp(p->tuple.protocol);
+    h.seq = p->tuple.protocol == KST__TCP ? kst__be32(p->l4 + 4) : 0;
+    h.payload = p->l4 + at;
+    h.size = p->l4_bytes - at;
+    h.state = help->state;
+    const enum kst_reason reason = kst__helper_call(help->helper, &h);
+    if (h.timeout_s != 0 && !(e->status & KST_FIXED_TIMEOUT))
+        kst__expire_at(t, kit, slot, kst__due_ms(t, h.timeout_s));
+    return (uint16_t)reason;
 }
 
 #endif
@@ -3964,6 +6352,19 @@ static void kst__report(struct kst_result *r, enum kst_state state, uint8_t dire
     r->reason = reason;
 }
 
+/* What a packet has changed is told once it is through. */
+static void kst__tell_case(struct kst *t, const struct kst__case *c, uint32_t slot)
+{
+    const uint32_t risen = c->entry->status & ~(uint32_t)c->status;
+    const uint32_t changed = (risen & KST_SEEN_REPLY ? KST_CHANGED_REPLY : 0) |
+                             (risen & KST_ASSURED ? KST_CHANGED_ASSURED : 0) |
+                             (c->entry->state != c->state ? KST_CHANGED_STATE : 0);
+    if (c->fresh)
+        kst__tell(t, KST_EVENT_NEW, slot, 0, KST_GONE_EXPIRED);
+    else if (changed != 0)
+        kst__tell(t, KST_EVENT_UPDATE, slot, changed, KST_GONE_EXPIRED);
+}
+
 /* A packet that is refused: a newcomer is forgotten. A known connection may keep a mark of it all the
  * same: what SCTP's earlier chunks did, or a shorter life because the two sides lost each other. */
 static void kst__refuse(struct kst *t, const struct kst__kit *kit, const struct kst__case *c,
@@ -3978,6 +6379,27 @@ static void kst__refuse(struct kst *t, const struct kst__kit *kit, const struct 
     if (judgement->timeout_s != 0)
         kst__expire_at(t, kit, slot, kst__due_ms(t, judgement->timeout_s));
     kst__reclass(t, slot);
+    if (KST_UNLIKELY(t->events_at != 0))
+        kst__tell_case(t, c, slot);
+}
+
+/* Lets the helper of a connection hear what was accepted. It may have the packet dropped: one that
+ * would have created the connection then does not. */
+static void kst__hear(struct kst *t, const struct kst__kit *kit, const struct kst__case *c,
+                      uint32_t slot, struct kst_result *r)
+{
+    const uint16_t reason = kst__helper_hear(t, kit, slot, c->packet, c->direction,
+                                             r->state == KST_ESTABLISHED);
+    if (reason == KST_REASON_NONE)
+        return;
+    kst__report(r, KST_INVALID, KST_NO_DIRECTION, reason);
+    r->verdict = KST_DROP;
+    if (c->fresh) {
+        c->entry->status &= (uint16_t)~KST_CONFIRMED;
+        kst__remove(t, kit, slot, KST_GONE_REFUSED);
+        r->entry = 0;
+        r->flags = 0;
+    }
 }
 
 /* A packet of a connection in the table is counted, prolongs it, and is its answer if it goes the
@@ -3999,33 +6421,103 @@ KST_INLINE void kst__settle(struct kst *t, const struct kst__kit *kit, const str
         e->status |= KST_SEEN_REPLY;
     kst__reclass(t, slot);
     r->entry = kst__id(t, slot);
-    kst__report(r, answered ? KST_ESTABLISHED : KST_NEW, c->direction, reason);
+    kst__report(r,
+                answered                    ? KST_ESTABLISHED
+                : e->status & KST_EXPECTED ? KST_RELATED
+                                            : KST_NEW,
+                c->direction, reason);
     if (judgement->action == KST__END) {
-        kst__remove(t, kit, slot, &t->stats.closed);
+        kst__remove(t, kit, slot, KST_GONE_CLOSED);
         r->flags = KST_CLOSED;
+        return;
     }
+    if (KST_UNLIKELY(e->kind & KST__KIND_HELP))
+        kst__hear(t, kit, c, slot, r);
+    if (KST_UNLIKELY(t->events_at != 0) && (e->status & KST_CONFIRMED))
+        kst__tell_case(t, c, slot);
+}
+
+/* A newcomer whose coming was foretold, at this place: what it has from its master. */
+static void kst__expected_child(struct kst *t, uint32_t slot, uint32_t place)
+{
+    const struct kst__expected *x = kst__expected_at(t, place);
+    kst__entry_at(t, slot)->status |= KST_EXPECTED;
+    kst__entry_at(t, slot)->mark = kst__entry_at(t, x->master)->mark;
+    kst__helper_attach(t, slot, x->child_helper);
+    kst__help_at(t, slot)->master = kst__id(t, x->master);
+}
+
+/* It has come, whatever becomes of it. Of two expectations for the two directions of one connection
+ * the other is its answer. */
+static void kst__expected_came(struct kst *t, const struct kst__kit *kit, uint32_t place)
+{
+    const struct kst__expected *x = kst__expected_at(t, place);
+    struct kst_tuple inverse;
+    t->stats.expect_new++;
+    if (x->flags & KST_EXPECT_PERMANENT)
+        return;
+    kst__tuple_invert(&x->tuple, &inverse);
+    const uint32_t other = kst__expect_find(t, &inverse);
+    const bool paired = other != KST__NONE && other != place &&
+                        kst__expected_at(t, other)->master == x->master &&
+                        kst__tuple_same(&kst__expected_at(t, other)->tuple, &inverse);
+    kst__expect_remove(t, kit, place);
+    if (paired)
+        kst__expect_remove(t, kit, other);
+}
+
+/* The reply tuple of a newcomer whose zone is that of one direction only. */
+static void kst__zone_apart(struct kst *t, uint32_t slot, const struct kst__parsed *p)
+{
+    struct kst_tuple *reply = kst__reply_tuple(t, slot);
+    kst__tuple_invert(&kst__entry_at(t, slot)->tuple, reply);
+    reply->zone = p->zones & KST_PACKET_ZONE_REPLY ? p->tuple.zone : 0;
+    kst__entry_at(t, slot)->kind |= KST__KIND_NAT;
 }
 
 /* A packet of no known connection: judged as the first of one, which is let in if there is room. */
 static void kst__judge_first(struct kst *t, const struct kst__kit *kit,
-                             const struct kst__parsed *p, const struct kst__key *key,
-                             struct kst_result *r)
+                             const struct kst_packet *packet, const struct kst__parsed *p,
+                             const struct kst__key *key, struct kst_result *r)
 {
+    uint32_t place = KST__NONE, serial = 0;
     if (!key->invertible) {
         kst__report(r, KST_INVALID, KST_NO_DIRECTION, KST_REASON_ICMP_NO_ANSWER);
         return;
     }
-    const uint32_t slot = kst__newcomer(t, &key->tuple);
-    const struct kst__case c = {t, p, kst__entry_at(t, slot), KST_ORIGINAL, true};
+    const uint32_t slot = kst__newcomer(t, &key->tuple, packet->policy);
+    struct kst__entry *e = kst__entry_at(t, slot);
+    if (KST_UNLIKELY(p->zones != 0 && p->tuple.zone != 0))
+        kst__zone_apart(t, slot, p);
+    if (KST_UNLIKELY(t->expect_at != 0)) {
+        struct kst_tuple tuple = key->tuple;
+        tuple.zone = p->tuple.zone;
+        if (kst__expectations_of(t)->count > 0)
+            place = kst__expect_find(t, &tuple);
+        if (place != KST__NONE) {
+            serial = kst__expected_at(t, place)->serial;
+            kst__expected_child(t, slot, place);
+        }
+        const uint8_t helper = packet->helper != 0 ? packet->helper : kst__helper_of_port(t, &tuple);
+        if (helper != 0 && kst__helper_for(helper, &tuple) && kst__help_of(t, slot)->helper == 0)
+            kst__helper_attach(t, slot, helper);
+    }
+    const struct kst__case c = {t, kst__set_of(t, e), p, e, KST_ORIGINAL, true, e->status, 0};
     const struct kst__judgement judgement = kst__judge(&c);
+    uint16_t reason = KST_REASON_NONE;
+    if (judgement.action != KST__REFUSE) {
+        KST_ASSERT(judgement.action == KST__REFRESH && judgement.reason == KST_REASON_NONE);
+        e->expires_ms = kst__due_ms(t, judgement.timeout_s);
+        reason = kst__admit(t, kit, slot, key->hash);
+    }
+    if (place != KST__NONE && reason != KST_REASON_TABLE_FULL &&
+        kst__expected_at(t, place)->serial == serial)
+        kst__expected_came(t, kit, place);
     if (judgement.action == KST__REFUSE) {
         kst__refuse(t, kit, &c, slot, &judgement, r);
         return;
     }
-    KST_ASSERT(judgement.action == KST__REFRESH && judgement.reason == KST_REASON_NONE);
-    c.entry->expires_ms = kst__due_ms(t, judgement.timeout_s);
-    const uint16_t reason = kst__admit(t, kit, slot, key);
-    if (!(c.entry->status & KST_CONFIRMED)) {
+    if (!(e->status & KST_CONFIRMED)) {
         kst__slot_give_back(t, slot);
         kst__report(r, KST_INVALID, KST_NO_DIRECTION, reason);
         r->verdict = KST_DROP;
@@ -4036,37 +6528,76 @@ static void kst__judge_first(struct kst *t, const struct kst__kit *kit,
     kst__settle(t, kit, &c, slot, &judgement, reason, r);
 }
 
+/* The connection of a packet, or KST__NONE; `key` is what it was found by, or what a new one will have. A zone
+ * of one direction counts for that one only. */
+static uint32_t kst__find_zoned(struct kst *t, const struct kst__kit *kit,
+                                const struct kst__parsed *p, struct kst__key *key)
+{
+    struct kst_tuple tuple = key->tuple;
+    struct kst__key original;
+    tuple.zone = p->zones & KST_PACKET_ZONE_ORIGINAL ? p->tuple.zone : 0;
+    kst__key_make(t, &tuple, key);
+    uint32_t node = kit->index->find(kst__index(t), t, key);
+    if (node != KST__NONE && kst__node_direction(t, node, key) == KST_ORIGINAL)
+        return node;
+    original = *key;
+    tuple.zone = p->zones & KST_PACKET_ZONE_REPLY ? p->tuple.zone : 0;
+    kst__key_make(t, &tuple, key);
+    node = kit->index->find(kst__index(t), t, key);
+    if (node != KST__NONE && kst__node_direction(t, node, key) == KST_REPLY)
+        return node;
+    *key = original;
+    return KST__NONE;
+}
+
+/* Packets whose tuple is not all there is to it: of a GRE call, or with a zone of one direction. */
+static uint32_t kst__find_odd(struct kst *t, const struct kst__kit *kit,
+                              const struct kst__parsed *p, struct kst__key *key)
+{
+    if (p->call) {
+        struct kst_tuple tuple = key->tuple;
+        kst__key_complete(t, &tuple);
+        kst__key_make(t, &tuple, key);
+    }
+    if (p->zones != 0)
+        return kst__find_zoned(t, kit, p, key);
+    return kit->index->find(kst__index(t), t, key);
+}
+
 /* A packet with a tuple of its own: of a known connection, or the first of one. */
 KST_INLINE void kst__judge_packet(struct kst *t, const struct kst__kit *kit,
-                                  const struct kst__parsed *p, const struct kst__key *key,
-                                  struct kst_result *r)
+                                  const struct kst_packet *packet, const struct kst__parsed *p,
+                                  struct kst__key *key, struct kst_result *r)
 {
-    const uint32_t node = kit->index->find(kst__index(t), t, key);
+    const uint32_t node = KST_UNLIKELY(p->call || p->zones != 0)
+                              ? kst__find_odd(t, kit, p, key)
+                              : kit->index->find(kst__index(t), t, key);
     if (KST_UNLIKELY(node == KST__NONE)) {
-        kst__judge_first(t, kit, p, key, r);
+        kst__judge_first(t, kit, packet, p, key, r);
         return;
     }
     const uint32_t slot = kst__node_slot(t, node);
+    struct kst__entry *e = kst__entry_at(t, slot);
     if (KST_UNLIKELY(kst__expired(t, slot))) {
-        kst__remove(t, kit, slot, &t->stats.expired);
-        kst__judge_first(t, kit, p, key, r);
+        kst__remove(t, kit, slot, KST_GONE_EXPIRED);
+        kst__judge_first(t, kit, packet, p, key, r);
         return;
     }
-    const struct kst__case c = {t, p, kst__entry_at(t, slot), kst__node_direction(t, node, key),
-                                false};
+    const struct kst__case c = {t,     kst__set_of(t, e), p,        e, kst__node_direction(t, node, key),
+                                false, e->status,         e->state};
     const struct kst__judgement judgement = kst__judge(&c);
     switch (judgement.action) {
     case KST__REFUSE: kst__refuse(t, kit, &c, slot, &judgement, r); break;
     case KST__REOPEN:
-        kst__remove(t, kit, slot, &t->stats.closed);
-        kst__judge_first(t, kit, p, key, r);
+        kst__remove(t, kit, slot, KST_GONE_REPLACED);
+        kst__judge_first(t, kit, packet, p, key, r);
         break;
     default: kst__settle(t, kit, &c, slot, &judgement, judgement.reason, r); break;
     }
 }
 
 /* An ICMP error: RELATED to the connection that the packet it carries belongs to, if it goes to
- * who sent that packet. It changes nothing. */
+ * who sent that packet. It changes nothing, unless a helper has a mind to. */
 static void kst__judge_error(struct kst *t, const struct kst__kit *kit,
                              const struct kst__parsed *p, struct kst_result *r)
 {
@@ -4075,62 +6606,72 @@ static void kst__judge_error(struct kst *t, const struct kst__kit *kit,
     if (!kst__icmp_about(t, p, &key))
         return;
     r->reason = KST_REASON_ICMP_UNRELATED;
-    const uint32_t node = kit->index->find(kst__index(t), t, &key);
+    const uint32_t node = p->zones != 0 ? kst__find_zoned(t, kit, p, &key)
+                                        : kit->index->find(kst__index(t), t, &key);
     if (node == KST__NONE || kst__expired(t, kst__node_slot(t, node)))
         return;
     r->reason = KST_REASON_ICMP_MISDIRECTED;
     if (memcmp(key.tuple.dst, p->tuple.dst, sizeof key.tuple.dst) != 0)
         return;
-    r->entry = kst__id(t, kst__node_slot(t, node));
-    kst__report(r, KST_RELATED, kst__node_direction(t, node, &key), KST_REASON_NONE);
+    const uint32_t slot = kst__node_slot(t, node);
+    struct kst__entry *e = kst__entry_at(t, slot);
+    const struct kst__case c = {t,     kst__set_of(t, e), p,       e, kst__node_direction(t, node, &key),
+                                false, e->status,         e->state};
+    r->entry = kst__id(t, slot);
+    kst__report(r, KST_RELATED, c.direction, KST_REASON_NONE);
+    if (KST_UNLIKELY((e->kind & KST__KIND_HELP) && c.direction == KST_ORIGINAL))
+        kst__hear(t, kit, &c, slot, r);
 }
 
 /* A whole datagram. */
 KST_INLINE void kst__judge_whole(struct kst *t, const struct kst__kit *kit,
-                                 const struct kst__parsed *p, const struct kst__key *key,
-                                 struct kst_result *r)
+                                 const struct kst_packet *packet, const struct kst__parsed *p,
+                                 struct kst__key *key, struct kst_result *r)
 {
     r->reason = p->reason;
     if (r->reason == KST_REASON_NONE && p->tuple.protocol == kst__icmp_of(p->tuple.family)) {
         uint8_t reason;
         switch (kst__icmp_sort(p, &reason)) {
-        case KST__ICMP_ORDINARY: kst__judge_packet(t, kit, p, key, r); break;
+        case KST__ICMP_ORDINARY: kst__judge_packet(t, kit, packet, p, key, r); break;
         case KST__ICMP_ERROR: kst__judge_error(t, kit, p, r); break;
         case KST__ICMP_UNTRACKED: r->state = KST_UNTRACKED; break;
         case KST__ICMP_REFUSED: r->reason = reason; break;
         }
     } else if (r->reason == KST_REASON_NONE) {
-        kst__judge_packet(t, kit, p, key, r);
+        kst__judge_packet(t, kit, packet, p, key, r);
     }
 }
 
 /* A fragment: held, or the one that makes its datagram whole, which is then judged. */
 static void kst__judge_fragment(struct kst *t, const struct kst__kit *kit,
                                 const struct kst_packet *packet, const struct kst__parsed *p,
-                                const struct kst__key *first, struct kst_result *r)
+                                struct kst__key *first, struct kst_result *r)
 {
     struct kst_packet whole;
     struct kst__parsed parsed;
     struct kst__key key;
     r->reason = kst__defrag_take(t, packet, p, &whole);
     if (r->reason == KST_REASON_FRAGMENT) {
-        kst__judge_whole(t, kit, p, first, r);
+        kst__judge_whole(t, kit, packet, p, first, r);
         return;
     }
     if (r->reason != KST_REASON_NONE) {
         r->verdict = r->reason == KST_REASON_FRAGMENT_HELD ? KST_HOLD : KST_DROP;
         return;
     }
+    whole.helper = packet->helper;
+    whole.policy = packet->policy;
+    whole.flags |= packet->flags & (KST_PACKET_ZONE_ORIGINAL | KST_PACKET_ZONE_REPLY);
     kst__parse(&whole, t->set[KST__SET_CHECKSUM] != 0, &parsed);
     if (parsed.reason == KST_REASON_NONE)
         kst__key_make(t, &parsed.tuple, &key);
-    kst__judge_whole(t, kit, &parsed, &key, r);
+    kst__judge_whole(t, kit, &whole, &parsed, &key, r);
 }
 
 /* Anything that was parsed. */
 KST_INLINE void kst__judge_any(struct kst *t, const struct kst__kit *kit,
                                const struct kst_packet *packet, const struct kst__parsed *p,
-                               const struct kst__key *key, struct kst_result *r)
+                               struct kst__key *key, struct kst_result *r)
 {
     memset(r, 0, sizeof *r);
     r->direction = KST_NO_DIRECTION;
@@ -4142,7 +6683,7 @@ KST_INLINE void kst__judge_any(struct kst *t, const struct kst__kit *kit,
     else if (p->partial)
         r->reason = KST_REASON_FRAGMENT;
     else
-        kst__judge_whole(t, kit, p, key, r);
+        kst__judge_whole(t, kit, packet, p, key, r);
     t->stats.reasons[r->reason]++;
 }
 
@@ -4210,8 +6751,13 @@ static enum kst_error kst__config_error(const struct kst_config *config)
         return KST_ERROR_MAX;
     if (config->buckets > 2 * KST_ENTRIES_MAX)
         return KST_ERROR_BUCKETS;
-    if (config->features & ~(uint32_t)(KST_WITH_ACCOUNTING | KST_WITH_NAT))
+    if (config->features & ~(uint32_t)(KST_WITH_ACCOUNTING | KST_WITH_NAT | KST_WITH_TIMESTAMPS |
+                                       KST_WITH_LABELS))
         return KST_ERROR_FEATURES;
+    if (config->expectations > KST_EXPECTATIONS_MAX)
+        return KST_ERROR_EXPECTATIONS;
+    if (config->events > KST_EVENTS_MAX)
+        return KST_ERROR_EVENTS;
     if (config->reassembly_bytes != 0 && config->reassembly_bytes < KST_REASSEMBLY_MIN)
         return KST_ERROR_REASSEMBLY;
     for (uint32_t i = 0; i < KST_CLASSES; i++) {
@@ -4222,6 +6768,24 @@ static enum kst_error kst__config_error(const struct kst_config *config)
         seen |= UINT32_C(1) << choice;
     }
     return KST_ERROR_OK;
+}
+
+struct kst__column {
+    uint32_t feature, bytes;
+};
+
+static const struct kst__column kst__columns[KST__COLUMNS] = {
+#define KST__X(name, feature, type) {feature, sizeof(type)},
+    KST__COLUMNS_LIST(KST__X)
+#undef KST__X
+};
+
+/* Where the next part may lie, behind one of so many bytes at `*end`. Returns where that is. */
+static uint64_t kst__lay(uint64_t *end, uint64_t bytes)
+{
+    const uint64_t at = *end;
+    *end = kst__aligned(at + bytes);
+    return at;
 }
 
 static struct kst__layout kst__lay_out(const struct kst_config *config)
@@ -4236,22 +6800,26 @@ static struct kst__layout kst__lay_out(const struct kst_config *config)
     t->capacity = config->max;
     t->features = config->features;
     t->buckets = kst__power_of_two(config->buckets != 0 ? config->buckets : config->max);
+    t->expectations_max = config->expectations;
+    t->events_max = config->events;
     const uint64_t slots = kst__slots(t);
-    t->index_at = kst__aligned(sizeof *t);
-    t->timer_at = kst__aligned(t->index_at + kst__kit.index->bytes(kst__nodes(t), t->buckets));
-    t->entries_at = kst__aligned(t->timer_at + kst__kit.timer->bytes(kst__slots(t)));
-    t->replies_at = kst__aligned(t->entries_at + slots * sizeof(struct kst__entry));
-    t->counters_at = kst__aligned(
-        t->replies_at + (t->features & KST_WITH_NAT ? slots * sizeof(struct kst_tuple) : 0));
-    layout.bytes = kst__aligned(t->counters_at + (t->features & KST_WITH_ACCOUNTING
-                                                  ? slots * sizeof(struct kst__counters)
-                                                  : 0));
+    const uint32_t features = t->features | (config->expectations != 0 ? KST__WITH_HELP : 0);
+    uint64_t end = kst__aligned(sizeof *t);
+    t->index_at = kst__lay(&end, kst__kit.index->bytes(kst__nodes(t), t->buckets));
+    t->timer_at = kst__lay(&end, kst__kit.timer->bytes(kst__timed(t)));
+    t->entries_at = kst__lay(&end, slots * sizeof(struct kst__entry));
+    for (uint32_t i = 0; i < KST__COLUMNS; i++)
+        if (features & kst__columns[i].feature)
+            t->column_at[i] = kst__lay(&end, slots * kst__columns[i].bytes);
+    if (config->expectations != 0)
+        t->expect_at = kst__lay(&end, kst__expect_bytes(config->expectations));
+    if (config->events != 0)
+        t->events_at = kst__lay(&end, kst__events_bytes(config->events));
     if (config->reassembly_bytes != 0) {
         struct kst__defrag defrag;
-        t->defrag_at = layout.bytes;
-        layout.bytes = kst__aligned(t->defrag_at +
-                                kst__defrag_lay_out(&defrag, config->reassembly_bytes));
+        t->defrag_at = kst__lay(&end, kst__defrag_lay_out(&defrag, config->reassembly_bytes));
     }
+    layout.bytes = end;
     if (layout.bytes > SIZE_MAX)
         layout.error = KST_ERROR_MAX;
     return layout;
@@ -4263,7 +6831,7 @@ size_t kst_bytes(const struct kst_config *config)
     return layout.error == KST_ERROR_OK ? (size_t)layout.bytes : 0;
 }
 
-/* Empties the pool, the classes and the back ends. */
+/* Empties the pool, the classes, the expectations and the back ends. */
 static void kst__clear(struct kst *t)
 {
     t->count = t->used = 0;
@@ -4273,7 +6841,9 @@ static void kst__clear(struct kst *t)
         t->classes[i].count = 0;
     }
     kst__kit.index->init(kst__index(t), kst__nodes(t), t->buckets);
-    kst__kit.timer->init(kst__timer(t), kst__slots(t), t->now_ms);
+    kst__kit.timer->init(kst__timer(t), kst__timed(t), t->now_ms);
+    if (t->expect_at != 0)
+        kst__expect_init(t);
 }
 
 struct kst *kst_init(void *memory, size_t bytes, const struct kst_config *config,
@@ -4301,6 +6871,9 @@ struct kst *kst_init(void *memory, size_t bytes, const struct kst_config *config
         t->set[i] = kst__settings[i].normal;
     t->set[KST__SET_MAX] = t->capacity;
     t->set[KST__SET_BUCKETS] = t->buckets;
+    t->set[KST__SET_EXPECT_MAX] = t->expectations_max;
+    for (uint32_t i = 0; i < KST_POLICIES; i++)
+        memcpy(t->policy[i], t->set, sizeof t->set);
     memcpy(t->evict, config->evict, sizeof t->evict);
     if (t->evict[0] == 0) {
         t->evict[0] = KST_CLASS_UNREPLIED + 1;
@@ -4308,6 +6881,10 @@ struct kst *kst_init(void *memory, size_t bytes, const struct kst_config *config
     }
     for (uint32_t i = 0; i < KST_CLASSES; i++)
         t->classes[i].residence_ms = config->residence_ms[i];
+    if (t->expect_at != 0) /* the serial numbers go on whenever the table is emptied */
+        memset(kst__expectations_of(t), 0, sizeof(struct kst__expectations));
+    if (t->events_at != 0)
+        memset(kst__events_of(t), 0, sizeof(struct kst__events));
     kst__clear(t);
     if (t->defrag_at != 0)
         kst__defrag_init(t, config->reassembly_bytes);
@@ -4362,7 +6939,7 @@ bool kst_refuse(struct kst *t, const struct kst_result *result)
     const uint32_t slot = kst__slot(t, result->entry);
     if (!(result->flags & KST_CREATED) || slot == KST__NONE)
         return false;
-    kst__remove(t, &kst__kit, slot, &t->stats.refused);
+    kst__remove(t, &kst__kit, slot, KST_GONE_REFUSED);
     return true;
 }
 
@@ -4385,27 +6962,7 @@ bool kst_get(const struct kst *t, kst_id id, struct kst_flow *flow)
     const uint32_t slot = kst__slot(t, id);
     if (slot == KST__NONE)
         return false;
-    const struct kst__entry *e = kst__entry_at(t, slot);
-    memset(flow, 0, sizeof *flow);
-    flow->id = id;
-    flow->tuple[KST_ORIGINAL] = e->tuple;
-    flow->tuple[KST_REPLY] = kst__reply_of(t, slot);
-    flow->timeout_ms = e->expires_ms - t->now_ms;
-    flow->mark = e->mark;
-    flow->status = e->status;
-    flow->state = e->state;
-    flow->accounted = (e->kind & KST__KIND_ACCOUNTED) != 0;
-    if (e->tuple.protocol == KST__GRE) {
-        flow->gre_timeouts_s[0] = e->proto.gre.timeout_s;
-        flow->gre_timeouts_s[1] = e->proto.gre.stream_s;
-    } else if (e->tuple.protocol == KST__SCTP) {
-        memcpy(flow->sctp_tags, e->proto.sctp.tag, sizeof flow->sctp_tags);
-    }
-    if (flow->accounted) {
-        const struct kst__counters *counters = kst__counters_at(t, slot);
-        memcpy(flow->packets, counters->packets, sizeof flow->packets);
-        memcpy(flow->bytes, counters->bytes, sizeof flow->bytes);
-    }
+    kst__flow_of(t, slot, flow);
     return true;
 }
 
@@ -4422,13 +6979,15 @@ bool kst_delete(struct kst *t, kst_id id)
     const uint32_t slot = kst__slot(t, id);
     if (slot == KST__NONE)
         return false;
-    kst__remove(t, &kst__kit, slot, &t->stats.deleted);
+    kst__remove(t, &kst__kit, slot, KST_GONE_DELETED);
     return true;
 }
 
 void kst_flush(struct kst *t)
 {
-    t->stats.deleted += t->count;
+    for (uint32_t slot = 0; slot < t->used; slot++)
+        if (kst__live(t, slot))
+            kst__remove(t, &kst__kit, slot, kst__expired(t, slot) ? KST_GONE_EXPIRED : KST_GONE_DELETED);
     kst__clear(t);
 }
 
@@ -4437,7 +6996,22 @@ bool kst_set_mark(struct kst *t, kst_id id, uint32_t mark)
     const uint32_t slot = kst__slot(t, id);
     if (slot == KST__NONE)
         return false;
+    if (kst__entry_at(t, slot)->mark == mark)
+        return true;
     kst__entry_at(t, slot)->mark = mark;
+    kst__tell(t, KST_EVENT_UPDATE, slot, KST_CHANGED_MARK, KST_GONE_EXPIRED);
+    return true;
+}
+
+bool kst_set_labels(struct kst *t, kst_id id, const uint8_t labels[KST_LABEL_BYTES])
+{
+    const uint32_t slot = kst__slot(t, id);
+    if (slot == KST__NONE || !(t->features & KST_WITH_LABELS))
+        return false;
+    if (memcmp(kst__labels_at(t, slot)->bytes, labels, KST_LABEL_BYTES) == 0)
+        return true;
+    memcpy(kst__labels_at(t, slot)->bytes, labels, KST_LABEL_BYTES);
+    kst__tell(t, KST_EVENT_UPDATE, slot, KST_CHANGED_LABELS, KST_GONE_EXPIRED);
     return true;
 }
 
@@ -4461,11 +7035,11 @@ static enum kst_error kst__flow_error(const struct kst *t, const struct kst_flow
     const struct kst_tuple *original = &flow->tuple[KST_ORIGINAL];
     const struct kst_tuple *reply = &flow->tuple[KST_REPLY];
     const uint32_t known =
-        KST_SEEN_REPLY | KST_ASSURED | KST_CONFIRMED | KST_FIXED_TIMEOUT;
+        KST_EXPECTED | KST_SEEN_REPLY | KST_ASSURED | KST_CONFIRMED | KST_FIXED_TIMEOUT;
     struct kst_tuple inverse;
     if (!kst__tuple_sound(original) || !kst__tuple_sound(reply) ||
         original->family != reply->family || original->protocol != reply->protocol ||
-        original->zone != reply->zone)
+        (original->zone != reply->zone && original->zone != 0 && reply->zone != 0))
         return KST_ERROR_FLOW_FAMILY;
     if (!kst__tuple_invert(original, &inverse) || !kst__tuple_invert(reply, &inverse) ||
         (kst__is_icmp(original->protocol) &&
@@ -4475,8 +7049,13 @@ static enum kst_error kst__flow_error(const struct kst *t, const struct kst_flow
         return KST_ERROR_FLOW_TUPLE;
     if (!kst__tuple_same(&inverse, original) && !(t->features & KST_WITH_NAT))
         return KST_ERROR_FLOW_NAT;
-    if (flow->accounted && !(t->features & KST_WITH_ACCOUNTING))
+    if ((flow->accounted && !(t->features & KST_WITH_ACCOUNTING)) ||
+        (flow->timestamped && !(t->features & KST_WITH_TIMESTAMPS)))
         return KST_ERROR_SETTING_FEATURE;
+    if (flow->policy > KST_POLICIES)
+        return KST_ERROR_POLICY;
+    if (flow->helper != 0 && (t->expect_at == 0 || !kst__helper_for(flow->helper, original)))
+        return KST_ERROR_HELPER;
     if ((flow->status & ~known) ||
         !kst__status_sound(original->protocol, flow->status) ||
         !kst__state_sound(original->protocol, flow->state))
@@ -4504,7 +7083,7 @@ static enum kst_error kst__insert(struct kst *t, const struct kst_flow *flow, ks
     if (t->count >= t->set[KST__SET_MAX])
         return KST_ERROR_FULL;
 
-    const uint32_t slot = kst__newcomer(t, original);
+    const uint32_t slot = kst__newcomer(t, original, flow->policy);
     struct kst__entry *e = kst__entry_at(t, slot);
     kst__tuple_invert(original, &mirror);
     if (!kst__tuple_same(&mirror, reply)) {
@@ -4517,14 +7096,24 @@ static enum kst_error kst__insert(struct kst *t, const struct kst_flow *flow, ks
         memcpy(kst__counters_at(t, slot)->packets, flow->packets, sizeof flow->packets);
         memcpy(kst__counters_at(t, slot)->bytes, flow->bytes, sizeof flow->bytes);
     }
+    if (t->features & KST_WITH_LABELS)
+        memcpy(kst__labels_at(t, slot)->bytes, flow->labels, KST_LABEL_BYTES);
+    if (t->features & KST_WITH_TIMESTAMPS) /* it may be older than the clock */
+        *kst__birth_at(t, slot) = flow->timestamped && flow->age_ms <= t->now_ms ? t->now_ms - flow->age_ms
+                                  : flow->timestamped                            ? 0
+                                                                                 : KST__NEVER;
+    if (t->expect_at != 0 && (flow->helper != 0 || flow->master != 0)) {
+        kst__helper_attach(t, slot, flow->helper);
+        kst__help_of(t, slot)->master = flow->master;
+    }
     e->expires_ms = kst__later_ms(t, flow->timeout_ms);
     e->mark = flow->mark;
     e->status = flow->status;
     e->state = flow->state;
     if (original->protocol == KST__GRE) {
-        const uint32_t *own = flow->gre_timeouts_s;
-        e->proto.gre.timeout_s = own[0] != 0 ? own[0] : t->set[KST__SET_GRE_TIMEOUT];
-        e->proto.gre.stream_s = own[1] != 0 ? own[1] : t->set[KST__SET_GRE_TIMEOUT_STREAM];
+        const uint32_t *own = flow->gre_timeouts_s, *set = kst__set_of(t, e);
+        e->proto.gre.timeout_s = own[0] != 0 ? own[0] : set[KST__SET_GRE_TIMEOUT];
+        e->proto.gre.stream_s = own[1] != 0 ? own[1] : set[KST__SET_GRE_TIMEOUT_STREAM];
     } else if (original->protocol == KST__SCTP) {
         memcpy(e->proto.sctp.tag, flow->sctp_tags, sizeof flow->sctp_tags);
     } else if (original->protocol == KST__TCP) {
@@ -4538,6 +7127,7 @@ static enum kst_error kst__insert(struct kst *t, const struct kst_flow *flow, ks
     kst__confirm(t, &kst__kit, slot);
     t->stats.inserted++;
     *id = kst__id(t, slot);
+    kst__tell(t, KST_EVENT_NEW, slot, 0, KST_GONE_EXPIRED);
     return KST_ERROR_OK;
 }
 
@@ -4548,6 +7138,190 @@ kst_id kst_insert(struct kst *t, const struct kst_flow *flow, enum kst_error *wh
     if (why != NULL)
         *why = error;
     return id;
+}
+
+/* ---- helpers and expectations ---- */
+
+uint8_t kst_helper_number(const char *name)
+{
+    for (uint8_t number = 1; number < KST__HELPERS; number++)
+        if (strcmp(kst__helper(number)->name, name) == 0)
+            return number;
+    return 0;
+}
+
+const char *kst_helper_name(uint8_t helper)
+{
+    const struct kst_helper *found = kst__helper(helper);
+    return found != NULL ? found->name : NULL;
+}
+
+enum kst_error kst_attach(struct kst *t, uint8_t protocol, uint16_t port, uint8_t helper)
+{
+    uint32_t i = 0, last = 0;
+    if (helper != 0 && (t->expect_at == 0 || kst__helper(helper) == NULL))
+        return KST_ERROR_HELPER;
+    while (last < KST_ATTACH_MAX && t->attached[last].helper != 0)
+        last++;
+    while (i < last && (t->attached[i].protocol != protocol || t->attached[i].port != port))
+        i++;
+    if (i == KST_ATTACH_MAX)
+        return KST_ERROR_HELPERS_MANY;
+    if (helper == 0) {
+        if (i < last) { /* the last one takes its place */
+            t->attached[i] = t->attached[last - 1];
+            t->attached[last - 1].helper = 0;
+        }
+        return KST_ERROR_OK;
+    }
+    t->attached[i].protocol = protocol;
+    t->attached[i].port = port;
+    t->attached[i].helper = helper;
+    return KST_ERROR_OK;
+}
+
+enum kst_error kst_attach_usual(struct kst *t)
+{
+    enum kst_error error = KST_ERROR_OK;
+    for (uint8_t number = 1; number < KST__HELPERS && error == KST_ERROR_OK; number++) {
+        const struct kst_helper *helper = kst__helper(number);
+        if (helper->port != 0)
+            error = kst_attach(t, helper->protocols[0], helper->port, number);
+    }
+    return error;
+}
+
+enum kst_error kst_expect(struct kst *t, const struct kst_expectation *expectation)
+{
+    const uint32_t master = kst__slot(t, expectation->master);
+    const uint32_t known = KST_EXPECT_ANY_SRC | KST_EXPECT_ANY_SRC_PORT | KST_EXPECT_PERMANENT |
+                           KST_EXPECT_INACTIVE | KST_EXPECT_USERSPACE | KST_EXPECT_ANY_MASTER;
+    struct kst__expected x;
+    if (master == KST__NONE)
+        return KST_ERROR_NOT_FOUND;
+    if (t->expect_at == 0)
+        return KST_ERROR_EXPECT_FULL;
+    if (!kst__tuple_sound(&expectation->tuple) || (expectation->flags & ~known))
+        return KST_ERROR_EXPECT_TUPLE;
+    if (expectation->class_ >= KST_EXPECT_CLASSES)
+        return KST_ERROR_EXPECT_CLASS;
+    if (expectation->child_helper != 0 &&
+        !kst__helper_for(expectation->child_helper, &expectation->tuple))
+        return KST_ERROR_HELPER;
+    const struct kst_helper *helper = kst__helper(kst__help_of(t, master)->helper);
+    const struct kst_expect_class *class_ =
+        helper != NULL ? &helper->classes[expectation->class_] : NULL;
+    const uint64_t timeout_ms = expectation->timeout_ms != 0 ? expectation->timeout_ms
+                                : class_ != NULL ? (uint64_t)class_->timeout_s * 1000
+                                                 : 0;
+    memset(&x, 0, sizeof x);
+    x.tuple = expectation->tuple;
+    if (expectation->flags & KST_EXPECT_ANY_SRC)
+        memset(x.tuple.src, 0, sizeof x.tuple.src);
+    if (expectation->flags & KST_EXPECT_ANY_SRC_PORT)
+        x.tuple.src_port = 0;
+    x.expires_ms = kst__later_ms(t, timeout_ms);
+    x.master = master;
+    x.flags = expectation->flags;
+    x.class_ = expectation->class_;
+    x.child_helper = expectation->child_helper;
+    return kst__expect_insert(t, &kst__kit, &x,
+                              class_ != NULL && class_->max != 0 ? class_->max : UINT8_MAX);
+}
+
+/* The place of an expectation that may still come true. */
+static uint32_t kst__expected_place(const struct kst *t, kst_id id)
+{
+    const uint32_t place = (uint32_t)id;
+    if (t->expect_at == 0 || place >= kst__expectations_of(t)->used)
+        return KST__NONE;
+    const struct kst__expected *x = kst__expected_at(t, place);
+    const bool alive = x->serial == id >> 32 && x->serial != 0 && x->expires_ms > t->now_ms &&
+                       !(x->flags & KST__EXPECT_KEY) && !kst__expired(t, x->master);
+    return alive ? place : KST__NONE;
+}
+
+KST_INLINE kst_id kst__expectation_id(const struct kst *t, uint32_t place)
+{
+    return (kst_id)kst__expected_at(t, place)->serial << 32 | place;
+}
+
+kst_id kst_expectation_next(const struct kst *t, kst_id id)
+{
+    if (t->expect_at == 0)
+        return 0;
+    for (uint64_t place = id == 0 ? 0 : (id & UINT32_MAX) + 1; place < kst__expectations_of(t)->used;
+         place++) {
+        const kst_id next = kst__expectation_id(t, (uint32_t)place);
+        if (kst__expected_place(t, next) != KST__NONE)
+            return next;
+    }
+    return 0;
+}
+
+kst_id kst_expectation_own(const struct kst *t, kst_id master, kst_id id)
+{
+    const uint32_t slot = kst__slot(t, master);
+    if (slot == KST__NONE || !(kst__entry_at(t, slot)->kind & KST__KIND_HELP))
+        return 0;
+    uint32_t place = kst__help_at(t, slot)->newest;
+    if (id != 0) {
+        place = kst__expected_place(t, id);
+        if (place == KST__NONE || kst__expected_at(t, place)->master != slot)
+            return 0;
+        place = kst__expected_at(t, place)->own_older;
+    }
+    while (place != KST__NONE && kst__expected_place(t, kst__expectation_id(t, place)) == KST__NONE)
+        place = kst__expected_at(t, place)->own_older;
+    return place != KST__NONE ? kst__expectation_id(t, place) : 0;
+}
+
+bool kst_expectation_get(const struct kst *t, kst_id id, struct kst_expectation *expectation)
+{
+    const uint32_t place = kst__expected_place(t, id);
+    if (place != KST__NONE)
+        kst__expectation_of(t, place, expectation);
+    return place != KST__NONE;
+}
+
+bool kst_expectation_delete(struct kst *t, kst_id id)
+{
+    const uint32_t place = kst__expected_place(t, id);
+    if (place != KST__NONE)
+        kst__expect_remove(t, &kst__kit, place);
+    return place != KST__NONE;
+}
+
+bool kst_expectation_renew(struct kst *t, kst_id id, uint8_t flags, uint64_t timeout_ms)
+{
+    const uint8_t may = KST_EXPECT_PERMANENT | KST_EXPECT_INACTIVE;
+    const uint32_t place = kst__expected_place(t, id);
+    if (place == KST__NONE)
+        return false;
+    struct kst__expected *x = kst__expected_at(t, place);
+    kst__kit.timer->disarm(kst__timer(t), kst__slots(t) + place);
+    x->flags = (uint8_t)((x->flags & ~may) | (flags & may));
+    x->expires_ms = kst__later_ms(t, timeout_ms);
+    kst__kit.timer->arm(kst__timer(t), kst__slots(t) + place, x->expires_ms);
+    return true;
+}
+
+uint32_t kst_expectation_count(const struct kst *t)
+{
+    return t->expect_at != 0 ? kst__expectations_of(t)->count : 0;
+}
+
+/* ---- events ---- */
+
+bool kst_event_next(struct kst *t, struct kst_event *event)
+{
+    struct kst__events *events = t->events_at != 0 ? kst__events_of(t) : NULL;
+    if (events == NULL || events->count == 0)
+        return false;
+    *event = *kst__events_place(t, events->first);
+    events->first = (events->first + 1) % t->events_max;
+    events->count--;
+    return true;
 }
 
 /* ---- settings and statistics ---- */
@@ -4568,7 +7342,9 @@ bool kst_setting_range(const struct kst *t, const char *name, uint32_t *lowest, 
     if (number == KST__SETTINGS)
         return false;
     *lowest = kst__settings[number].lowest;
-    *highest = number == KST__SET_MAX ? t->capacity : kst__settings[number].highest;
+    *highest = number == KST__SET_MAX          ? t->capacity
+               : number == KST__SET_EXPECT_MAX ? t->expectations_max
+                                               : kst__settings[number].highest;
     if (kst__read_only(number)) /* what it is, and nothing else */
         *lowest = *highest = kst__setting_value(t, number);
     return true;
@@ -4585,11 +7361,36 @@ enum kst_error kst_set(struct kst *t, const char *name, uint32_t value)
     kst_setting_range(t, name, &lowest, &highest);
     if (value < lowest || value > highest)
         return KST_ERROR_SETTING_RANGE;
-    if (number == KST__SET_ACCT && value != 0 && !(t->features & KST_WITH_ACCOUNTING))
+    if ((number == KST__SET_ACCT && value != 0 && !(t->features & KST_WITH_ACCOUNTING)) ||
+        (number == KST__SET_TIMESTAMP && value != 0 && !(t->features & KST_WITH_TIMESTAMPS)))
         return KST_ERROR_SETTING_FEATURE;
     t->set[number] = value;
+    for (uint32_t i = 0; i < KST_POLICIES; i++)
+        if (!(t->policy_owns[i] >> number & 1))
+            t->policy[i][number] = value;
     if (t->defrag_at != 0 && (number == KST__SET_FRAG4_TIMEOUT || number == KST__SET_FRAG6_TIMEOUT))
         kst__defrag_shorten(t);
+    return KST_ERROR_OK;
+}
+
+/* Whether a setting is how long a connection lasts. */
+static bool kst__is_timeout(uint32_t number)
+{
+    return kst__settings[number].highest == KST_TIMEOUT_MAX_S && number != KST__SET_FRAG4_TIMEOUT &&
+           number != KST__SET_FRAG6_TIMEOUT && number != KST__SET_SIP_TIMEOUT;
+}
+
+enum kst_error kst_set_policy(struct kst *t, uint8_t policy, const char *name, uint32_t value)
+{
+    const uint32_t number = kst__setting_number(name);
+    if (number == KST__SETTINGS)
+        return KST_ERROR_SETTING_NAME;
+    if (policy < 1 || policy > KST_POLICIES || !kst__is_timeout(number))
+        return KST_ERROR_POLICY;
+    if (value > kst__settings[number].highest)
+        return KST_ERROR_SETTING_RANGE;
+    t->policy[policy - 1][number] = value;
+    t->policy_owns[policy - 1] |= UINT64_C(1) << number;
     return KST_ERROR_OK;
 }
 
@@ -4665,6 +7466,8 @@ static const char *kst__check_entry(const struct kst *t, uint32_t slot)
         return "entry: its tuple has no inverse";
     if ((e->kind & KST__KIND_NAT) && !(t->features & KST_WITH_NAT))
         return "entry: NAT without memory for it";
+    if ((e->kind & KST__KIND_HELP) && t->expect_at == 0)
+        return "entry: helped without memory for it";
     if ((e->kind & KST__KIND_ACCOUNTED) && !(t->features & KST_WITH_ACCOUNTING))
         return "entry: counters without memory for them";
     return NULL;
@@ -4720,8 +7523,10 @@ static const char *kst__check_all(const struct kst *t)
     const struct kst_stats *s = &t->stats;
     if (t->used > kst__slots(t) || t->count > t->capacity)
         return "pool: more slots in use than there are";
-    if (s->created + s->inserted - s->expired - s->closed - s->evicted - s->deleted - s->refused !=
-        t->count)
+    uint64_t gone = 0;
+    for (uint32_t i = 0; i < KST_CAUSES; i++)
+        gone += s->gone[i];
+    if (s->created + s->inserted - gone != t->count)
         return "pool: who came and who went does not make who is there";
     /* The back ends first: nothing below can be walked if they lead astray. */
     if ((broken = kst__kit.index->check(kst__index(t), t, &nodes)) != NULL ||
@@ -4736,6 +7541,9 @@ static const char *kst__check_all(const struct kst *t)
         if ((broken = kst__check_entry(t, slot)) != NULL ||
             (broken = kst__check_found(t, slot)) != NULL)
             return broken;
+        if ((kst__entry_at(t, slot)->kind & KST__KIND_HELP) &&
+            (broken = kst__expect_check_own(t, slot)) != NULL)
+            return broken;
         live++;
         with_nat += (kst__entry_at(t, slot)->kind & KST__KIND_NAT) != 0;
     }
@@ -4743,10 +7551,14 @@ static const char *kst__check_all(const struct kst *t)
         return "pool: a slot is lost";
     if (t->defrag_at != 0 && (broken = kst__defrag_check(t)) != NULL)
         return broken;
+    if (t->expect_at != 0 && (broken = kst__expect_check(t)) != NULL)
+        return broken;
     if ((broken = kst__check_classes(t)) != NULL)
         return broken;
     if (nodes != live + with_nat)
         return "index: it does not hold each entry once for each tuple of its own";
+    if (t->expect_at != 0)
+        armed -= kst__expectations_of(t)->count + kst__expectations_of(t)->keys;
     if (armed != live)
         return "timer: an entry is not armed";
     return NULL;
@@ -4799,6 +7611,16 @@ const char *kst_error_text(enum kst_error error)
     return (uint32_t)error < KST_ERRORS ? texts[error] : "?";
 }
 
+const char *kst_cause_text(enum kst_cause cause)
+{
+    static const char *const texts[KST_CAUSES] = {
+#define KST__X(name, text) text,
+        KST_CAUSES_LIST(KST__X)
+#undef KST__X
+    };
+    return (uint32_t)cause < KST_CAUSES ? texts[cause] : "?";
+}
+
 const char *kst_state_name(enum kst_state state)
 {
     static const char *const names[] = {"invalid", "new", "established", "related", "untracked"};
@@ -4834,6 +7656,18 @@ static const char *kst__state_word(const struct kst_flow *flow)
     return protocol == KST__TCP    ? kst_tcp_state_name((enum kst_tcp_state)flow->state)
            : protocol == KST__SCTP ? kst_sctp_state_name((enum kst_sctp_state)flow->state)
                                    : NULL;
+}
+
+static const char *kst__or_empty(const char *text)
+{
+    return text != NULL ? text : "";
+}
+
+/* What a helper calls a class of its expectations. */
+static const char *kst__class_name(uint8_t helper, uint8_t class_)
+{
+    const struct kst_helper *found = kst__helper(helper);
+    return found != NULL && class_ < KST_EXPECT_CLASSES ? found->classes[class_].name : NULL;
 }
 
 /* A line that is cut at `size` but counts on. */
@@ -4966,15 +7800,29 @@ static void kst__put_tuple(struct kst__line *line, const struct kst_tuple *tuple
     }
 }
 
-/* Three formats of one family: PROC has the network layer in front, LEGACY no zone, CONNTRACK short
- * addresses, a zone only if it is one, and no timeouts of GRE's own. */
+/* What of a connection is told: conntrack lists more than its events say. */
+enum kst__telling {
+    KST__TELL_MARK = 1,     /* the mark, also if it is 0 */
+    KST__TELL_COUNTERS = 2, /* packets, bytes, age */
+    KST__TELL_HELPER = 4,
+    KST__TELL_EXPIRED = 8   /* the time left, also if there is none */
+};
+
+static const struct kst__labels kst__proc_labels = {
+    " src=", " dst=", " sport=", " dport=", " type=", " code=", " id=",
+    " srckey=0x", " dstkey=0x", "", 16, false};
+
+/* Three formats of one family: PROC has the network layer in front, LEGACY no zone and no age, CONNTRACK
+ * short addresses, a zone only if it is one, no timeouts of GRE's own, but the helper. */
 static void kst__put_proc(struct kst__line *line, const struct kst_flow *flow,
-                          enum kst_format format)
+                          enum kst_format format, uint32_t telling)
 {
-    const struct kst__labels labels = {
-        " src=", " dst=", " sport=", " dport=", " type=", " code=", " id=",
-        " srckey=0x", " dstkey=0x", "", 16, format == KST_FORMAT_CONNTRACK};
+    static const char *const zones[2] = {" zone-orig=", " zone-reply="};
+    struct kst__labels labels = kst__proc_labels;
     const struct kst_tuple *original = &flow->tuple[KST_ORIGINAL];
+    const bool one_zone = original->zone == flow->tuple[KST_REPLY].zone;
+    const bool conntrack = format == KST_FORMAT_CONNTRACK, legacy = format == KST_FORMAT_LEGACY;
+    labels.short_ipv6 = conntrack;
     if (format == KST_FORMAT_PROC) {
         kst__put_padded(line, original->family == KST_IPV4 ? "ipv4" : "ipv6", 8);
         kst__put_field(line, " ", original->family);
@@ -4982,18 +7830,21 @@ static void kst__put_proc(struct kst__line *line, const struct kst_flow *flow,
     }
     kst__put_padded(line, kst__protocol_of(original->protocol)->name, 8);
     kst__put_field(line, " ", original->protocol);
-    kst__put_field(line, " ", flow->timeout_ms / 1000);
+    if (flow->timeout_ms != 0 || (telling & KST__TELL_EXPIRED))
+        kst__put_field(line, " ", flow->timeout_ms / 1000);
     if (kst__state_word(flow) != NULL) {
         kst__put(line, " ");
         kst__put(line, kst__state_word(flow));
     }
-    if (original->protocol == KST__GRE && format != KST_FORMAT_CONNTRACK) {
+    if (original->protocol == KST__GRE && !conntrack) {
         kst__put_field(line, " timeout=", flow->gre_timeouts_s[0]);
         kst__put_field(line, ", stream_timeout=", flow->gre_timeouts_s[1]);
     }
     for (uint32_t direction = 0; direction < 2; direction++) {
         kst__put_tuple(line, &flow->tuple[direction], &labels);
-        if (flow->accounted) {
+        if (!one_zone && flow->tuple[direction].zone != 0 && !legacy)
+            kst__put_field(line, zones[direction], flow->tuple[direction].zone);
+        if (flow->accounted && (telling & KST__TELL_COUNTERS)) {
             kst__put_field(line, " packets=", flow->packets[direction]);
             kst__put_field(line, " bytes=", flow->bytes[direction]);
         }
@@ -5002,17 +7853,25 @@ static void kst__put_proc(struct kst__line *line, const struct kst_flow *flow,
     }
     if (flow->status & KST_ASSURED)
         kst__put(line, " [ASSURED]");
-    kst__put_field(line, " mark=", flow->mark);
-    if (format == KST_FORMAT_PROC || (format == KST_FORMAT_CONNTRACK && original->zone != 0))
+    if (flow->mark != 0 || (telling & KST__TELL_MARK))
+        kst__put_field(line, " mark=", flow->mark);
+    if (one_zone && (conntrack ? original->zone != 0 : !legacy))
         kst__put_field(line, " zone=", original->zone);
+    if (flow->timestamped && !legacy && (telling & KST__TELL_COUNTERS))
+        kst__put_field(line, " delta-time=", flow->age_ms / 1000);
+    if (conntrack && flow->helper != 0 && (telling & KST__TELL_HELPER)) {
+        kst__put(line, " helper=");
+        kst__put(line, kst__or_empty(kst_helper_name(flow->helper)));
+    }
 }
+
+static const struct kst__labels kst__json_labels = {
+    "\"src\":\"",  "\",\"dst\":\"", ",\"sport\":",  ",\"dport\":",  ",\"type\":",
+    ",\"code\":", ",\"id\":",     ",\"srckey\":", ",\"dstkey\":", "\"",
+    10, false};
 
 static void kst__put_json(struct kst__line *line, const struct kst_flow *flow)
 {
-    static const struct kst__labels labels = {
-        "\"src\":\"",  "\",\"dst\":\"", ",\"sport\":",  ",\"dport\":",  ",\"type\":",
-        ",\"code\":", ",\"id\":",     ",\"srckey\":", ",\"dstkey\":", "\"",
-        10, false};
     static const char *const names[2] = {",\"original\":{", ",\"reply\":{"};
     const struct kst_tuple *original = &flow->tuple[KST_ORIGINAL];
     kst__put_field(line, "{\"family\":\"ipv", original->family == KST_IPV4 ? 4 : 6);
@@ -5027,7 +7886,7 @@ static void kst__put_json(struct kst__line *line, const struct kst_flow *flow)
     }
     for (uint32_t direction = 0; direction < 2; direction++) {
         kst__put(line, names[direction]);
-        kst__put_tuple(line, &flow->tuple[direction], &labels);
+        kst__put_tuple(line, &flow->tuple[direction], &kst__json_labels);
         if (flow->accounted) {
             kst__put_field(line, ",\"packets\":", flow->packets[direction]);
             kst__put_field(line, ",\"bytes\":", flow->bytes[direction]);
@@ -5037,8 +7896,30 @@ static void kst__put_json(struct kst__line *line, const struct kst_flow *flow)
     kst__put(line, flow->status & KST_SEEN_REPLY ? ",\"seen_reply\":true" : ",\"seen_reply\":false");
     kst__put(line, flow->status & KST_ASSURED ? ",\"assured\":true" : ",\"assured\":false");
     kst__put_field(line, ",\"mark\":", flow->mark);
-    kst__put_field(line, ",\"zone\":", original->zone);
+    if (original->zone == flow->tuple[KST_REPLY].zone) {
+        kst__put_field(line, ",\"zone\":", original->zone);
+    } else {
+        kst__put_field(line, ",\"zone_original\":", original->zone);
+        kst__put_field(line, ",\"zone_reply\":", flow->tuple[KST_REPLY].zone);
+    }
+    if (flow->timestamped)
+        kst__put_field(line, ",\"age\":", flow->age_ms / 1000);
+    if (flow->helper != 0) {
+        kst__put(line, ",\"helper\":\"");
+        kst__put(line, kst__or_empty(kst_helper_name(flow->helper)));
+        kst__put(line, "\"");
+    }
+    if (flow->status & KST_EXPECTED)
+        kst__put_field(line, ",\"expected\":true,\"master\":", flow->master);
     kst__put(line, "}");
+}
+
+/* Ends a line, and says how long all of it is. */
+static size_t kst__line_end(struct kst__line *line)
+{
+    if (line->size > 0)
+        line->text[line->length < line->size ? line->length : line->size - 1] = '\0';
+    return line->length;
 }
 
 size_t kst_print(const struct kst_flow *flow, enum kst_format format, char *text, size_t size)
@@ -5047,10 +7928,152 @@ size_t kst_print(const struct kst_flow *flow, enum kst_format format, char *text
     if (format == KST_FORMAT_JSON)
         kst__put_json(&line, flow);
     else if (format != KST_FORMAT_LEGACY || flow->tuple[KST_ORIGINAL].family == KST_IPV4)
-        kst__put_proc(&line, flow, format);
-    if (size > 0)
-        text[line.length < size ? line.length : size - 1] = '\0';
-    return line.length;
+        kst__put_proc(&line, flow, format, KST__TELL_MARK | KST__TELL_COUNTERS | KST__TELL_HELPER | KST__TELL_EXPIRED);
+    return kst__line_end(&line);
+}
+
+/* What an expectation is besides where it goes: words with `between` between, `behind` behind the last. */
+static void kst__put_flags(struct kst__line *line, uint32_t flags, const char *between,
+                           const char *behind)
+{
+    static const char *const names[] = {"PERMANENT", "INACTIVE", "USERSPACE"};
+    bool some = false;
+    for (uint32_t i = 0; i < 3; i++) {
+        if (!(flags & (uint32_t)KST_EXPECT_PERMANENT << i))
+            continue;
+        kst__put(line, some ? between : "");
+        kst__put(line, names[i]);
+        some = true;
+    }
+    kst__put(line, some ? behind : "");
+}
+
+/* All ones, or none, in the family's way. */
+static void kst__put_mask(struct kst__line *line, const char *name, uint8_t family, bool ones)
+{
+    uint8_t address[16];
+    memset(address, ones ? 0xff : 0, sizeof address);
+    kst__put(line, name);
+    kst__put_address(line, family, address, true);
+}
+
+/* `conntrack -L expect` */
+static void kst__put_conntrack_expectation(struct kst__line *line,
+                                           const struct kst_expectation *x)
+{
+    static const char *const ports[][2] = {{"", ""}, {" sport=", " dport="}, {"", ""}, {" srckey=0x", " dstkey=0x"}};
+    struct kst__labels labels = kst__proc_labels;
+    const uint8_t kind = kst__protocol_of(x->tuple.protocol)->ports;
+    const uint32_t base = kind == KST__KEYS ? 16 : 10;
+    labels.short_ipv6 = true;
+    kst__put_field(line, "", x->timeout_ms / 1000);
+    kst__put_field(line, " proto=", x->tuple.protocol);
+    kst__put_tuple(line, &x->tuple, &labels);
+    kst__put_mask(line, " mask-src=", x->tuple.family, !(x->flags & KST_EXPECT_ANY_SRC));
+    kst__put_mask(line, " mask-dst=", x->tuple.family, true);
+    if (kind == KST__PORTS || kind == KST__KEYS) {
+        kst__put(line, ports[kind][0]);
+        kst__put_number(line, x->flags & KST_EXPECT_ANY_SRC_PORT ? 0 : UINT16_MAX, base);
+        kst__put(line, ports[kind][1]);
+        kst__put_number(line, UINT16_MAX, base);
+    }
+    kst__put(line, " master-src=");
+    kst__put_address(line, x->master_tuple.family, x->master_tuple.src, true);
+    kst__put(line, " master-dst=");
+    kst__put_address(line, x->master_tuple.family, x->master_tuple.dst, true);
+    kst__put_field(line, " sport=", x->master_tuple.src_port);
+    kst__put_field(line, " dport=", x->master_tuple.dst_port);
+    if (x->tuple.zone != 0)
+        kst__put_field(line, " zone=", x->tuple.zone);
+    kst__put(line, " ");
+    kst__put_flags(line, x->flags, ",", " ");
+    kst__put_field(line, "class=", x->class_);
+    kst__put(line, " helper=");
+    kst__put(line, kst__or_empty(kst_helper_name(x->helper)));
+}
+
+/* /proc/net/nf_conntrack_expect */
+static void kst__put_proc_expectation(struct kst__line *line, const struct kst_expectation *x)
+{
+    const char *name = kst_helper_name(x->helper);
+    const char *class_ = kst__or_empty(kst__class_name(x->helper, x->class_));
+    kst__put_field(line, "", x->timeout_ms / 1000);
+    kst__put_field(line, " l3proto = ", x->tuple.family);
+    kst__put_field(line, " proto=", x->tuple.protocol);
+    kst__put_tuple(line, &x->tuple, &kst__proc_labels);
+    kst__put(line, " ");
+    kst__put_flags(line, x->flags, ",", " ");
+    kst__put(line, kst__or_empty(name));
+    kst__put(line, class_[0] != '\0' ? "/" : "");
+    kst__put(line, class_);
+}
+
+static void kst__put_json_expectation(struct kst__line *line, const struct kst_expectation *x)
+{
+    kst__put_field(line, "{\"family\":\"ipv", x->tuple.family == KST_IPV4 ? 4 : 6);
+    kst__put_field(line, "\",\"protonum\":", x->tuple.protocol);
+    kst__put_field(line, ",\"timeout\":", x->timeout_ms / 1000);
+    kst__put(line, ",\"expected\":{");
+    kst__put_tuple(line, &x->tuple, &kst__json_labels);
+    kst__put(line, x->flags & KST_EXPECT_ANY_SRC ? "},\"any_src\":true" : "},\"any_src\":false");
+    kst__put(line, x->flags & KST_EXPECT_ANY_SRC_PORT ? ",\"any_sport\":true" : ",\"any_sport\":false");
+    kst__put(line, x->flags & KST_EXPECT_PERMANENT ? ",\"permanent\":true" : ",\"permanent\":false");
+    kst__put(line, x->flags & KST_EXPECT_INACTIVE ? ",\"active\":false" : ",\"active\":true");
+    kst__put_field(line, ",\"master\":", x->master);
+    kst__put_field(line, ",\"class\":", x->class_);
+    kst__put(line, ",\"helper\":\"");
+    kst__put(line, kst__or_empty(kst_helper_name(x->helper)));
+    kst__put(line, "\"}");
+}
+
+size_t kst_print_expectation(const struct kst_expectation *expectation, enum kst_format format,
+                             char *text, size_t size)
+{
+    struct kst__line line = {text, size, 0};
+    if (format == KST_FORMAT_JSON)
+        kst__put_json_expectation(&line, expectation);
+    else if (format == KST_FORMAT_CONNTRACK)
+        kst__put_conntrack_expectation(&line, expectation);
+    else
+        kst__put_proc_expectation(&line, expectation);
+    return kst__line_end(&line);
+}
+
+size_t kst_print_event(const struct kst_event *event, enum kst_format format, char *text, size_t size)
+{
+    static const char *const heads[] = {"    [NEW] ", " [UPDATE] ", "[DESTROY] ", "    [NEW] ", "[DESTROY] "};
+    static const char *const names[] = {"new", "update", "destroy", "expect_new", "expect_destroy", "pressure", "relief"};
+    struct kst__line line = {text, size, 0};
+    const bool json = format == KST_FORMAT_JSON, of_flow = event->type <= KST_EVENT_DESTROY;
+    const bool of_expectation = !of_flow && event->type <= KST_EVENT_EXPECT_DESTROY;
+    if (event->type > KST_EVENT_RELIEF || (!json && !of_flow && !of_expectation))
+        return kst__line_end(&line);
+    if (json) {
+        kst__put(&line, "{\"event\":\"");
+        kst__put(&line, names[event->type]);
+        if (event->type == KST_EVENT_DESTROY) {
+            kst__put(&line, "\",\"cause\":\"");
+            kst__put(&line, kst_cause_text((enum kst_cause)event->cause));
+        }
+        kst__put(&line, of_flow ? "\",\"connection\":" : of_expectation ? "\",\"expectation\":" : "\",\"connections\":");
+        if (of_flow)
+            kst__put_json(&line, &event->about.flow);
+        else if (of_expectation)
+            kst__put_json_expectation(&line, &event->about.expectation);
+        else
+            kst__put_number(&line, event->about.count, 10);
+        kst__put(&line, "}");
+        return kst__line_end(&line);
+    }
+    kst__put(&line, heads[event->type]);
+    if (of_expectation)
+        kst__put_conntrack_expectation(&line, &event->about.expectation);
+    else
+        kst__put_proc(&line, &event->about.flow, KST_FORMAT_CONNTRACK,
+                      event->type == KST_EVENT_DESTROY ? KST__TELL_COUNTERS
+                      : event->type == KST_EVENT_NEW   ? KST__TELL_HELPER
+                                                       : 0);
+    return kst__line_end(&line);
 }
 
 #endif

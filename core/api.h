@@ -21,7 +21,8 @@ enum kst_state {
     KST_INVALID,     /* belongs to no connection and may not start one: result.reason says why */
     KST_NEW,         /* started one, or goes on before any answer was seen */
     KST_ESTABLISHED, /* belongs to one that has been answered, this packet included */
-    KST_RELATED,     /* an ICMP error about a known connection */
+    KST_RELATED,     /* an ICMP error about a known connection; or it started one that another
+                      * expects, or goes on with it before any answer was seen */
     KST_UNTRACKED    /* not for the tracker: neighbour discovery, multicast listener reports,
                       * or the caller said KST_PACKET_NOTRACK */
 };
@@ -34,7 +35,8 @@ enum kst_direction {
 
 enum kst_verdict {
     KST_ACCEPT, /* the tracker has nothing against it; INVALID packets are accepted too, as in Linux */
-    KST_DROP,   /* Linux would drop it here: no room in the table, a fragment that fits no datagram */
+    KST_DROP,   /* Linux would drop it here: no room in the table, a fragment that fits no datagram,
+                 * a message that its connection's helper will not let pass */
     KST_HOLD    /* a fragment, copied: the one that completes the datagram has the answer for all */
 };
 
@@ -51,9 +53,12 @@ enum kst_checksum {
 
 enum kst_packet_flags {
     KST_PACKET_NOTRACK = 1, /* leave it alone: UNTRACKED, as iptables' -j CT --notrack */
-    KST_PACKET_HEAD = 2     /* `size` bytes are only the front of the packet (a capture cut short,
+    KST_PACKET_HEAD = 2,    /* `size` bytes are only the front of the packet (a capture cut short,
                              * the first of several buffers): lengths are believed, checksums
                              * that need what is missing are not looked at */
+    KST_PACKET_ZONE_ORIGINAL = 4, /* `zone` is that of the original direction only, the answers come
+                             * from zone 0, as with `ct original zone set`. Needs KST_WITH_NAT */
+    KST_PACKET_ZONE_REPLY = 8 /* likewise, of the reply direction */
 };
 
 struct kst_packet {
@@ -62,6 +67,8 @@ struct kst_packet {
     uint16_t zone;       /* separate worlds with equal addresses; 0 by default */
     uint8_t checksum;    /* enum kst_checksum */
     uint8_t flags;       /* enum kst_packet_flags, or'ed */
+    uint8_t helper;      /* of the connection, if this packet starts one: kst_helper_number; 0: none */
+    uint8_t policy;      /* likewise the timeouts that it will have, kst_set_policy; 0: the table's */
 };
 
 enum kst_result_flags {
@@ -120,11 +127,14 @@ enum kst_sctp_state {
 };
 
 enum kst_status { /* bits and values as in Linux */
+    KST_EXPECTED = 1 << 0, /* another connection's helper foretold it */
     KST_SEEN_REPLY = 1 << 1,
     KST_ASSURED = 1 << 2,
     KST_CONFIRMED = 1 << 3,
     KST_FIXED_TIMEOUT = 1 << 10 /* no packet moves its expiry */
 };
+
+enum { KST_LABEL_BYTES = 16 };
 
 /* A copy of one connection, as kst_get hands it out and kst_insert takes it. */
 struct kst_flow {
@@ -139,6 +149,12 @@ struct kst_flow {
     bool accounted;            /* created while nf_conntrack_acct was 1 */
     uint32_t gre_timeouts_s[2]; /* GRE: until answered, and afterwards; to kst_insert 0 says: as set */
     uint32_t sctp_tags[2];      /* SCTP: the verification tag that each direction carries */
+    kst_id master;              /* EXPECTED: the connection that foretold it; it may be gone */
+    uint64_t age_ms;            /* since it began, if `timestamped` */
+    uint8_t labels[KST_LABEL_BYTES]; /* 128 bits of the caller's, bit n in byte n / 8 */
+    bool timestamped;           /* created while nf_conntrack_timestamp was 1 */
+    uint8_t helper;             /* kst_helper_name; 0: none */
+    uint8_t policy;             /* of timeouts, 0: the table's */
 };
 
 /* Who goes first when the table is full. */
@@ -153,8 +169,10 @@ enum kst_class {
 
 enum kst_features { /* what an entry can hold beyond the minimum: bytes a connection */
     KST_WITH_ACCOUNTING = 1, /* counters for nf_conntrack_acct: 32 bytes */
-    KST_WITH_NAT = 2         /* reply tuples that do not mirror the original: 40 bytes and a
-                              * second node in the index */
+    KST_WITH_NAT = 2,        /* reply tuples that do not mirror the original, by NAT or by zones of
+                              * one direction: 40 bytes and a second node in the index */
+    KST_WITH_TIMESTAMPS = 4, /* the time of birth for nf_conntrack_timestamp: 8 bytes */
+    KST_WITH_LABELS = 8      /* 16 bytes */
 };
 
 /* What a table is made of. Zero every field that you do not choose. */
@@ -165,6 +183,9 @@ struct kst_config {
     uint32_t features; /* enum kst_features, or'ed */
     uint32_t reassembly_bytes; /* for fragments, at least KST_REASSEMBLY_MIN: Linux has 4 MiB a family.
                         * 0: none, a fragment is INVALID. Takes a quarter more, and 64 KiB, in all */
+    uint32_t expectations; /* that helpers may have at a time, at most KST_EXPECTATIONS_MAX; Linux has
+                        * 4096. 0: no helpers. Else 64 bytes a connection, and 96 an expectation */
+    uint32_t events;   /* that wait for kst_next_event, at most KST_EVENTS_MAX; 0: none are noted */
     uint64_t start_ms; /* the clock at the beginning; 0 will do */
     uint64_t seed[2];  /* 128 secret random bits: who knows them can make every packet walk along one
                         * chain of KST_CHAIN_MAX nodes, and have newcomers refused */
@@ -249,6 +270,14 @@ enum kst_column {
     X(ICMP_INNER, ERROR, "an ICMP error whose embedded packet cannot be read")                     \
     X(ICMP_UNRELATED, ERROR, "an ICMP error about no known connection")                            \
     X(ICMP_MISDIRECTED, ERROR, "an ICMP error not sent to who sent the embedded packet")           \
+    X(HELPER, NONE, "the connection's helper wants it dropped")                                    \
+    X(HELPER_EXPECT, NONE, "what the packet foretells cannot be expected: it clashes, or no room") \
+    X(FTP_PARTIAL, NONE, "an FTP command or answer that is cut off within its first word")         \
+    X(FTP_ADDRESS, NONE, "an FTP command or answer whose address or port cannot be read")          \
+    X(SIP_STATUS, NONE, "a SIP response without a status")                                         \
+    X(SIP_CSEQ, NONE, "a SIP message without a CSeq, or with an unreadable one")                   \
+    X(SIP_HEADER, NONE, "a SIP message with an unreadable Contact, Via or Expires")                \
+    X(SIP_MEDIA, NONE, "SDP with an unreadable address or a port outside 1024..65535")             \
     X(TABLE_FULL, DROP, "the table is full, and nothing near is expired or may be evicted")        \
     X(TABLE_EVICTED, EARLY_DROP, "the table was full: the oldest evictable connection made room")  \
     X(CLASH, INSERT_FAILED | KST_COLUMN_DROP, "its answers would belong to another connection")    \
@@ -261,19 +290,136 @@ enum kst_reason {
     KST_REASONS
 };
 
+/* Why a connection left the table. X(name, words) */
+#define KST_CAUSES_LIST(X)                                                                         \
+    X(EXPIRED, "timed out")                                                                        \
+    X(CLOSED, "a packet ended it before any answer")                                               \
+    X(REPLACED, "a packet reopened it")                                                            \
+    X(CALLED_OFF, "the helper of its master ended it")                                             \
+    X(EVICTED, "to make room")                                                                     \
+    X(DELETED, "by the caller")                                                                    \
+    X(REFUSED, "the caller's rules, or its helper, dropped its first packet")
+
+enum kst_cause {
+#define KST__X(name, text) KST_GONE_##name,
+    KST_CAUSES_LIST(KST__X)
+#undef KST__X
+    KST_CAUSES
+};
+
 struct kst_stats {
     uint64_t packets;              /* tracked, whatever became of them */
     uint64_t reasons[KST_REASONS]; /* by enum kst_reason */
     uint64_t created;              /* connections that entered the table by a packet */
     uint64_t inserted;             /* by kst_insert */
-    uint64_t expired;              /* left it because their time had come */
-    uint64_t closed;               /* because a packet ended them: RST before any answer, reopening */
-    uint64_t evicted;              /* to make room */
-    uint64_t deleted;              /* by kst_delete and kst_flush */
-    uint64_t refused;              /* by kst_refuse */
+    uint64_t gone[KST_CAUSES];     /* that left it, by enum kst_cause */
     uint64_t reassembled;          /* datagrams */
     uint64_t reassembly_expired;   /* datagrams that were not complete in time */
+    uint64_t expect_new;           /* connections that had been expected */
+    uint64_t expect_create;        /* expectations that were noted */
+    uint64_t expect_delete;        /* and that are gone again */
+    uint64_t events_lost;          /* because config.events others were waiting */
     uint64_t clock_back;           /* calls whose clock lay before an earlier call's */
+};
+
+/* A connection that another, its master, foretells: the FTP data connection, the DCC transfer. The
+ * packet that starts it is RELATED. A copy, as kst_expectation_get hands it out and kst_expect takes it. */
+enum kst_expectation_flags {
+    KST_EXPECT_ANY_SRC = 1,       /* from any address: tuple.src is 0 */
+    KST_EXPECT_ANY_SRC_PORT = 2,  /* from any port: tuple.src_port is 0 */
+    KST_EXPECT_PERMANENT = 4,     /* more than one connection may come */
+    KST_EXPECT_INACTIVE = 8,      /* none may come yet */
+    KST_EXPECT_USERSPACE = 16,    /* noted by the caller, not by a helper */
+    KST_EXPECT_ANY_MASTER = 32    /* the same, expected by another connection, is not BUSY but EXISTS */
+};
+
+enum { KST_EXPECT_CLASSES = 4 };
+
+struct kst_expectation {
+    kst_id id;
+    kst_id master;                 /* with it the expectation goes */
+    struct kst_tuple tuple;        /* of the first packet */
+    struct kst_tuple master_tuple; /* original direction; ignored by kst_expect */
+    uint64_t timeout_ms;           /* until it is given up */
+    uint8_t flags;                 /* enum kst_expectation_flags, or'ed */
+    uint8_t class_;                /* of the master's helper, below KST_EXPECT_CLASSES: what it is for */
+    uint8_t helper;                /* whose it is, kst_helper_name; ignored by kst_expect */
+    uint8_t child_helper;          /* that the connection will have; 0: none */
+};
+
+/* ---- helpers: each a struct kst_helper of its own, core/help_*.h. Which ones there are says
+ * KST_HELPERS in config.h. None runs unless the caller attaches it: to a packet (kst_packet.helper), to a
+ * port (kst_attach) or to a connection that it inserts. ---- */
+
+enum { KST_HELPER_STATE_BYTES = 40 };
+
+/* What a helper is given: one message of a connection that it is attached to, which the tracker
+ * has accepted. No stream is put together: a message that was split is seen in pieces. */
+struct kst_help {
+    struct kst *t;
+    kst_id connection;
+    struct kst_tuple tuple[2];  /* by enum kst_direction */
+    uint8_t direction;          /* of this packet */
+    bool answered;              /* ESTABLISHED: an answer was seen, this packet included */
+    bool expected;              /* the connection has a master */
+    bool error;                 /* not a message but an ICMP error about one of the reply direction, which
+                                 * is the payload: as in Linux, whose SIP takes it for a sign of life */
+    uint32_t seq;               /* TCP: of the first byte of the payload */
+    const uint8_t *payload;     /* all of it; nothing is readable behind it */
+    uint32_t size;
+    void *state;                /* the helper's own, KST_HELPER_STATE_BYTES for each connection, aligned to
+                                 * 8; zero at first */
+    uint32_t timeout_s;         /* out: the timeout that the connection gets; 0: as it has */
+};
+
+struct kst_expect_class {
+    const char *name;   /* printed behind the helper's, "" for none */
+    uint8_t max;        /* at a time, for one connection: a new one replaces the oldest. 0: no limit but
+                         * 255 */
+    uint32_t timeout_s;
+};
+
+struct kst_helper {
+    const char *name;
+    uint8_t protocols[2]; /* IP protocols whose messages it understands; 0: no second one */
+    uint8_t family;       /* enum kst_family; 0: both */
+    bool calls;           /* it announces GRE calls as PPTP does: they end with the connection */
+    uint16_t port;        /* where kst_attach_usual puts it, of the first protocol; 0: nowhere */
+    struct kst_expect_class classes[KST_EXPECT_CLASSES];
+    enum kst_reason (*help)(struct kst_help *h); /* NONE, or why the packet is to be dropped */
+};
+
+/* ---- events, if config.events ---- */
+
+enum kst_event_type {
+    KST_EVENT_NEW,            /* a connection entered the table */
+    KST_EVENT_UPDATE,         /* what `changed` says has changed */
+    KST_EVENT_DESTROY,        /* it left the table, for `cause`; flow.timeout_ms is what it had left */
+    KST_EVENT_EXPECT_NEW,
+    KST_EVENT_EXPECT_DESTROY, /* it came, or will not come any more */
+    KST_EVENT_PRESSURE,       /* the table is full to keepstate_pressure_high percent; about.count */
+    KST_EVENT_RELIEF          /* and below keepstate_pressure_low percent again */
+};
+
+enum kst_change {
+    KST_CHANGED_REPLY = 1,    /* the first answer */
+    KST_CHANGED_ASSURED = 2,
+    KST_CHANGED_STATE = 4,    /* of TCP or SCTP */
+    KST_CHANGED_MARK = 8,
+    KST_CHANGED_LABELS = 16,
+    KST_CHANGED_HELPER = 32
+};
+
+struct kst_event {
+    uint64_t time_ms;
+    uint8_t type;    /* enum kst_event_type */
+    uint8_t cause;   /* enum kst_cause */
+    uint16_t changed; /* enum kst_change, or'ed */
+    union {
+        struct kst_flow flow;
+        struct kst_expectation expectation;
+        uint32_t count; /* of connections */
+    } about;
 };
 
 /* What a call refuses, and why. */
@@ -285,6 +431,8 @@ struct kst_stats {
     X(FEATURES, "config.features has a bit that means nothing")                                    \
     X(EVICT, "config.evict names no class, one twice, or goes on after its end")                   \
     X(REASSEMBLY, "config.reassembly_bytes must be 0 or at least KST_REASSEMBLY_MIN")              \
+    X(EXPECTATIONS, "config.expectations must not exceed KST_EXPECTATIONS_MAX")                    \
+    X(EVENTS, "config.events must not exceed KST_EVENTS_MAX")                                      \
     X(NO_MEMORY, "no block given")                                                                 \
     X(MEMORY_SHORT, "the block is smaller than kst_bytes says")                                    \
     X(MEMORY_ALIGN, "the block must be aligned to KST_ALIGN bytes")                                \
@@ -292,7 +440,17 @@ struct kst_stats {
     X(SETTING_RANGE, "the value lies outside the setting's range")                                 \
     X(SETTING_READ_ONLY, "this setting can only be read")                                          \
     X(SETTING_FEATURE, "config.features left out the memory that this setting needs")              \
-    X(FLOW_FAMILY, "the two tuples need one family, one protocol, one zone and clean padding") \
+    X(POLICY, "no policy has this number, or the setting is not a timeout")                        \
+    X(HELPER, "no helper has this number, or config.expectations is 0")                            \
+    X(HELPERS_MANY, "more than KST_ATTACH_MAX ports have a helper")                                \
+    X(NOT_FOUND, "the connection is gone")                                                         \
+    X(EXPECT_TUPLE, "the tuple is not one that a packet could have, or of another zone")           \
+    X(EXPECT_CLASS, "the class does not exist")                                                    \
+    X(EXPECT_EXISTS, "the connection expects the same in another class")                           \
+    X(EXPECT_BUSY, "another expectation would take some of the same packets")                      \
+    X(EXPECT_LIMIT, "the class takes no more")                                                     \
+    X(EXPECT_FULL, "the table of expectations is full")                                            \
+    X(FLOW_FAMILY, "the two tuples need one family, one protocol, zones that fit and clean padding") \
     X(FLOW_TUPLE, "the original tuple can have no reply, or the reply tuple is not one")           \
     X(FLOW_STATE, "the status or the protocol state means nothing")                                     \
     X(FLOW_TIMEOUT, "the timeout is 0 or longer than KST_TIMEOUT_MAX_S")                           \
@@ -361,6 +519,48 @@ KST_API kst_id kst_insert(struct kst *t, const struct kst_flow *flow, enum kst_e
 /* Sets the 32-bit mark that belongs to the caller; false if the connection is gone. */
 KST_API bool kst_set_mark(struct kst *t, kst_id id, uint32_t mark);
 
+/* Sets the labels; false if the connection is gone or KST_WITH_LABELS was left out. */
+KST_API bool kst_set_labels(struct kst *t, kst_id id, const uint8_t labels[KST_LABEL_BYTES]);
+
+/* Helpers by name, "ftp"; 0 if there is none of this name. And the other way, NULL for 0 and behind the last. */
+KST_API uint8_t kst_helper_number(const char *name);
+KST_API const char *kst_helper_name(uint8_t helper);
+
+/* Attaches a helper to the connections that will begin with a packet of this protocol to this port; 0
+ * takes it off again. At most KST_ATTACH_MAX ports. kst_packet.helper goes first. */
+KST_API enum kst_error kst_attach(struct kst *t, uint8_t protocol, uint16_t port, uint8_t helper);
+
+/* Attaches every helper to the port that its protocol was given: ftp, irc and pptp to TCP 21, 6667 and 1723, tftp
+ * and sip to UDP 69 and 5060. Do so only where you trust both ends: whoever can make a client send what looks
+ * like a command can open a port to it. */
+KST_API enum kst_error kst_attach_usual(struct kst *t);
+
+/* Notes an expectation, as helpers do. Its `timeout_ms` 0 stands for that of the master's helper. The same once more
+ * starts the time anew. */
+KST_API enum kst_error kst_expect(struct kst *t, const struct kst_expectation *expectation);
+
+/* The next expectation after `id`, in no particular order; the first after 0; 0 at the end. A copy of one;
+ * and its end. As with connections, whose functions these are like. */
+KST_API kst_id kst_expectation_next(const struct kst *t, kst_id id);
+KST_API bool kst_expectation_get(const struct kst *t, kst_id id, struct kst_expectation *expectation);
+KST_API bool kst_expectation_delete(struct kst *t, kst_id id);
+
+/* The newest expectation of a connection, if `id` is 0, else the next older one after it; 0 at the end. */
+KST_API kst_id kst_expectation_own(const struct kst *t, kst_id master, kst_id id);
+
+/* Gives an expectation other flags and another time; false if it is gone. */
+KST_API bool kst_expectation_renew(struct kst *t, kst_id id, uint8_t flags, uint64_t timeout_ms);
+KST_API uint32_t kst_expectation_count(const struct kst *t);
+
+/* Takes the oldest event that waits; false if there is none. Events of one call stand in the order in
+ * which things happened; those that found no room are counted in kst_stats.events_lost. */
+KST_API bool kst_event_next(struct kst *t, struct kst_event *event);
+
+/* Timeouts of their own for some connections: what policy 1..KST_POLICIES says goes before the table's
+ * settings for those that began with a packet of that kst_packet.policy. Only names of a connection's timeouts. */
+KST_API enum kst_error kst_set_policy(struct kst *t, uint8_t policy, const char *name,
+                                      uint32_t value);
+
 /* Settings, by the names of Linux's sysctls in net.netfilter (nf_conntrack_tcp_timeout_...), in
  * their units; times are seconds. A change holds from the next packet on; a running timeout stays,
  * as do the timeouts of a GRE flow and the accounting of any, which are settled at its creation. A
@@ -398,17 +598,27 @@ enum kst_format {
     KST_FORMAT_CONNTRACK, /* conntrack -L, less `use=` */
     KST_FORMAT_JSON       /* one object */
 };
-#define KST_LINE_MAX 640 /* no line is longer, the final NUL included */
+#define KST_LINE_MAX 1024 /* no line is longer, the final NUL included */
 
 /* Writes a connection as one line without newline and always terminates it (if size > 0). Returns
  * the length of the whole line, which was cut if that is not below `size`. */
 KST_API size_t kst_print(const struct kst_flow *flow, enum kst_format format, char *line,
                          size_t size);
 
+/* Likewise an expectation; PROC is /proc/net/nf_conntrack_expect, LEGACY the same. */
+KST_API size_t kst_print_expectation(const struct kst_expectation *expectation,
+                                     enum kst_format format, char *line, size_t size);
+
+/* Likewise an event, in the words of `conntrack -E` (CONNTRACK, and PROC and LEGACY likewise), without the
+ * time. Empty if conntrack would not print it: PRESSURE and RELIEF. */
+KST_API size_t kst_print_event(const struct kst_event *event, enum kst_format format, char *line,
+                               size_t size);
+
 /* Names as they stand in the lists above, in lower case where Linux prints them so. Never NULL. */
 KST_API const char *kst_reason_name(enum kst_reason reason);   /* "TCP_FLAGS" */
 KST_API const char *kst_reason_text(enum kst_reason reason);   /* a sentence without full stop */
 KST_API const char *kst_error_text(enum kst_error error);      /* likewise */
+KST_API const char *kst_cause_text(enum kst_cause cause);      /* likewise */
 KST_API const char *kst_state_name(enum kst_state state);      /* "established" */
 KST_API const char *kst_direction_name(enum kst_direction direction); /* "original", "reply", "-" */
 KST_API const char *kst_tcp_state_name(enum kst_tcp_state state);     /* "SYN_SENT" */

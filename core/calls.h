@@ -24,8 +24,13 @@ static enum kst_error kst__config_error(const struct kst_config *config)
         return KST_ERROR_MAX;
     if (config->buckets > 2 * KST_ENTRIES_MAX)
         return KST_ERROR_BUCKETS;
-    if (config->features & ~(uint32_t)(KST_WITH_ACCOUNTING | KST_WITH_NAT))
+    if (config->features & ~(uint32_t)(KST_WITH_ACCOUNTING | KST_WITH_NAT | KST_WITH_TIMESTAMPS |
+                                       KST_WITH_LABELS))
         return KST_ERROR_FEATURES;
+    if (config->expectations > KST_EXPECTATIONS_MAX)
+        return KST_ERROR_EXPECTATIONS;
+    if (config->events > KST_EVENTS_MAX)
+        return KST_ERROR_EVENTS;
     if (config->reassembly_bytes != 0 && config->reassembly_bytes < KST_REASSEMBLY_MIN)
         return KST_ERROR_REASSEMBLY;
     for (uint32_t i = 0; i < KST_CLASSES; i++) {
@@ -36,6 +41,24 @@ static enum kst_error kst__config_error(const struct kst_config *config)
         seen |= UINT32_C(1) << choice;
     }
     return KST_ERROR_OK;
+}
+
+struct kst__column {
+    uint32_t feature, bytes;
+};
+
+static const struct kst__column kst__columns[KST__COLUMNS] = {
+#define KST__X(name, feature, type) {feature, sizeof(type)},
+    KST__COLUMNS_LIST(KST__X)
+#undef KST__X
+};
+
+/* Where the next part may lie, behind one of so many bytes at `*end`. Returns where that is. */
+static uint64_t kst__lay(uint64_t *end, uint64_t bytes)
+{
+    const uint64_t at = *end;
+    *end = kst__aligned(at + bytes);
+    return at;
 }
 
 static struct kst__layout kst__lay_out(const struct kst_config *config)
@@ -50,22 +73,26 @@ static struct kst__layout kst__lay_out(const struct kst_config *config)
     t->capacity = config->max;
     t->features = config->features;
     t->buckets = kst__power_of_two(config->buckets != 0 ? config->buckets : config->max);
+    t->expectations_max = config->expectations;
+    t->events_max = config->events;
     const uint64_t slots = kst__slots(t);
-    t->index_at = kst__aligned(sizeof *t);
-    t->timer_at = kst__aligned(t->index_at + kst__kit.index->bytes(kst__nodes(t), t->buckets));
-    t->entries_at = kst__aligned(t->timer_at + kst__kit.timer->bytes(kst__slots(t)));
-    t->replies_at = kst__aligned(t->entries_at + slots * sizeof(struct kst__entry));
-    t->counters_at = kst__aligned(
-        t->replies_at + (t->features & KST_WITH_NAT ? slots * sizeof(struct kst_tuple) : 0));
-    layout.bytes = kst__aligned(t->counters_at + (t->features & KST_WITH_ACCOUNTING
-                                                  ? slots * sizeof(struct kst__counters)
-                                                  : 0));
+    const uint32_t features = t->features | (config->expectations != 0 ? KST__WITH_HELP : 0);
+    uint64_t end = kst__aligned(sizeof *t);
+    t->index_at = kst__lay(&end, kst__kit.index->bytes(kst__nodes(t), t->buckets));
+    t->timer_at = kst__lay(&end, kst__kit.timer->bytes(kst__timed(t)));
+    t->entries_at = kst__lay(&end, slots * sizeof(struct kst__entry));
+    for (uint32_t i = 0; i < KST__COLUMNS; i++)
+        if (features & kst__columns[i].feature)
+            t->column_at[i] = kst__lay(&end, slots * kst__columns[i].bytes);
+    if (config->expectations != 0)
+        t->expect_at = kst__lay(&end, kst__expect_bytes(config->expectations));
+    if (config->events != 0)
+        t->events_at = kst__lay(&end, kst__events_bytes(config->events));
     if (config->reassembly_bytes != 0) {
         struct kst__defrag defrag;
-        t->defrag_at = layout.bytes;
-        layout.bytes = kst__aligned(t->defrag_at +
-                                kst__defrag_lay_out(&defrag, config->reassembly_bytes));
+        t->defrag_at = kst__lay(&end, kst__defrag_lay_out(&defrag, config->reassembly_bytes));
     }
+    layout.bytes = end;
     if (layout.bytes > SIZE_MAX)
         layout.error = KST_ERROR_MAX;
     return layout;
@@ -77,7 +104,7 @@ size_t kst_bytes(const struct kst_config *config)
     return layout.error == KST_ERROR_OK ? (size_t)layout.bytes : 0;
 }
 
-/* Empties the pool, the classes and the back ends. */
+/* Empties the pool, the classes, the expectations and the back ends. */
 static void kst__clear(struct kst *t)
 {
     t->count = t->used = 0;
@@ -87,7 +114,9 @@ static void kst__clear(struct kst *t)
         t->classes[i].count = 0;
     }
     kst__kit.index->init(kst__index(t), kst__nodes(t), t->buckets);
-    kst__kit.timer->init(kst__timer(t), kst__slots(t), t->now_ms);
+    kst__kit.timer->init(kst__timer(t), kst__timed(t), t->now_ms);
+    if (t->expect_at != 0)
+        kst__expect_init(t);
 }
 
 struct kst *kst_init(void *memory, size_t bytes, const struct kst_config *config,
@@ -115,6 +144,9 @@ struct kst *kst_init(void *memory, size_t bytes, const struct kst_config *config
         t->set[i] = kst__settings[i].normal;
     t->set[KST__SET_MAX] = t->capacity;
     t->set[KST__SET_BUCKETS] = t->buckets;
+    t->set[KST__SET_EXPECT_MAX] = t->expectations_max;
+    for (uint32_t i = 0; i < KST_POLICIES; i++)
+        memcpy(t->policy[i], t->set, sizeof t->set);
     memcpy(t->evict, config->evict, sizeof t->evict);
     if (t->evict[0] == 0) {
         t->evict[0] = KST_CLASS_UNREPLIED + 1;
@@ -122,6 +154,10 @@ struct kst *kst_init(void *memory, size_t bytes, const struct kst_config *config
     }
     for (uint32_t i = 0; i < KST_CLASSES; i++)
         t->classes[i].residence_ms = config->residence_ms[i];
+    if (t->expect_at != 0) /* the serial numbers go on whenever the table is emptied */
+        memset(kst__expectations_of(t), 0, sizeof(struct kst__expectations));
+    if (t->events_at != 0)
+        memset(kst__events_of(t), 0, sizeof(struct kst__events));
     kst__clear(t);
     if (t->defrag_at != 0)
         kst__defrag_init(t, config->reassembly_bytes);
@@ -176,7 +212,7 @@ bool kst_refuse(struct kst *t, const struct kst_result *result)
     const uint32_t slot = kst__slot(t, result->entry);
     if (!(result->flags & KST_CREATED) || slot == KST__NONE)
         return false;
-    kst__remove(t, &kst__kit, slot, &t->stats.refused);
+    kst__remove(t, &kst__kit, slot, KST_GONE_REFUSED);
     return true;
 }
 
@@ -199,27 +235,7 @@ bool kst_get(const struct kst *t, kst_id id, struct kst_flow *flow)
     const uint32_t slot = kst__slot(t, id);
     if (slot == KST__NONE)
         return false;
-    const struct kst__entry *e = kst__entry_at(t, slot);
-    memset(flow, 0, sizeof *flow);
-    flow->id = id;
-    flow->tuple[KST_ORIGINAL] = e->tuple;
-    flow->tuple[KST_REPLY] = kst__reply_of(t, slot);
-    flow->timeout_ms = e->expires_ms - t->now_ms;
-    flow->mark = e->mark;
-    flow->status = e->status;
-    flow->state = e->state;
-    flow->accounted = (e->kind & KST__KIND_ACCOUNTED) != 0;
-    if (e->tuple.protocol == KST__GRE) {
-        flow->gre_timeouts_s[0] = e->proto.gre.timeout_s;
-        flow->gre_timeouts_s[1] = e->proto.gre.stream_s;
-    } else if (e->tuple.protocol == KST__SCTP) {
-        memcpy(flow->sctp_tags, e->proto.sctp.tag, sizeof flow->sctp_tags);
-    }
-    if (flow->accounted) {
-        const struct kst__counters *counters = kst__counters_at(t, slot);
-        memcpy(flow->packets, counters->packets, sizeof flow->packets);
-        memcpy(flow->bytes, counters->bytes, sizeof flow->bytes);
-    }
+    kst__flow_of(t, slot, flow);
     return true;
 }
 
@@ -236,13 +252,15 @@ bool kst_delete(struct kst *t, kst_id id)
     const uint32_t slot = kst__slot(t, id);
     if (slot == KST__NONE)
         return false;
-    kst__remove(t, &kst__kit, slot, &t->stats.deleted);
+    kst__remove(t, &kst__kit, slot, KST_GONE_DELETED);
     return true;
 }
 
 void kst_flush(struct kst *t)
 {
-    t->stats.deleted += t->count;
+    for (uint32_t slot = 0; slot < t->used; slot++)
+        if (kst__live(t, slot))
+            kst__remove(t, &kst__kit, slot, kst__expired(t, slot) ? KST_GONE_EXPIRED : KST_GONE_DELETED);
     kst__clear(t);
 }
 
@@ -251,7 +269,22 @@ bool kst_set_mark(struct kst *t, kst_id id, uint32_t mark)
     const uint32_t slot = kst__slot(t, id);
     if (slot == KST__NONE)
         return false;
+    if (kst__entry_at(t, slot)->mark == mark)
+        return true;
     kst__entry_at(t, slot)->mark = mark;
+    kst__tell(t, KST_EVENT_UPDATE, slot, KST_CHANGED_MARK, KST_GONE_EXPIRED);
+    return true;
+}
+
+bool kst_set_labels(struct kst *t, kst_id id, const uint8_t labels[KST_LABEL_BYTES])
+{
+    const uint32_t slot = kst__slot(t, id);
+    if (slot == KST__NONE || !(t->features & KST_WITH_LABELS))
+        return false;
+    if (memcmp(kst__labels_at(t, slot)->bytes, labels, KST_LABEL_BYTES) == 0)
+        return true;
+    memcpy(kst__labels_at(t, slot)->bytes, labels, KST_LABEL_BYTES);
+    kst__tell(t, KST_EVENT_UPDATE, slot, KST_CHANGED_LABELS, KST_GONE_EXPIRED);
     return true;
 }
 
@@ -275,11 +308,11 @@ static enum kst_error kst__flow_error(const struct kst *t, const struct kst_flow
     const struct kst_tuple *original = &flow->tuple[KST_ORIGINAL];
     const struct kst_tuple *reply = &flow->tuple[KST_REPLY];
     const uint32_t known =
-        KST_SEEN_REPLY | KST_ASSURED | KST_CONFIRMED | KST_FIXED_TIMEOUT;
+        KST_EXPECTED | KST_SEEN_REPLY | KST_ASSURED | KST_CONFIRMED | KST_FIXED_TIMEOUT;
     struct kst_tuple inverse;
     if (!kst__tuple_sound(original) || !kst__tuple_sound(reply) ||
         original->family != reply->family || original->protocol != reply->protocol ||
-        original->zone != reply->zone)
+        (original->zone != reply->zone && original->zone != 0 && reply->zone != 0))
         return KST_ERROR_FLOW_FAMILY;
     if (!kst__tuple_invert(original, &inverse) || !kst__tuple_invert(reply, &inverse) ||
         (kst__is_icmp(original->protocol) &&
@@ -289,8 +322,13 @@ static enum kst_error kst__flow_error(const struct kst *t, const struct kst_flow
         return KST_ERROR_FLOW_TUPLE;
     if (!kst__tuple_same(&inverse, original) && !(t->features & KST_WITH_NAT))
         return KST_ERROR_FLOW_NAT;
-    if (flow->accounted && !(t->features & KST_WITH_ACCOUNTING))
+    if ((flow->accounted && !(t->features & KST_WITH_ACCOUNTING)) ||
+        (flow->timestamped && !(t->features & KST_WITH_TIMESTAMPS)))
         return KST_ERROR_SETTING_FEATURE;
+    if (flow->policy > KST_POLICIES)
+        return KST_ERROR_POLICY;
+    if (flow->helper != 0 && (t->expect_at == 0 || !kst__helper_for(flow->helper, original)))
+        return KST_ERROR_HELPER;
     if ((flow->status & ~known) ||
         !kst__status_sound(original->protocol, flow->status) ||
         !kst__state_sound(original->protocol, flow->state))
@@ -318,7 +356,7 @@ static enum kst_error kst__insert(struct kst *t, const struct kst_flow *flow, ks
     if (t->count >= t->set[KST__SET_MAX])
         return KST_ERROR_FULL;
 
-    const uint32_t slot = kst__newcomer(t, original);
+    const uint32_t slot = kst__newcomer(t, original, flow->policy);
     struct kst__entry *e = kst__entry_at(t, slot);
     kst__tuple_invert(original, &mirror);
     if (!kst__tuple_same(&mirror, reply)) {
@@ -331,14 +369,24 @@ static enum kst_error kst__insert(struct kst *t, const struct kst_flow *flow, ks
         memcpy(kst__counters_at(t, slot)->packets, flow->packets, sizeof flow->packets);
         memcpy(kst__counters_at(t, slot)->bytes, flow->bytes, sizeof flow->bytes);
     }
+    if (t->features & KST_WITH_LABELS)
+        memcpy(kst__labels_at(t, slot)->bytes, flow->labels, KST_LABEL_BYTES);
+    if (t->features & KST_WITH_TIMESTAMPS) /* it may be older than the clock */
+        *kst__birth_at(t, slot) = flow->timestamped && flow->age_ms <= t->now_ms ? t->now_ms - flow->age_ms
+                                  : flow->timestamped                            ? 0
+                                                                                 : KST__NEVER;
+    if (t->expect_at != 0 && (flow->helper != 0 || flow->master != 0)) {
+        kst__helper_attach(t, slot, flow->helper);
+        kst__help_of(t, slot)->master = flow->master;
+    }
     e->expires_ms = kst__later_ms(t, flow->timeout_ms);
     e->mark = flow->mark;
     e->status = flow->status;
     e->state = flow->state;
     if (original->protocol == KST__GRE) {
-        const uint32_t *own = flow->gre_timeouts_s;
-        e->proto.gre.timeout_s = own[0] != 0 ? own[0] : t->set[KST__SET_GRE_TIMEOUT];
-        e->proto.gre.stream_s = own[1] != 0 ? own[1] : t->set[KST__SET_GRE_TIMEOUT_STREAM];
+        const uint32_t *own = flow->gre_timeouts_s, *set = kst__set_of(t, e);
+        e->proto.gre.timeout_s = own[0] != 0 ? own[0] : set[KST__SET_GRE_TIMEOUT];
+        e->proto.gre.stream_s = own[1] != 0 ? own[1] : set[KST__SET_GRE_TIMEOUT_STREAM];
     } else if (original->protocol == KST__SCTP) {
         memcpy(e->proto.sctp.tag, flow->sctp_tags, sizeof flow->sctp_tags);
     } else if (original->protocol == KST__TCP) {
@@ -352,6 +400,7 @@ static enum kst_error kst__insert(struct kst *t, const struct kst_flow *flow, ks
     kst__confirm(t, &kst__kit, slot);
     t->stats.inserted++;
     *id = kst__id(t, slot);
+    kst__tell(t, KST_EVENT_NEW, slot, 0, KST_GONE_EXPIRED);
     return KST_ERROR_OK;
 }
 
@@ -362,6 +411,190 @@ kst_id kst_insert(struct kst *t, const struct kst_flow *flow, enum kst_error *wh
     if (why != NULL)
         *why = error;
     return id;
+}
+
+/* ---- helpers and expectations ---- */
+
+uint8_t kst_helper_number(const char *name)
+{
+    for (uint8_t number = 1; number < KST__HELPERS; number++)
+        if (strcmp(kst__helper(number)->name, name) == 0)
+            return number;
+    return 0;
+}
+
+const char *kst_helper_name(uint8_t helper)
+{
+    const struct kst_helper *found = kst__helper(helper);
+    return found != NULL ? found->name : NULL;
+}
+
+enum kst_error kst_attach(struct kst *t, uint8_t protocol, uint16_t port, uint8_t helper)
+{
+    uint32_t i = 0, last = 0;
+    if (helper != 0 && (t->expect_at == 0 || kst__helper(helper) == NULL))
+        return KST_ERROR_HELPER;
+    while (last < KST_ATTACH_MAX && t->attached[last].helper != 0)
+        last++;
+    while (i < last && (t->attached[i].protocol != protocol || t->attached[i].port != port))
+        i++;
+    if (i == KST_ATTACH_MAX)
+        return KST_ERROR_HELPERS_MANY;
+    if (helper == 0) {
+        if (i < last) { /* the last one takes its place */
+            t->attached[i] = t->attached[last - 1];
+            t->attached[last - 1].helper = 0;
+        }
+        return KST_ERROR_OK;
+    }
+    t->attached[i].protocol = protocol;
+    t->attached[i].port = port;
+    t->attached[i].helper = helper;
+    return KST_ERROR_OK;
+}
+
+enum kst_error kst_attach_usual(struct kst *t)
+{
+    enum kst_error error = KST_ERROR_OK;
+    for (uint8_t number = 1; number < KST__HELPERS && error == KST_ERROR_OK; number++) {
+        const struct kst_helper *helper = kst__helper(number);
+        if (helper->port != 0)
+            error = kst_attach(t, helper->protocols[0], helper->port, number);
+    }
+    return error;
+}
+
+enum kst_error kst_expect(struct kst *t, const struct kst_expectation *expectation)
+{
+    const uint32_t master = kst__slot(t, expectation->master);
+    const uint32_t known = KST_EXPECT_ANY_SRC | KST_EXPECT_ANY_SRC_PORT | KST_EXPECT_PERMANENT |
+                           KST_EXPECT_INACTIVE | KST_EXPECT_USERSPACE | KST_EXPECT_ANY_MASTER;
+    struct kst__expected x;
+    if (master == KST__NONE)
+        return KST_ERROR_NOT_FOUND;
+    if (t->expect_at == 0)
+        return KST_ERROR_EXPECT_FULL;
+    if (!kst__tuple_sound(&expectation->tuple) || (expectation->flags & ~known))
+        return KST_ERROR_EXPECT_TUPLE;
+    if (expectation->class_ >= KST_EXPECT_CLASSES)
+        return KST_ERROR_EXPECT_CLASS;
+    if (expectation->child_helper != 0 &&
+        !kst__helper_for(expectation->child_helper, &expectation->tuple))
+        return KST_ERROR_HELPER;
+    const struct kst_helper *helper = kst__helper(kst__help_of(t, master)->helper);
+    const struct kst_expect_class *class_ =
+        helper != NULL ? &helper->classes[expectation->class_] : NULL;
+    const uint64_t timeout_ms = expectation->timeout_ms != 0 ? expectation->timeout_ms
+                                : class_ != NULL ? (uint64_t)class_->timeout_s * 1000
+                                                 : 0;
+    memset(&x, 0, sizeof x);
+    x.tuple = expectation->tuple;
+    if (expectation->flags & KST_EXPECT_ANY_SRC)
+        memset(x.tuple.src, 0, sizeof x.tuple.src);
+    if (expectation->flags & KST_EXPECT_ANY_SRC_PORT)
+        x.tuple.src_port = 0;
+    x.expires_ms = kst__later_ms(t, timeout_ms);
+    x.master = master;
+    x.flags = expectation->flags;
+    x.class_ = expectation->class_;
+    x.child_helper = expectation->child_helper;
+    return kst__expect_insert(t, &kst__kit, &x,
+                              class_ != NULL && class_->max != 0 ? class_->max : UINT8_MAX);
+}
+
+/* The place of an expectation that may still come true. */
+static uint32_t kst__expected_place(const struct kst *t, kst_id id)
+{
+    const uint32_t place = (uint32_t)id;
+    if (t->expect_at == 0 || place >= kst__expectations_of(t)->used)
+        return KST__NONE;
+    const struct kst__expected *x = kst__expected_at(t, place);
+    const bool alive = x->serial == id >> 32 && x->serial != 0 && x->expires_ms > t->now_ms &&
+                       !(x->flags & KST__EXPECT_KEY) && !kst__expired(t, x->master);
+    return alive ? place : KST__NONE;
+}
+
+KST_INLINE kst_id kst__expectation_id(const struct kst *t, uint32_t place)
+{
+    return (kst_id)kst__expected_at(t, place)->serial << 32 | place;
+}
+
+kst_id kst_expectation_next(const struct kst *t, kst_id id)
+{
+    if (t->expect_at == 0)
+        return 0;
+    for (uint64_t place = id == 0 ? 0 : (id & UINT32_MAX) + 1; place < kst__expectations_of(t)->used;
+         place++) {
+        const kst_id next = kst__expectation_id(t, (uint32_t)place);
+        if (kst__expected_place(t, next) != KST__NONE)
+            return next;
+    }
+    return 0;
+}
+
+kst_id kst_expectation_own(const struct kst *t, kst_id master, kst_id id)
+{
+    const uint32_t slot = kst__slot(t, master);
+    if (slot == KST__NONE || !(kst__entry_at(t, slot)->kind & KST__KIND_HELP))
+        return 0;
+    uint32_t place = kst__help_at(t, slot)->newest;
+    if (id != 0) {
+        place = kst__expected_place(t, id);
+        if (place == KST__NONE || kst__expected_at(t, place)->master != slot)
+            return 0;
+        place = kst__expected_at(t, place)->own_older;
+    }
+    while (place != KST__NONE && kst__expected_place(t, kst__expectation_id(t, place)) == KST__NONE)
+        place = kst__expected_at(t, place)->own_older;
+    return place != KST__NONE ? kst__expectation_id(t, place) : 0;
+}
+
+bool kst_expectation_get(const struct kst *t, kst_id id, struct kst_expectation *expectation)
+{
+    const uint32_t place = kst__expected_place(t, id);
+    if (place != KST__NONE)
+        kst__expectation_of(t, place, expectation);
+    return place != KST__NONE;
+}
+
+bool kst_expectation_delete(struct kst *t, kst_id id)
+{
+    const uint32_t place = kst__expected_place(t, id);
+    if (place != KST__NONE)
+        kst__expect_remove(t, &kst__kit, place);
+    return place != KST__NONE;
+}
+
+bool kst_expectation_renew(struct kst *t, kst_id id, uint8_t flags, uint64_t timeout_ms)
+{
+    const uint8_t may = KST_EXPECT_PERMANENT | KST_EXPECT_INACTIVE;
+    const uint32_t place = kst__expected_place(t, id);
+    if (place == KST__NONE)
+        return false;
+    struct kst__expected *x = kst__expected_at(t, place);
+    kst__kit.timer->disarm(kst__timer(t), kst__slots(t) + place);
+    x->flags = (uint8_t)((x->flags & ~may) | (flags & may));
+    x->expires_ms = kst__later_ms(t, timeout_ms);
+    kst__kit.timer->arm(kst__timer(t), kst__slots(t) + place, x->expires_ms);
+    return true;
+}
+
+uint32_t kst_expectation_count(const struct kst *t)
+{
+    return t->expect_at != 0 ? kst__expectations_of(t)->count : 0;
+}
+
+/* ---- events ---- */
+
+bool kst_event_next(struct kst *t, struct kst_event *event)
+{
+    struct kst__events *events = t->events_at != 0 ? kst__events_of(t) : NULL;
+    if (events == NULL || events->count == 0)
+        return false;
+    *event = *kst__events_place(t, events->first);
+    events->first = (events->first + 1) % t->events_max;
+    events->count--;
+    return true;
 }
 
 /* ---- settings and statistics ---- */
@@ -382,7 +615,9 @@ bool kst_setting_range(const struct kst *t, const char *name, uint32_t *lowest, 
     if (number == KST__SETTINGS)
         return false;
     *lowest = kst__settings[number].lowest;
-    *highest = number == KST__SET_MAX ? t->capacity : kst__settings[number].highest;
+    *highest = number == KST__SET_MAX          ? t->capacity
+               : number == KST__SET_EXPECT_MAX ? t->expectations_max
+                                               : kst__settings[number].highest;
     if (kst__read_only(number)) /* what it is, and nothing else */
         *lowest = *highest = kst__setting_value(t, number);
     return true;
@@ -399,11 +634,36 @@ enum kst_error kst_set(struct kst *t, const char *name, uint32_t value)
     kst_setting_range(t, name, &lowest, &highest);
     if (value < lowest || value > highest)
         return KST_ERROR_SETTING_RANGE;
-    if (number == KST__SET_ACCT && value != 0 && !(t->features & KST_WITH_ACCOUNTING))
+    if ((number == KST__SET_ACCT && value != 0 && !(t->features & KST_WITH_ACCOUNTING)) ||
+        (number == KST__SET_TIMESTAMP && value != 0 && !(t->features & KST_WITH_TIMESTAMPS)))
         return KST_ERROR_SETTING_FEATURE;
     t->set[number] = value;
+    for (uint32_t i = 0; i < KST_POLICIES; i++)
+        if (!(t->policy_owns[i] >> number & 1))
+            t->policy[i][number] = value;
     if (t->defrag_at != 0 && (number == KST__SET_FRAG4_TIMEOUT || number == KST__SET_FRAG6_TIMEOUT))
         kst__defrag_shorten(t);
+    return KST_ERROR_OK;
+}
+
+/* Whether a setting is how long a connection lasts. */
+static bool kst__is_timeout(uint32_t number)
+{
+    return kst__settings[number].highest == KST_TIMEOUT_MAX_S && number != KST__SET_FRAG4_TIMEOUT &&
+           number != KST__SET_FRAG6_TIMEOUT && number != KST__SET_SIP_TIMEOUT;
+}
+
+enum kst_error kst_set_policy(struct kst *t, uint8_t policy, const char *name, uint32_t value)
+{
+    const uint32_t number = kst__setting_number(name);
+    if (number == KST__SETTINGS)
+        return KST_ERROR_SETTING_NAME;
+    if (policy < 1 || policy > KST_POLICIES || !kst__is_timeout(number))
+        return KST_ERROR_POLICY;
+    if (value > kst__settings[number].highest)
+        return KST_ERROR_SETTING_RANGE;
+    t->policy[policy - 1][number] = value;
+    t->policy_owns[policy - 1] |= UINT64_C(1) << number;
     return KST_ERROR_OK;
 }
 

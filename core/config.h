@@ -30,6 +30,12 @@
 #define KST_TIMER wheel
 #endif
 
+/* KST_HELPERS(X)  the helpers there are, by the names of their struct kst_helper: kst_helper_ftp and so
+ * on. Leave some out, or add your own: a struct that is defined where the implementation goes. */
+#ifndef KST_HELPERS
+#define KST_HELPERS(X) X(ftp) X(irc) X(pptp) X(sip) X(tftp)
+#endif
+
 /* KST_ASSERT  catches mistakes of the caller and of ours, never a packet's. Costs a few percent;
  * define it as ((void)0) to do without. */
 #ifndef KST_ASSERT
@@ -90,6 +96,24 @@
 
 /* Most connections in one table: the timer wheel addresses its references with 32 bits. */
 #define KST_ENTRIES_MAX (UINT32_C(1) << 27)
+
+/* Most expectations at a time: a bound on the memory that a typing error can ask for. */
+#define KST_EXPECTATIONS_MAX (UINT32_C(1) << 20)
+
+/* Expectations that share one hash bucket beyond which one is refused, HELPER_EXPECT: a client may expect
+ * many to the same port of its own, each from another server. The bound on what a newcomer costs. */
+#ifndef KST_EXPECT_CHAIN_MAX
+#define KST_EXPECT_CHAIN_MAX 64
+#endif
+
+/* Most events that may wait. */
+#define KST_EVENTS_MAX (UINT32_C(1) << 20)
+
+/* Ports that may have a helper: each newcomer looks at all. */
+#define KST_ATTACH_MAX 32
+
+/* Policies of timeouts: as many as three bits of an entry tell apart, besides the table's own. */
+#define KST_POLICIES 7
 
 /* Longest timeout that a setting takes, seconds: what Linux takes at 250 ticks a second. */
 #define KST_TIMEOUT_MAX_S UINT32_C(8589934)

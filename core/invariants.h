@@ -25,6 +25,8 @@ static const char *kst__check_entry(const struct kst *t, uint32_t slot)
         return "entry: its tuple has no inverse";
     if ((e->kind & KST__KIND_NAT) && !(t->features & KST_WITH_NAT))
         return "entry: NAT without memory for it";
+    if ((e->kind & KST__KIND_HELP) && t->expect_at == 0)
+        return "entry: helped without memory for it";
     if ((e->kind & KST__KIND_ACCOUNTED) && !(t->features & KST_WITH_ACCOUNTING))
         return "entry: counters without memory for them";
     return NULL;
@@ -80,8 +82,10 @@ static const char *kst__check_all(const struct kst *t)
     const struct kst_stats *s = &t->stats;
     if (t->used > kst__slots(t) || t->count > t->capacity)
         return "pool: more slots in use than there are";
-    if (s->created + s->inserted - s->expired - s->closed - s->evicted - s->deleted - s->refused !=
-        t->count)
+    uint64_t gone = 0;
+    for (uint32_t i = 0; i < KST_CAUSES; i++)
+        gone += s->gone[i];
+    if (s->created + s->inserted - gone != t->count)
         return "pool: who came and who went does not make who is there";
     /* The back ends first: nothing below can be walked if they lead astray. */
     if ((broken = kst__kit.index->check(kst__index(t), t, &nodes)) != NULL ||
@@ -96,6 +100,9 @@ static const char *kst__check_all(const struct kst *t)
         if ((broken = kst__check_entry(t, slot)) != NULL ||
             (broken = kst__check_found(t, slot)) != NULL)
             return broken;
+        if ((kst__entry_at(t, slot)->kind & KST__KIND_HELP) &&
+            (broken = kst__expect_check_own(t, slot)) != NULL)
+            return broken;
         live++;
         with_nat += (kst__entry_at(t, slot)->kind & KST__KIND_NAT) != 0;
     }
@@ -103,10 +110,14 @@ static const char *kst__check_all(const struct kst *t)
         return "pool: a slot is lost";
     if (t->defrag_at != 0 && (broken = kst__defrag_check(t)) != NULL)
         return broken;
+    if (t->expect_at != 0 && (broken = kst__expect_check(t)) != NULL)
+        return broken;
     if ((broken = kst__check_classes(t)) != NULL)
         return broken;
     if (nodes != live + with_nat)
         return "index: it does not hold each entry once for each tuple of its own";
+    if (t->expect_at != 0)
+        armed -= kst__expectations_of(t)->count + kst__expectations_of(t)->keys;
     if (armed != live)
         return "timer: an entry is not armed";
     return NULL;

@@ -55,6 +55,9 @@ extern "C" {
 #include "timer.h"
 #include "timer_wheel.h"
 
+#include "kit.h"
+#include "event.h"
+#include "expect.h"
 #include "defrag.h"
 #include "table.h"
 
@@ -65,6 +68,14 @@ extern "C" {
 #include "proto_sctp.h"
 #include "proto_tcp.h"
 #include "proto_udp.h"
+
+#include "help_text.h"
+#include "help_ftp.h"
+#include "help_irc.h"
+#include "help_pptp.h"
+#include "help_sip.h"
+#include "help_tftp.h"
+#include "help.h"
 
 #include "track.h"
 

@@ -32,6 +32,8 @@ struct kst__parsed {
     struct kst_tuple tuple;
     uint8_t checksum;   /* enum kst_checksum; never KST_CHECKSUM_VERIFY for what cannot be summed */
     uint8_t reason;     /* why there is no tuple */
+    uint8_t zones;      /* KST_PACKET_ZONE_ORIGINAL or _REPLY: its zone is that of one direction; else 0 */
+    bool call;          /* the tuple is that of a GRE call, which lacks the sender's key */
     bool fragment;      /* it has fragment fields in use; of IPv6 perhaps all there is (RFC 6946) */
     bool partial;       /* there is more of the datagram elsewhere; the tuple is a first fragment's */
 };
@@ -124,9 +126,14 @@ static struct kst__ip kst__ip6(const uint8_t *data, uint32_t here)
 
 /* GRE version 1 is PPTP's: it must carry PPP, and its call is the key. Other versions, and what
  * is too short to tell, have none. */
+KST_INLINE bool kst__gre_is_call(const uint8_t *l4, uint32_t here)
+{
+    return here >= 8 && (l4[1] & 7) == 1;
+}
+
 static bool kst__gre_keys(const uint8_t *l4, uint32_t here, struct kst_tuple *tuple)
 {
-    if (here < 8 || (l4[1] & 7) != 1)
+    if (!kst__gre_is_call(l4, here))
         return true;
     tuple->dst_port = kst__be16(l4 + 6);
     return kst__be16(l4 + 2) == 0x880b;
@@ -221,6 +228,8 @@ static void kst__parse(const struct kst_packet *packet, bool verify, struct kst_
         p->reason = ip.reason;
         return;
     }
+    const uint8_t zones = packet->flags & (KST_PACKET_ZONE_ORIGINAL | KST_PACKET_ZONE_REPLY);
+    p->zones = zones == (KST_PACKET_ZONE_ORIGINAL | KST_PACKET_ZONE_REPLY) ? 0 : zones;
     p->addresses = ip.addresses;
     p->l4 = data + ip.l4_at;
     p->l4_here = here - ip.l4_at;
@@ -229,6 +238,7 @@ static void kst__parse(const struct kst_packet *packet, bool verify, struct kst_
         p->reason = kst__icmp_of(ip.family) == ip.protocol ? KST_REASON_ICMP_SHORT
                     : ip.protocol == KST__GRE              ? KST_REASON_GRE_PROTOCOL
                                                            : KST_REASON_L4_SHORT;
+    p->call = ip.protocol == KST__GRE && kst__gre_is_call(p->l4, p->l4_here);
 }
 
 /* Whether the transport checksum is right, over the first `covered` of the packet's l4_bytes,

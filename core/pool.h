@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* core/pool.h - the table and its entries: what lies where in the caller's block.
  *
- *     struct kst | index | timer | entries | reply tuples | counters | reassembly
+ *     struct kst | index | timer | entries | columns | expectations | events | reassembly
  *
  * Entries live in slots 0..max, one more than may be in use: the spare is where a newcomer is
  * judged before anybody has to make room for it. All references are slot numbers or offsets from
@@ -71,7 +71,9 @@ struct kst__entry {
 enum { /* kst__entry.kind */
     KST__KIND_CLASS = 3,
     KST__KIND_ACCOUNTED = 4, /* its counters are kept */
-    KST__KIND_NAT = 8        /* its reply tuple does not mirror the original one */
+    KST__KIND_NAT = 8,       /* its reply tuple does not mirror the original one */
+    KST__KIND_HELP = 16,     /* its struct kst__help is in use */
+    KST__KIND_POLICY = 32    /* times the number of its policy, in the highest three bits */
 };
 
 typedef char kst__entry_is_two_lines[sizeof(struct kst__entry) == 128 ? 1 : -1];
@@ -81,25 +83,104 @@ struct kst__counters {
     uint64_t packets[2], bytes[2]; /* by direction */
 };
 
+/* A connection with a helper, a master or expectations. One cache line. */
+struct kst__help {
+    uint64_t state[KST_HELPER_STATE_BYTES / 8]; /* the helper's own */
+    kst_id master;    /* 0: none */
+    uint32_t newest;  /* of its own expectations, KST__NONE: none */
+    uint8_t expecting[KST_EXPECT_CLASSES]; /* how many there are of each class */
+    uint8_t helper;   /* 0: none */
+    bool calls;       /* it announces GRE calls, which end with it; */
+    uint16_t call[2]; /* the one there is, by direction: what the client and what the server named it */
+};
+
+typedef char kst__help_is_one_line[sizeof(struct kst__help) == 64 ? 1 : -1];
+
+struct kst__label_bits {
+    uint8_t bytes[KST_LABEL_BYTES];
+};
+
+/* An expectation, or a key: what the source key of a GRE call is, which its packets do not tell. */
+struct kst__expected {
+    struct kst_tuple tuple;
+    uint64_t expires_ms;
+    uint32_t master;       /* slot */
+    uint32_t newer, older; /* neighbours in its bucket, KST__NONE at the ends; of a free place `older` names the next free one */
+    uint32_t own_newer, own_older; /* among its master's */
+    uint32_t serial;       /* upper half of its kst_id; 0: the place is free */
+    uint8_t flags;         /* enum kst_expectation_flags, or'ed, and the one below */
+    uint8_t class_;
+    uint8_t child_helper;
+};
+
+enum { KST__EXPECT_KEY = 128 }; /* kst__expected.flags */
+
+/* Expectations lie behind this and their buckets. */
+struct kst__expectations {
+    uint64_t places_at; /* offset from here */
+    uint32_t buckets;
+    uint32_t count;     /* without keys */
+    uint32_t keys;
+    uint32_t used;      /* places ever used */
+    uint32_t free;      /* first free place, KST__NONE: none */
+    uint32_t serial;
+};
+
+/* What an entry may have beside its two lines: columns, an element a slot, there if the
+ * configuration has the feature. X(NAME, feature, type) */
+#define KST__WITH_HELP (UINT32_C(1) << 31) /* what config.expectations asks for */
+#define KST__COLUMNS_LIST(X)                                                                       \
+    X(REPLY, KST_WITH_NAT, struct kst_tuple)                                                       \
+    X(COUNTERS, KST_WITH_ACCOUNTING, struct kst__counters)                                         \
+    X(HELP, KST__WITH_HELP, struct kst__help)                                                      \
+    X(BIRTH, KST_WITH_TIMESTAMPS, uint64_t)                                                        \
+    X(LABELS, KST_WITH_LABELS, struct kst__label_bits)
+
+enum {
+#define KST__X(name, feature, type) KST__COLUMN_##name,
+    KST__COLUMNS_LIST(KST__X)
+#undef KST__X
+    KST__COLUMNS
+};
+
+#define KST__NEVER UINT64_MAX /* a connection's birth that nobody noted */
+
 struct kst__class {
     uint32_t oldest, newest; /* by the time of joining */
     uint32_t count;
     uint32_t residence_ms;
 };
 
+struct kst__attached { /* a port that has a helper */
+    uint16_t port;
+    uint8_t protocol;
+    uint8_t helper; /* 0: this place is free, and those behind it */
+};
+
+typedef char kst__settings_fit_a_word[KST__SETTINGS <= 64 ? 1 : -1];
+
 struct kst {
-    uint64_t index_at, timer_at, entries_at, replies_at, counters_at; /* offsets */
+    uint64_t index_at, timer_at, entries_at; /* offsets */
+    uint64_t column_at[KST__COLUMNS];
+    uint64_t expect_at; /* likewise; 0: no expectations, no helpers */
+    uint64_t events_at; /* likewise; 0: no events */
     uint64_t defrag_at; /* likewise; 0: fragments are not reassembled */
     uint64_t now_ms;
     uint64_t seed[2];
     uint32_t capacity; /* config.max */
     uint32_t buckets;
     uint32_t features;
+    uint32_t expectations_max; /* config.expectations */
+    uint32_t events_max;       /* config.events */
     uint32_t count;    /* entries in the table */
     uint32_t used;     /* slots ever used: those behind were never written */
     uint32_t free;     /* first free slot below `used`, KST__NONE: none */
     uint32_t serial;   /* of the entry created last */
     uint32_t set[KST__SETTINGS];
+    uint32_t policy[KST_POLICIES][KST__SETTINGS]; /* the same, but for what `policy_owns` */
+    uint64_t policy_owns[KST_POLICIES];           /* bits by setting */
+    struct kst__attached attached[KST_ATTACH_MAX];
+    bool pressed; /* PRESSURE was told, RELIEF not yet */
     uint8_t evict[KST_CLASSES];
     struct kst__class classes[KST_CLASSES];
     struct kst_stats stats;
@@ -135,12 +216,34 @@ KST_INLINE struct kst__entry *kst__entry_at(const struct kst *t, uint32_t slot)
 
 KST_INLINE struct kst_tuple *kst__reply_tuple(const struct kst *t, uint32_t slot)
 {
-    return (struct kst_tuple *)kst__at(t, t->replies_at) + slot;
+    return (struct kst_tuple *)kst__at(t, t->column_at[KST__COLUMN_REPLY]) + slot;
 }
 
 KST_INLINE struct kst__counters *kst__counters_at(const struct kst *t, uint32_t slot)
 {
-    return (struct kst__counters *)kst__at(t, t->counters_at) + slot;
+    return (struct kst__counters *)kst__at(t, t->column_at[KST__COLUMN_COUNTERS]) + slot;
+}
+
+KST_INLINE struct kst__help *kst__help_at(const struct kst *t, uint32_t slot)
+{
+    return (struct kst__help *)kst__at(t, t->column_at[KST__COLUMN_HELP]) + slot;
+}
+
+KST_INLINE uint64_t *kst__birth_at(const struct kst *t, uint32_t slot)
+{
+    return (uint64_t *)kst__at(t, t->column_at[KST__COLUMN_BIRTH]) + slot;
+}
+
+KST_INLINE struct kst__label_bits *kst__labels_at(const struct kst *t, uint32_t slot)
+{
+    return (struct kst__label_bits *)kst__at(t, t->column_at[KST__COLUMN_LABELS]) + slot;
+}
+
+/* The settings that hold for an entry: those of its policy, or the table's. */
+KST_INLINE const uint32_t *kst__set_of(const struct kst *t, const struct kst__entry *e)
+{
+    const uint32_t policy = e->kind / KST__KIND_POLICY;
+    return policy == 0 ? t->set : t->policy[policy - 1];
 }
 
 KST_INLINE uint32_t kst__slots(const struct kst *t)
@@ -156,6 +259,39 @@ KST_INLINE bool kst__live(const struct kst *t, uint32_t slot)
 KST_INLINE bool kst__expired(const struct kst *t, uint32_t slot)
 {
     return kst__entry_at(t, slot)->expires_ms <= t->now_ms;
+}
+
+KST_INLINE struct kst__expectations *kst__expectations_of(const struct kst *t)
+{
+    return (struct kst__expectations *)kst__at(t, t->expect_at);
+}
+
+KST_INLINE struct kst__expected *kst__expected_at(const struct kst *t, uint32_t place)
+{
+    return (struct kst__expected *)kst__at(t, t->expect_at + kst__expectations_of(t)->places_at) +
+           place;
+}
+
+/* ---- what has a timer: entries by their slot, expectations by their place behind all slots ---- */
+
+KST_INLINE uint32_t kst__timed(const struct kst *t)
+{
+    return kst__slots(t) + t->expectations_max;
+}
+
+KST_INLINE uint64_t kst__timed_expires_ms(const struct kst *t, uint32_t timed)
+{
+    return timed < kst__slots(t) ? kst__entry_at(t, timed)->expires_ms
+                                 : kst__expected_at(t, timed - kst__slots(t))->expires_ms;
+}
+
+KST_INLINE bool kst__timed_live(const struct kst *t, uint32_t timed)
+{
+    if (timed < kst__slots(t))
+        return kst__live(t, timed);
+    const uint32_t place = timed - kst__slots(t);
+    return place < t->expectations_max && place < kst__expectations_of(t)->used &&
+           kst__expected_at(t, place)->serial != 0;
 }
 
 /* A slot for a newcomer: there always is one, as there is one more than connections. */

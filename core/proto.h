@@ -11,10 +11,13 @@
 
 struct kst__case {
     const struct kst *t;
+    const uint32_t *set; /* the settings that hold for it */
     const struct kst__parsed *packet;
     struct kst__entry *entry;
     uint8_t direction; /* enum kst_direction, one of the two */
     bool fresh;        /* the entry is not in the table yet: this packet would create it */
+    uint16_t status;   /* of the entry, before this packet */
+    uint8_t state;     /* likewise */
 };
 
 enum kst__action {

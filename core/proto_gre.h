@@ -10,8 +10,8 @@ static struct kst__judgement kst__gre_judge(const struct kst__case *c)
 {
     struct kst__gre *gre = &c->entry->proto.gre;
     if (c->fresh) {
-        gre->timeout_s = c->t->set[KST__SET_GRE_TIMEOUT];
-        gre->stream_s = c->t->set[KST__SET_GRE_TIMEOUT_STREAM];
+        gre->timeout_s = c->set[KST__SET_GRE_TIMEOUT];
+        gre->stream_s = c->set[KST__SET_GRE_TIMEOUT_STREAM];
     }
     if (!(c->entry->status & KST_SEEN_REPLY))
         return kst__refresh(gre->timeout_s);

@@ -3,6 +3,7 @@
 #ifndef KST_PROTO_ICMP_H
 #define KST_PROTO_ICMP_H
 
+#include "expect.h"
 #include "proto.h"
 
 enum kst__icmp_sort {
@@ -51,8 +52,11 @@ static bool kst__icmp_about(const struct kst *t, const struct kst__parsed *p, st
     const struct kst__ip ip =
         p->tuple.family == KST_IPV4 ? kst__ip4(inner, here) : kst__ip6(inner, here);
     if (ip.reason != KST_REASON_NONE || ip.fragment_at != 0 ||
-        !kst__tuple_of(&ip, inner + ip.l4_at, here - ip.l4_at, p->tuple.zone, &tuple) ||
-        !kst__tuple_invert(&tuple, &inverse))
+        !kst__tuple_of(&ip, inner + ip.l4_at, here - ip.l4_at, p->tuple.zone, &tuple))
+        return false;
+    if (ip.protocol == KST__GRE && kst__gre_is_call(inner + ip.l4_at, here - ip.l4_at))
+        kst__key_complete(t, &tuple);
+    if (!kst__tuple_invert(&tuple, &inverse))
         return false;
     kst__key_make(t, &inverse, key);
     return true;
@@ -65,7 +69,7 @@ static struct kst__judgement kst__icmp_judge(const struct kst__case *c)
         return kst__say(KST__REFUSE, KST_REASON_ICMP_FAMILY);
     if (c->fresh && !kst__icmp_is_question(tuple))
         return kst__say(KST__REFUSE, KST_REASON_ICMP_UNASKED);
-    return kst__refresh(c->t->set[tuple->protocol == KST__ICMP ? KST__SET_ICMP_TIMEOUT
+    return kst__refresh(c->set[tuple->protocol == KST__ICMP ? KST__SET_ICMP_TIMEOUT
                                                                : KST__SET_ICMPV6_TIMEOUT]);
 }
 

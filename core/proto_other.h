@@ -7,7 +7,7 @@
 
 static struct kst__judgement kst__other_judge(const struct kst__case *c)
 {
-    return kst__refresh(c->t->set[KST__SET_GENERIC_TIMEOUT]);
+    return kst__refresh(c->set[KST__SET_GENERIC_TIMEOUT]);
 }
 
 #endif

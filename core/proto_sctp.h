@@ -96,10 +96,10 @@ typedef char kst__sctp_settings_are_in_the_order_of_states
     [KST__SET_SCTP_HEARTBEAT_SENT - KST__SET_SCTP_CLOSED ==
              (int)KST_SCTP_HEARTBEAT_SENT - (int)KST_SCTP_CLOSED ? 1 : -1];
 
-static uint32_t kst__sctp_timeout(const struct kst *t, uint8_t state)
+static uint32_t kst__sctp_timeout(const uint32_t *set, uint8_t state)
 {
     KST_ASSERT(state > KST_SCTP_NONE && state < KST_SCTP_STATES);
-    return t->set[KST__SET_SCTP_CLOSED + state - KST_SCTP_CLOSED];
+    return set[KST__SET_SCTP_CLOSED + state - KST_SCTP_CLOSED];
 }
 
 KST_INLINE bool kst__sctp_acts(uint8_t type)
@@ -346,7 +346,7 @@ static struct kst__judgement kst__sctp_judge(const struct kst__case *c)
     if (!c->fresh && types == KST__SCTP_BIT(KST__SCTP_INIT) &&
         state_before == KST_SCTP_CLOSED && e->state == KST_SCTP_CLOSED)
         return kst__say(KST__KEEP, KST_REASON_SCTP_INIT_AGAIN);
-    return kst__refresh(kst__sctp_timeout(c->t, e->state));
+    return kst__refresh(kst__sctp_timeout(c->set, e->state));
 }
 
 #endif

@@ -102,13 +102,13 @@ static const uint8_t kst__tcp_next[2][KST__CLASS_BAD][KST_TCP_STATES] = {
 
 /* The timeout of each state; SYN_SENT2 has no setting in Linux. */
 #define KST__TCP_SYN_SENT2_S 120
-static uint32_t kst__tcp_timeout(const struct kst *t, uint8_t state)
+static uint32_t kst__tcp_timeout(const uint32_t *set, uint8_t state)
 {
     static const uint8_t setting[KST_TCP_STATES] = {
         0, KST__SET_TCP_SYN_SENT, KST__SET_TCP_SYN_RECV, KST__SET_TCP_ESTABLISHED,
         KST__SET_TCP_FIN_WAIT, KST__SET_TCP_CLOSE_WAIT, KST__SET_TCP_LAST_ACK,
         KST__SET_TCP_TIME_WAIT, KST__SET_TCP_CLOSE, 0};
-    return state == KST_TCP_SYN_SENT2 ? KST__TCP_SYN_SENT2_S : t->set[setting[state]];
+    return state == KST_TCP_SYN_SENT2 ? KST__TCP_SYN_SENT2_S : set[setting[state]];
 }
 
 /* A segment as the window check needs it. */
@@ -289,7 +289,7 @@ static enum kst__fit kst__tcp_window(const struct kst__case *c, struct kst__segm
     const bool ack_seen = kst__before(sack, receiver->end + 1);                        /* III */
     const bool ack_recent = kst__after(sack, receiver->end - lag - 1);                 /* IV */
     const bool liberal =
-        c->t->set[KST__SET_TCP_BE_LIBERAL] || (tcp->flags[from] & KST__TCP_LIBERAL);
+        c->set[KST__SET_TCP_BE_LIBERAL] || (tcp->flags[from] & KST__TCP_LIBERAL);
     if (KST_UNLIKELY(!(seq_in && seq_recent && ack_seen && ack_recent))) {
         const bool just_over = !seq_in && receiver->maxwin != 0 && seq_recent && ack_seen &&
                                ack_recent && s.end - sender->maxend + 1 <= receiver->maxwin;
@@ -345,7 +345,7 @@ static uint8_t kst__tcp_begin(const struct kst__case *c, const struct kst__segme
     }
     if (s->class_ != KST__CLASS_ACK)
         return KST_REASON_TCP_FIRST;
-    if (!c->t->set[KST__SET_TCP_LOOSE])
+    if (!c->set[KST__SET_TCP_LOOSE])
         return KST_REASON_TCP_PICKUP;
     sender->end = s->end;
     sender->maxwin = kst__max32(s->window, 1);
@@ -420,7 +420,7 @@ static enum kst__rst kst__tcp_rst(const struct kst__case *c, const struct kst__s
         const bool alive = state == KST_TCP_ESTABLISHED && assured;
         if (s->seq == 0 && !alive)
             return KST__RST_CHECK;
-        if (kst__before(s->seq, maxack) && !c->t->set[KST__SET_TCP_IGNORE_INVALID_RST])
+        if (kst__before(s->seq, maxack) && !c->set[KST__SET_TCP_IGNORE_INVALID_RST])
             return KST__RST_BAD;
         if (!alive || s->seq == maxack)
             return KST__RST_CHECK;
@@ -450,7 +450,7 @@ static struct kst__judgement kst__tcp_refuse(const struct kst__case *c,
     if ((s->class_ != KST__CLASS_RST && s->class_ != KST__CLASS_FIN) ||
         !(c->entry->status & KST_ASSURED) || (c->entry->status & KST_FIXED_TIMEOUT))
         return judgement;
-    const uint32_t unacked_s = c->t->set[KST__SET_TCP_UNACKED];
+    const uint32_t unacked_s = c->set[KST__SET_TCP_UNACKED];
     const uint64_t left_ms = c->entry->expires_ms - c->t->now_ms;
     const uint8_t other = (uint8_t)(1 - c->direction);
     if (tcp->last != KST__LAST(KST__CLASS_RST, other) &&
@@ -467,7 +467,7 @@ static struct kst__judgement kst__tcp_refuse(const struct kst__case *c,
 static struct kst__judgement kst__tcp_accept(const struct kst__case *c,
                                              const struct kst__segment *s, uint8_t next)
 {
-    const struct kst *t = c->t;
+    const uint32_t *set = c->set;
     struct kst__tcp *tcp = &c->entry->proto.tcp;
     const uint8_t old = c->entry->state;
 
@@ -476,13 +476,13 @@ static struct kst__judgement kst__tcp_accept(const struct kst__case *c,
         tcp->flags[c->direction] |= KST__TCP_CLOSE_INIT;
     c->entry->state = next;
 
-    const uint32_t retrans_s = t->set[KST__SET_TCP_RETRANS_TIMEOUT];
-    const uint32_t unacked_s = t->set[KST__SET_TCP_UNACKED];
-    uint32_t timeout_s = kst__tcp_timeout(t, next);
-    if (tcp->retrans >= t->set[KST__SET_TCP_MAX_RETRANS] && timeout_s > retrans_s)
+    const uint32_t retrans_s = set[KST__SET_TCP_RETRANS_TIMEOUT];
+    const uint32_t unacked_s = set[KST__SET_TCP_UNACKED];
+    uint32_t timeout_s = kst__tcp_timeout(set, next);
+    if (tcp->retrans >= set[KST__SET_TCP_MAX_RETRANS] && timeout_s > retrans_s)
         timeout_s = retrans_s;
     else if (s->class_ == KST__CLASS_RST)
-        timeout_s = t->set[KST__SET_TCP_CLOSE];
+        timeout_s = set[KST__SET_TCP_CLOSE];
     else if (((tcp->flags[0] | tcp->flags[1]) & KST__TCP_UNACKED) && timeout_s > unacked_s)
         timeout_s = unacked_s;
     else if (tcp->last_window == 0 && timeout_s > retrans_s)

@@ -36,9 +36,9 @@ static struct kst__judgement kst__udp_judge(const struct kst__case *c)
     }
     const uint64_t stream_ms = (uint64_t)udp->stream_high << 32 | udp->stream_low;
     if (!(c->entry->status & KST_SEEN_REPLY) || c->t->now_ms <= stream_ms)
-        return kst__refresh(c->t->set[KST__SET_UDP_TIMEOUT]);
+        return kst__refresh(c->set[KST__SET_UDP_TIMEOUT]);
     c->entry->status |= KST_ASSURED;
-    return kst__refresh(c->t->set[KST__SET_UDP_TIMEOUT_STREAM]);
+    return kst__refresh(c->set[KST__SET_UDP_TIMEOUT_STREAM]);
 }
 
 /* Linux computes the pseudo-header with UDP's number instead of UDP-Lite's, so what RFC 3828 says
@@ -55,7 +55,7 @@ static uint8_t kst__udplite_refuse(const struct kst__case *c)
         return KST_REASON_UDPLITE_COVERAGE;
     if (kst__be16(p->l4 + 6) == 0)
         return KST_REASON_UDPLITE_NO_CHECKSUM;
-    const bool rfc3828 = c->t->set[KST__SET_UDPLITE_RFC3828] != 0;
+    const bool rfc3828 = c->set[KST__SET_UDPLITE_RFC3828] != 0;
     if (!kst__checksum_right(p, covered, rfc3828 ? KST__UDPLITE : KST__UDP))
         return KST_REASON_UDPLITE_CHECKSUM;
     return KST_REASON_NONE;
@@ -67,9 +67,9 @@ static struct kst__judgement kst__udplite_judge(const struct kst__case *c)
     if (reason != KST_REASON_NONE)
         return kst__say(KST__REFUSE, (enum kst_reason)reason);
     if (!(c->entry->status & KST_SEEN_REPLY))
-        return kst__refresh(c->t->set[KST__SET_UDP_TIMEOUT]);
+        return kst__refresh(c->set[KST__SET_UDP_TIMEOUT]);
     c->entry->status |= KST_ASSURED;
-    return kst__refresh(c->t->set[KST__SET_UDP_TIMEOUT_STREAM]);
+    return kst__refresh(c->set[KST__SET_UDP_TIMEOUT_STREAM]);
 }
 
 #endif

@@ -6,13 +6,24 @@
 #include "base.h"
 
 /* X(id, name, default, lowest, highest). Defaults as measured on Linux 6.18; times in seconds.
- * The defaults of `max`, `buckets` and `count` come from the table itself. */
+ * The defaults of
+ * `max`, `buckets`, `count` and `expect_max` come from the table itself. What Linux has as a parameter of a
+ * helper's module (loose, sip_direct_media, ...) is a setting here, behind `nf_conntrack_`. */
 #define KST__SETTINGS_LIST(X)                                                                      \
     X(MAX, "nf_conntrack_max", 0, 1, KST_ENTRIES_MAX)                                              \
     X(BUCKETS, "nf_conntrack_buckets", 0, 0, 0)                                                    \
     X(COUNT, "nf_conntrack_count", 0, 0, 0)                                                        \
     X(ACCT, "nf_conntrack_acct", 0, 0, 1)                                                          \
     X(CHECKSUM, "nf_conntrack_checksum", 1, 0, 1)                                                  \
+    X(EVENTS, "nf_conntrack_events", 2, 0, 2)                                                      \
+    X(EXPECT_MAX, "nf_conntrack_expect_max", 0, 0, KST_EXPECTATIONS_MAX)                           \
+    X(TIMESTAMP, "nf_conntrack_timestamp", 0, 0, 1)                                                \
+    X(PRESSURE_HIGH, "keepstate_pressure_high", 95, 1, 100)                                        \
+    X(PRESSURE_LOW, "keepstate_pressure_low", 85, 0, 100)                                          \
+    X(FTP_LOOSE, "nf_conntrack_ftp_loose", 0, 0, 1)                                                \
+    X(SIP_DIRECT_MEDIA, "nf_conntrack_sip_direct_media", 1, 0, 1)                                  \
+    X(SIP_DIRECT_SIGNALLING, "nf_conntrack_sip_direct_signalling", 1, 0, 1)                        \
+    X(SIP_TIMEOUT, "nf_conntrack_sip_timeout", 3600, 0, KST_TIMEOUT_MAX_S)                         \
     X(FRAG4_TIMEOUT, "ipfrag_time", 30, 0, KST_TIMEOUT_MAX_S)                                      \
     X(FRAG6_TIMEOUT, "nf_conntrack_frag6_timeout", 60, 0, KST_TIMEOUT_MAX_S)                       \
     X(GENERIC_TIMEOUT, "nf_conntrack_generic_timeout", 600, 0, KST_TIMEOUT_MAX_S)                  \

@@ -1,33 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* core/table.h - the life of an entry: confirmed, refreshed, removed; and who goes when it is full.
- *
- * Here the back ends meet. What lies on a packet's way takes the kit as an argument, a constant that
- * folds. */
+/* core/table.h - the life of an entry: confirmed, refreshed, removed; and who goes when it is full. */
 #ifndef KST_TABLE_H
 #define KST_TABLE_H
 
-#include "index_chain.h"
-#include "timer_wheel.h"
-
-struct kst__kit {
-    const struct kst_index_ops *index;
-    const struct kst_timer_ops *timer;
-};
-
-#define KST__PASTE_(a, b) a##b
-#define KST__PASTE(a, b) KST__PASTE_(a, b)
-static const struct kst__kit kst__kit = {&KST__PASTE(kst_index_, KST_INDEX),
-                                         &KST__PASTE(kst_timer_, KST_TIMER)};
-
-KST_INLINE void *kst__index(const struct kst *t)
-{
-    return kst__at(t, t->index_at);
-}
-
-KST_INLINE void *kst__timer(const struct kst *t)
-{
-    return kst__at(t, t->timer_at);
-}
+#include "event.h"
+#include "expect.h"
 
 /* The class that an entry belongs to by what is known of it now. */
 KST_INLINE uint8_t kst__class_of(const struct kst__entry *e)
@@ -69,25 +46,68 @@ KST_INLINE uint64_t kst__reply_hash(const struct kst *t, uint32_t slot)
     return kst__tuple_hash(kst__reply_tuple(t, slot), t->seed);
 }
 
-/* Takes an entry that is not armed out of the rest. `counter`, in the statistics, tells why. */
+static void kst__foretells_no_more(struct kst *t, const struct kst__kit *kit, uint32_t slot);
+
+/* Takes an entry that is not armed out of the rest. One that was called back before it was confirmed
+ * goes without a word. */
 static void kst__unlink(struct kst *t, const struct kst__kit *kit, uint32_t slot,
-                        uint64_t *counter)
+                        enum kst_cause cause)
 {
     const struct kst__entry *e = kst__entry_at(t, slot);
+    if (KST_UNLIKELY(t->events_at != 0) && (e->status & KST_CONFIRMED))
+        kst__tell(t, KST_EVENT_DESTROY, slot, 0, cause);
+    if (KST_UNLIKELY(e->kind & KST__KIND_HELP))
+        kst__foretells_no_more(t, kit, slot);
     if (e->kind & KST__KIND_NAT)
         kit->index->remove(kst__index(t), slot + kst__slots(t), kst__reply_hash(t, slot));
     kit->index->remove(kst__index(t), slot, kst__tuple_hash(&e->tuple, t->seed));
     kst__class_leave(t, slot);
     kst__slot_give_back(t, slot);
     t->count--;
-    *counter += 1;
+    t->stats.gone[cause]++;
+    if (KST_UNLIKELY(t->pressed))
+        kst__tell_pressure(t);
 }
 
 static void kst__remove(struct kst *t, const struct kst__kit *kit, uint32_t slot,
-                        uint64_t *counter)
+                        enum kst_cause cause)
 {
     kit->timer->disarm(kst__timer(t), slot);
-    kst__unlink(t, kit, slot, counter);
+    kst__unlink(t, kit, slot, cause);
+}
+
+/* Ends the call that a PPTP session has announced, in one direction: the connection, if it has begun, else the
+ * expectation. Whatever has these identifiers is taken for it, as in Linux. */
+static void kst__call_end(struct kst *t, const struct kst__kit *kit, uint32_t slot,
+                          uint32_t direction)
+{
+    struct kst_tuple tuple;
+    struct kst__key key;
+    kst__call_tuple(t, slot, direction, &tuple);
+    kst__key_make(t, &tuple, &key);
+    const uint32_t node = kit->index->find(kst__index(t), t, &key);
+    const uint32_t place = kst__expect_own(t, slot, &tuple);
+    if (node != KST__NONE)
+        kst__remove(t, kit, kst__node_slot(t, node), KST_GONE_CALLED_OFF);
+    else if (place != KST__NONE)
+        kst__expect_remove(t, kit, place);
+}
+
+static void kst__calls_end(struct kst *t, const struct kst__kit *kit, uint32_t slot)
+{
+    kst__keys_remove(t, kit, slot);
+    kst__call_end(t, kit, slot, KST_ORIGINAL);
+    kst__call_end(t, kit, slot, KST_REPLY);
+}
+
+/* All that an entry has foretold is off. */
+static void kst__foretells_no_more(struct kst *t, const struct kst__kit *kit, uint32_t slot)
+{
+    const struct kst__help *help = kst__help_at(t, slot);
+    if (help->calls)
+        kst__calls_end(t, kit, slot);
+    while (help->newest != KST__NONE)
+        kst__expect_remove(t, kit, help->newest);
 }
 
 /* Removes expired entries, all that `work` steps reach. Returns how many. */
@@ -98,7 +118,11 @@ KST_INLINE uint32_t kst__collect(struct kst *t, const struct kst__kit *kit, uint
         const uint32_t slot = kit->timer->next(kst__timer(t), t, t->now_ms, work);
         if (slot == KST__NONE)
             return collected;
-        kst__unlink(t, kit, slot, &t->stats.expired);
+        if (KST_UNLIKELY(slot >= kst__slots(t))) {
+            kst__expect_unlink(t, slot - kst__slots(t));
+            continue;
+        }
+        kst__unlink(t, kit, slot, KST_GONE_EXPIRED);
         collected++;
     }
 }
@@ -116,13 +140,13 @@ static uint16_t kst__make_room(struct kst *t, const struct kst__kit *kit)
         if (victim == KST__NONE)
             continue;
         if (kst__expired(t, victim)) { /* its time came, only the timer has not got there */
-            kst__remove(t, kit, victim, &t->stats.expired);
+            kst__remove(t, kit, victim, KST_GONE_EXPIRED);
             return KST_REASON_NONE;
         }
         const uint32_t stayed = kst__beat(t->now_ms) - kst__entry_at(t, victim)->joined;
         if ((uint64_t)stayed * KST__BEAT_MS < class_->residence_ms)
             continue;
-        kst__remove(t, kit, victim, &t->stats.evicted);
+        kst__remove(t, kit, victim, KST_GONE_EVICTED);
         return KST_REASON_TABLE_EVICTED;
     }
     return KST_REASON_TABLE_FULL;
@@ -139,13 +163,13 @@ static bool kst__tuple_clear(struct kst *t, const struct kst__kit *kit,
         return true;
     if (!kst__expired(t, kst__node_slot(t, node)))
         return false;
-    kst__remove(t, kit, kst__node_slot(t, node), &t->stats.expired);
+    kst__remove(t, kit, kst__node_slot(t, node), KST_GONE_EXPIRED);
     return true;
 }
 
 /* An entry for this tuple, in a slot of its own but not in the table: kst__confirm puts it there,
  * kst__slot_give_back forgets it. */
-static uint32_t kst__newcomer(struct kst *t, const struct kst_tuple *tuple)
+static uint32_t kst__newcomer(struct kst *t, const struct kst_tuple *tuple, uint8_t policy)
 {
     const uint32_t slot = kst__slot_take(t);
     struct kst__entry *e = kst__entry_at(t, slot);
@@ -155,7 +179,25 @@ static uint32_t kst__newcomer(struct kst *t, const struct kst_tuple *tuple)
         e->kind = KST__KIND_ACCOUNTED;
         memset(kst__counters_at(t, slot), 0, sizeof(struct kst__counters));
     }
+    if (t->features & KST_WITH_LABELS)
+        memset(kst__labels_at(t, slot), 0, sizeof(struct kst__label_bits));
+    if (t->features & KST_WITH_TIMESTAMPS)
+        *kst__birth_at(t, slot) = t->set[KST__SET_TIMESTAMP] ? t->now_ms : KST__NEVER;
+    KST_ASSERT(policy <= KST_POLICIES);
+    e->kind = (uint8_t)(e->kind | policy * KST__KIND_POLICY);
     return slot;
+}
+
+/* What an entry has to do with helpers, from now on if nothing so far. */
+static struct kst__help *kst__help_of(const struct kst *t, uint32_t slot)
+{
+    struct kst__help *help = kst__help_at(t, slot);
+    if (!(kst__entry_at(t, slot)->kind & KST__KIND_HELP)) {
+        memset(help, 0, sizeof *help);
+        help->newest = KST__NONE;
+        kst__entry_at(t, slot)->kind |= KST__KIND_HELP;
+    }
+    return help;
 }
 
 /* Makes a newcomer known to the index; its reply tuple stands ready if it is under NAT. Returns
@@ -183,25 +225,35 @@ static void kst__confirm(struct kst *t, const struct kst__kit *kit, uint32_t slo
     e->status |= KST_CONFIRMED;
     kit->timer->arm(kst__timer(t), slot, kst__rearm_ms(t, slot));
     kst__class_join(t, slot, kst__class_of(e));
+    if (KST_UNLIKELY(t->events_at != 0))
+        kst__tell_pressure(t);
 }
 
 /* Judged good: takes a newcomer in, if its tuples are its own, the index has a place and there is
  * room or can be made. NONE or TABLE_EVICTED if so, else why not, and nobody else has lost. */
-static uint16_t kst__admit(struct kst *t, const struct kst__kit *kit, uint32_t slot,
-                           const struct kst__key *key)
+static uint16_t kst__admit(struct kst *t, const struct kst__kit *kit, uint32_t slot, uint64_t hash)
 {
     uint16_t reason = KST_REASON_NONE;
-    /* Without NAT a tuple and its inverse have one owner; with it another may own the inverse. */
-    if ((t->features & KST_WITH_NAT) && !kst__tuple_clear(t, kit, &key->inverse))
-        return KST_REASON_CLASH;
-    if (!kst__index_in(t, kit, slot, key->hash))
+    /* Without NAT a tuple and its inverse have one owner; with it another may own the inverse, and,
+     * of a newcomer with a zone of one direction, even the tuple: as its reply. */
+    if (t->features & KST_WITH_NAT) {
+        const struct kst_tuple reply = kst__reply_of(t, slot);
+        const struct kst__entry *e = kst__entry_at(t, slot);
+        if (!kst__tuple_clear(t, kit, &reply) ||
+            ((e->kind & KST__KIND_NAT) && !kst__tuple_clear(t, kit, &e->tuple)))
+            return KST_REASON_CLASH;
+    }
+    if (!kst__index_in(t, kit, slot, hash))
         return KST_REASON_CHAIN_TOO_LONG;
     if (t->count >= t->set[KST__SET_MAX])
         reason = kst__make_room(t, kit);
-    if (reason == KST_REASON_TABLE_FULL)
-        kit->index->remove(kst__index(t), slot, key->hash);
-    else
+    if (reason != KST_REASON_TABLE_FULL) {
         kst__confirm(t, kit, slot);
+        return reason;
+    }
+    if (kst__entry_at(t, slot)->kind & KST__KIND_NAT)
+        kit->index->remove(kst__index(t), slot + kst__slots(t), kst__reply_hash(t, slot));
+    kit->index->remove(kst__index(t), slot, hash);
     return reason;
 }
 

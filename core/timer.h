@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* core/timer.h - the contract of a timer: which entry's time has come.
+/* core/timer.h - the contract of a timer: whose time has come.
  *
  * A packet that prolongs its connection only writes the new expiry into the entry; the timer finds
  * out when the old time comes round, by kst__rearm_ms. Only a shorter expiry moves it at once. A
  * timer owns `bytes` of memory at `tm`, aligned to KST_ALIGN, and refers to it by offsets only.
+ * Its slots are those of the entries and, behind them, the places of expectations.
  *   => bytes    memory for so many slots.
  *   => init     makes it empty; its clock starts at `now_ms`.
  *   => arm      of a slot that is not armed, for `due_ms`, which may lie in the past.
@@ -27,12 +28,13 @@ struct kst_timer_ops {
     const char *(*check)(const void *tm, const struct kst *t, uint32_t *armed);
 };
 
-/* When an entry expires, noted as what its timer is now set to. */
+/* When an entry or an expectation expires; an entry notes it as what its timer is now set to. */
 KST_INLINE uint64_t kst__rearm_ms(struct kst *t, uint32_t slot)
 {
-    struct kst__entry *e = kst__entry_at(t, slot);
-    e->armed = kst__beat(e->expires_ms);
-    return e->expires_ms;
+    const uint64_t expires_ms = kst__timed_expires_ms(t, slot);
+    if (slot < kst__slots(t))
+        kst__entry_at(t, slot)->armed = kst__beat(expires_ms);
+    return expires_ms;
 }
 
 #endif

@@ -229,11 +229,11 @@ static const char *kst__wheel_check(const void *tm, const struct kst *t, uint32_
                 return "wheel: a chunk is not as full as it should be";
             for (uint32_t i = 0; i < chunk->count; i++) {
                 const uint32_t slot = chunk->ref[i];
-                if (!kst__live(t, slot))
+                if (!kst__timed_live(t, slot))
                     return "wheel: a free entry is armed";
                 if (*kst__wheel_where(w, slot) != number * KST__CHUNK_REFS + i)
                     return "wheel: an entry does not know its place";
-                const uint64_t expires_ms = kst__entry_at(t, slot)->expires_ms;
+                const uint64_t expires_ms = kst__timed_expires_ms(t, slot);
                 if (expires_ms > w->clock_ms &&
                     (expires_ms >> shift) < (w->clock_ms >> shift & ~UINT64_C(63)) + digit)
                     return "wheel: an entry lies later than it expires";

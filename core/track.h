@@ -4,6 +4,7 @@
 #define KST_TRACK_H
 
 #include "defrag.h"
+#include "help.h"
 #include "proto_gre.h"
 #include "proto_icmp.h"
 #include "proto_other.h"
@@ -34,6 +35,19 @@ static void kst__report(struct kst_result *r, enum kst_state state, uint8_t dire
     r->reason = reason;
 }
 
+/* What a packet has changed is told once it is through. */
+static void kst__tell_case(struct kst *t, const struct kst__case *c, uint32_t slot)
+{
+    const uint32_t risen = c->entry->status & ~(uint32_t)c->status;
+    const uint32_t changed = (risen & KST_SEEN_REPLY ? KST_CHANGED_REPLY : 0) |
+                             (risen & KST_ASSURED ? KST_CHANGED_ASSURED : 0) |
+                             (c->entry->state != c->state ? KST_CHANGED_STATE : 0);
+    if (c->fresh)
+        kst__tell(t, KST_EVENT_NEW, slot, 0, KST_GONE_EXPIRED);
+    else if (changed != 0)
+        kst__tell(t, KST_EVENT_UPDATE, slot, changed, KST_GONE_EXPIRED);
+}
+
 /* A packet that is refused: a newcomer is forgotten. A known connection may keep a mark of it all the
  * same: what SCTP's earlier chunks did, or a shorter life because the two sides lost each other. */
 static void kst__refuse(struct kst *t, const struct kst__kit *kit, const struct kst__case *c,
@@ -48,6 +62,27 @@ static void kst__refuse(struct kst *t, const struct kst__kit *kit, const struct 
     if (judgement->timeout_s != 0)
         kst__expire_at(t, kit, slot, kst__due_ms(t, judgement->timeout_s));
     kst__reclass(t, slot);
+    if (KST_UNLIKELY(t->events_at != 0))
+        kst__tell_case(t, c, slot);
+}
+
+/* Lets the helper of a connection hear what was accepted. It may have the packet dropped: one that
+ * would have created the connection then does not. */
+static void kst__hear(struct kst *t, const struct kst__kit *kit, const struct kst__case *c,
+                      uint32_t slot, struct kst_result *r)
+{
+    const uint16_t reason = kst__helper_hear(t, kit, slot, c->packet, c->direction,
+                                             r->state == KST_ESTABLISHED);
+    if (reason == KST_REASON_NONE)
+        return;
+    kst__report(r, KST_INVALID, KST_NO_DIRECTION, reason);
+    r->verdict = KST_DROP;
+    if (c->fresh) {
+        c->entry->status &= (uint16_t)~KST_CONFIRMED;
+        kst__remove(t, kit, slot, KST_GONE_REFUSED);
+        r->entry = 0;
+        r->flags = 0;
+    }
 }
 
 /* A packet of a connection in the table is counted, prolongs it, and is its answer if it goes the
@@ -69,33 +104,103 @@ KST_INLINE void kst__settle(struct kst *t, const struct kst__kit *kit, const str
         e->status |= KST_SEEN_REPLY;
     kst__reclass(t, slot);
     r->entry = kst__id(t, slot);
-    kst__report(r, answered ? KST_ESTABLISHED : KST_NEW, c->direction, reason);
+    kst__report(r,
+                answered                    ? KST_ESTABLISHED
+                : e->status & KST_EXPECTED ? KST_RELATED
+                                            : KST_NEW,
+                c->direction, reason);
     if (judgement->action == KST__END) {
-        kst__remove(t, kit, slot, &t->stats.closed);
+        kst__remove(t, kit, slot, KST_GONE_CLOSED);
         r->flags = KST_CLOSED;
+        return;
     }
+    if (KST_UNLIKELY(e->kind & KST__KIND_HELP))
+        kst__hear(t, kit, c, slot, r);
+    if (KST_UNLIKELY(t->events_at != 0) && (e->status & KST_CONFIRMED))
+        kst__tell_case(t, c, slot);
+}
+
+/* A newcomer whose coming was foretold, at this place: what it has from its master. */
+static void kst__expected_child(struct kst *t, uint32_t slot, uint32_t place)
+{
+    const struct kst__expected *x = kst__expected_at(t, place);
+    kst__entry_at(t, slot)->status |= KST_EXPECTED;
+    kst__entry_at(t, slot)->mark = kst__entry_at(t, x->master)->mark;
+    kst__helper_attach(t, slot, x->child_helper);
+    kst__help_at(t, slot)->master = kst__id(t, x->master);
+}
+
+/* It has come, whatever becomes of it. Of two expectations for the two directions of one connection
+ * the other is its answer. */
+static void kst__expected_came(struct kst *t, const struct kst__kit *kit, uint32_t place)
+{
+    const struct kst__expected *x = kst__expected_at(t, place);
+    struct kst_tuple inverse;
+    t->stats.expect_new++;
+    if (x->flags & KST_EXPECT_PERMANENT)
+        return;
+    kst__tuple_invert(&x->tuple, &inverse);
+    const uint32_t other = kst__expect_find(t, &inverse);
+    const bool paired = other != KST__NONE && other != place &&
+                        kst__expected_at(t, other)->master == x->master &&
+                        kst__tuple_same(&kst__expected_at(t, other)->tuple, &inverse);
+    kst__expect_remove(t, kit, place);
+    if (paired)
+        kst__expect_remove(t, kit, other);
+}
+
+/* The reply tuple of a newcomer whose zone is that of one direction only. */
+static void kst__zone_apart(struct kst *t, uint32_t slot, const struct kst__parsed *p)
+{
+    struct kst_tuple *reply = kst__reply_tuple(t, slot);
+    kst__tuple_invert(&kst__entry_at(t, slot)->tuple, reply);
+    reply->zone = p->zones & KST_PACKET_ZONE_REPLY ? p->tuple.zone : 0;
+    kst__entry_at(t, slot)->kind |= KST__KIND_NAT;
 }
 
 /* A packet of no known connection: judged as the first of one, which is let in if there is room. */
 static void kst__judge_first(struct kst *t, const struct kst__kit *kit,
-                             const struct kst__parsed *p, const struct kst__key *key,
-                             struct kst_result *r)
+                             const struct kst_packet *packet, const struct kst__parsed *p,
+                             const struct kst__key *key, struct kst_result *r)
 {
+    uint32_t place = KST__NONE, serial = 0;
     if (!key->invertible) {
         kst__report(r, KST_INVALID, KST_NO_DIRECTION, KST_REASON_ICMP_NO_ANSWER);
         return;
     }
-    const uint32_t slot = kst__newcomer(t, &key->tuple);
-    const struct kst__case c = {t, p, kst__entry_at(t, slot), KST_ORIGINAL, true};
+    const uint32_t slot = kst__newcomer(t, &key->tuple, packet->policy);
+    struct kst__entry *e = kst__entry_at(t, slot);
+    if (KST_UNLIKELY(p->zones != 0 && p->tuple.zone != 0))
+        kst__zone_apart(t, slot, p);
+    if (KST_UNLIKELY(t->expect_at != 0)) {
+        struct kst_tuple tuple = key->tuple;
+        tuple.zone = p->tuple.zone;
+        if (kst__expectations_of(t)->count > 0)
+            place = kst__expect_find(t, &tuple);
+        if (place != KST__NONE) {
+            serial = kst__expected_at(t, place)->serial;
+            kst__expected_child(t, slot, place);
+        }
+        const uint8_t helper = packet->helper != 0 ? packet->helper : kst__helper_of_port(t, &tuple);
+        if (helper != 0 && kst__helper_for(helper, &tuple) && kst__help_of(t, slot)->helper == 0)
+            kst__helper_attach(t, slot, helper);
+    }
+    const struct kst__case c = {t, kst__set_of(t, e), p, e, KST_ORIGINAL, true, e->status, 0};
     const struct kst__judgement judgement = kst__judge(&c);
+    uint16_t reason = KST_REASON_NONE;
+    if (judgement.action != KST__REFUSE) {
+        KST_ASSERT(judgement.action == KST__REFRESH && judgement.reason == KST_REASON_NONE);
+        e->expires_ms = kst__due_ms(t, judgement.timeout_s);
+        reason = kst__admit(t, kit, slot, key->hash);
+    }
+    if (place != KST__NONE && reason != KST_REASON_TABLE_FULL &&
+        kst__expected_at(t, place)->serial == serial)
+        kst__expected_came(t, kit, place);
     if (judgement.action == KST__REFUSE) {
         kst__refuse(t, kit, &c, slot, &judgement, r);
         return;
     }
-    KST_ASSERT(judgement.action == KST__REFRESH && judgement.reason == KST_REASON_NONE);
-    c.entry->expires_ms = kst__due_ms(t, judgement.timeout_s);
-    const uint16_t reason = kst__admit(t, kit, slot, key);
-    if (!(c.entry->status & KST_CONFIRMED)) {
+    if (!(e->status & KST_CONFIRMED)) {
         kst__slot_give_back(t, slot);
         kst__report(r, KST_INVALID, KST_NO_DIRECTION, reason);
         r->verdict = KST_DROP;
@@ -106,37 +211,76 @@ static void kst__judge_first(struct kst *t, const struct kst__kit *kit,
     kst__settle(t, kit, &c, slot, &judgement, reason, r);
 }
 
+/* The connection of a packet, or KST__NONE; `key` is what it was found by, or what a new one will have. A zone
+ * of one direction counts for that one only. */
+static uint32_t kst__find_zoned(struct kst *t, const struct kst__kit *kit,
+                                const struct kst__parsed *p, struct kst__key *key)
+{
+    struct kst_tuple tuple = key->tuple;
+    struct kst__key original;
+    tuple.zone = p->zones & KST_PACKET_ZONE_ORIGINAL ? p->tuple.zone : 0;
+    kst__key_make(t, &tuple, key);
+    uint32_t node = kit->index->find(kst__index(t), t, key);
+    if (node != KST__NONE && kst__node_direction(t, node, key) == KST_ORIGINAL)
+        return node;
+    original = *key;
+    tuple.zone = p->zones & KST_PACKET_ZONE_REPLY ? p->tuple.zone : 0;
+    kst__key_make(t, &tuple, key);
+    node = kit->index->find(kst__index(t), t, key);
+    if (node != KST__NONE && kst__node_direction(t, node, key) == KST_REPLY)
+        return node;
+    *key = original;
+    return KST__NONE;
+}
+
+/* Packets whose tuple is not all there is to it: of a GRE call, or with a zone of one direction. */
+static uint32_t kst__find_odd(struct kst *t, const struct kst__kit *kit,
+                              const struct kst__parsed *p, struct kst__key *key)
+{
+    if (p->call) {
+        struct kst_tuple tuple = key->tuple;
+        kst__key_complete(t, &tuple);
+        kst__key_make(t, &tuple, key);
+    }
+    if (p->zones != 0)
+        return kst__find_zoned(t, kit, p, key);
+    return kit->index->find(kst__index(t), t, key);
+}
+
 /* A packet with a tuple of its own: of a known connection, or the first of one. */
 KST_INLINE void kst__judge_packet(struct kst *t, const struct kst__kit *kit,
-                                  const struct kst__parsed *p, const struct kst__key *key,
-                                  struct kst_result *r)
+                                  const struct kst_packet *packet, const struct kst__parsed *p,
+                                  struct kst__key *key, struct kst_result *r)
 {
-    const uint32_t node = kit->index->find(kst__index(t), t, key);
+    const uint32_t node = KST_UNLIKELY(p->call || p->zones != 0)
+                              ? kst__find_odd(t, kit, p, key)
+                              : kit->index->find(kst__index(t), t, key);
     if (KST_UNLIKELY(node == KST__NONE)) {
-        kst__judge_first(t, kit, p, key, r);
+        kst__judge_first(t, kit, packet, p, key, r);
         return;
     }
     const uint32_t slot = kst__node_slot(t, node);
+    struct kst__entry *e = kst__entry_at(t, slot);
     if (KST_UNLIKELY(kst__expired(t, slot))) {
-        kst__remove(t, kit, slot, &t->stats.expired);
-        kst__judge_first(t, kit, p, key, r);
+        kst__remove(t, kit, slot, KST_GONE_EXPIRED);
+        kst__judge_first(t, kit, packet, p, key, r);
         return;
     }
-    const struct kst__case c = {t, p, kst__entry_at(t, slot), kst__node_direction(t, node, key),
-                                false};
+    const struct kst__case c = {t,     kst__set_of(t, e), p,        e, kst__node_direction(t, node, key),
+                                false, e->status,         e->state};
     const struct kst__judgement judgement = kst__judge(&c);
     switch (judgement.action) {
     case KST__REFUSE: kst__refuse(t, kit, &c, slot, &judgement, r); break;
     case KST__REOPEN:
-        kst__remove(t, kit, slot, &t->stats.closed);
-        kst__judge_first(t, kit, p, key, r);
+        kst__remove(t, kit, slot, KST_GONE_REPLACED);
+        kst__judge_first(t, kit, packet, p, key, r);
         break;
     default: kst__settle(t, kit, &c, slot, &judgement, judgement.reason, r); break;
     }
 }
 
 /* An ICMP error: RELATED to the connection that the packet it carries belongs to, if it goes to
- * who sent that packet. It changes nothing. */
+ * who sent that packet. It changes nothing, unless a helper has a mind to. */
 static void kst__judge_error(struct kst *t, const struct kst__kit *kit,
                              const struct kst__parsed *p, struct kst_result *r)
 {
@@ -145,62 +289,72 @@ static void kst__judge_error(struct kst *t, const struct kst__kit *kit,
     if (!kst__icmp_about(t, p, &key))
         return;
     r->reason = KST_REASON_ICMP_UNRELATED;
-    const uint32_t node = kit->index->find(kst__index(t), t, &key);
+    const uint32_t node = p->zones != 0 ? kst__find_zoned(t, kit, p, &key)
+                                        : kit->index->find(kst__index(t), t, &key);
     if (node == KST__NONE || kst__expired(t, kst__node_slot(t, node)))
         return;
     r->reason = KST_REASON_ICMP_MISDIRECTED;
     if (memcmp(key.tuple.dst, p->tuple.dst, sizeof key.tuple.dst) != 0)
         return;
-    r->entry = kst__id(t, kst__node_slot(t, node));
-    kst__report(r, KST_RELATED, kst__node_direction(t, node, &key), KST_REASON_NONE);
+    const uint32_t slot = kst__node_slot(t, node);
+    struct kst__entry *e = kst__entry_at(t, slot);
+    const struct kst__case c = {t,     kst__set_of(t, e), p,       e, kst__node_direction(t, node, &key),
+                                false, e->status,         e->state};
+    r->entry = kst__id(t, slot);
+    kst__report(r, KST_RELATED, c.direction, KST_REASON_NONE);
+    if (KST_UNLIKELY((e->kind & KST__KIND_HELP) && c.direction == KST_ORIGINAL))
+        kst__hear(t, kit, &c, slot, r);
 }
 
 /* A whole datagram. */
 KST_INLINE void kst__judge_whole(struct kst *t, const struct kst__kit *kit,
-                                 const struct kst__parsed *p, const struct kst__key *key,
-                                 struct kst_result *r)
+                                 const struct kst_packet *packet, const struct kst__parsed *p,
+                                 struct kst__key *key, struct kst_result *r)
 {
     r->reason = p->reason;
     if (r->reason == KST_REASON_NONE && p->tuple.protocol == kst__icmp_of(p->tuple.family)) {
         uint8_t reason;
         switch (kst__icmp_sort(p, &reason)) {
-        case KST__ICMP_ORDINARY: kst__judge_packet(t, kit, p, key, r); break;
+        case KST__ICMP_ORDINARY: kst__judge_packet(t, kit, packet, p, key, r); break;
         case KST__ICMP_ERROR: kst__judge_error(t, kit, p, r); break;
         case KST__ICMP_UNTRACKED: r->state = KST_UNTRACKED; break;
         case KST__ICMP_REFUSED: r->reason = reason; break;
         }
     } else if (r->reason == KST_REASON_NONE) {
-        kst__judge_packet(t, kit, p, key, r);
+        kst__judge_packet(t, kit, packet, p, key, r);
     }
 }
 
 /* A fragment: held, or the one that makes its datagram whole, which is then judged. */
 static void kst__judge_fragment(struct kst *t, const struct kst__kit *kit,
                                 const struct kst_packet *packet, const struct kst__parsed *p,
-                                const struct kst__key *first, struct kst_result *r)
+                                struct kst__key *first, struct kst_result *r)
 {
     struct kst_packet whole;
     struct kst__parsed parsed;
     struct kst__key key;
     r->reason = kst__defrag_take(t, packet, p, &whole);
     if (r->reason == KST_REASON_FRAGMENT) {
-        kst__judge_whole(t, kit, p, first, r);
+        kst__judge_whole(t, kit, packet, p, first, r);
         return;
     }
     if (r->reason != KST_REASON_NONE) {
         r->verdict = r->reason == KST_REASON_FRAGMENT_HELD ? KST_HOLD : KST_DROP;
         return;
     }
+    whole.helper = packet->helper;
+    whole.policy = packet->policy;
+    whole.flags |= packet->flags & (KST_PACKET_ZONE_ORIGINAL | KST_PACKET_ZONE_REPLY);
     kst__parse(&whole, t->set[KST__SET_CHECKSUM] != 0, &parsed);
     if (parsed.reason == KST_REASON_NONE)
         kst__key_make(t, &parsed.tuple, &key);
-    kst__judge_whole(t, kit, &parsed, &key, r);
+    kst__judge_whole(t, kit, &whole, &parsed, &key, r);
 }
 
 /* Anything that was parsed. */
 KST_INLINE void kst__judge_any(struct kst *t, const struct kst__kit *kit,
                                const struct kst_packet *packet, const struct kst__parsed *p,
-                               const struct kst__key *key, struct kst_result *r)
+                               struct kst__key *key, struct kst_result *r)
 {
     memset(r, 0, sizeof *r);
     r->direction = KST_NO_DIRECTION;
@@ -212,7 +366,7 @@ KST_INLINE void kst__judge_any(struct kst *t, const struct kst__kit *kit,
     else if (p->partial)
         r->reason = KST_REASON_FRAGMENT;
     else
-        kst__judge_whole(t, kit, p, key, r);
+        kst__judge_whole(t, kit, packet, p, key, r);
     t->stats.reasons[r->reason]++;
 }
 

@@ -197,7 +197,7 @@ START_TEST(full_chain_evicts_nobody)
     } while ((kst__tuple_hash(&tuple, t->seed) & 1) != 0);
     must_say(track(t, 0, stranger(number)), KST_REASON_CHAIN_TOO_LONG);
     must_be(kst_count(t), KST_CHAIN_MAX + 1);
-    must_be(kst_statistics(t)->evicted, 0);
+    must_be(kst_statistics(t)->gone[KST_GONE_EVICTED], 0);
     free(t);
 }
 END_TEST

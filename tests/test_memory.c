@@ -37,8 +37,31 @@ static void set_anything(struct kst *t)
     kst_set(t, name, above < highest - lowest ? lowest + above : highest);
 }
 
+/* Something that a connection may expect, or not. */
+static void expect_anything(struct kst *t, kst_id master)
+{
+    struct say say = world_say();
+    say.v6 = draw_one_in(4);
+    struct kst_expectation x = {.master = master, .tuple = tuple_of(say)};
+    x.flags = (uint8_t)draw_below(32);
+    x.class_ = (uint8_t)draw_below(KST_EXPECT_CLASSES + 1);
+    x.timeout_ms = draw_below(30000);
+    kst_expect(t, &x);
+}
+
+static void hear_anything(struct kst *t)
+{
+    struct kst_event event;
+    for (uint32_t some = draw_below(8); some > 0 && kst_event_next(t, &event); some--) {
+        char line[2 * KST_LINE_MAX];
+        must(kst_print_event(&event, (enum kst_format)draw_below(4), line, sizeof line) < sizeof line);
+    }
+}
+
 static void use(struct kst *t, uint32_t features)
 {
+    const uint8_t labels[KST_LABEL_BYTES] = {1, 2, 3};
+    const uint32_t flags = features & KST_WITH_NAT ? 16 : 4; /* a zone of one direction needs it */
     struct wire wires[40];
     struct kst_packet packets[40];
     struct kst_result results[40];
@@ -51,7 +74,10 @@ static void use(struct kst *t, uint32_t features)
         for (uint32_t i = 0; i < count; i++) {
             wires[i] = world_wire();
             packets[i] = (struct kst_packet){.data = wires[i].data, .size = wires[i].size};
-            packets[i].flags = (uint8_t)(draw_one_in(10) ? draw_below(4) : 0);
+            packets[i].flags = (uint8_t)(draw_one_in(10) ? draw_below(flags) : 0);
+            packets[i].zone = draw_one_in(10);
+            packets[i].policy = (uint8_t)(draw_one_in(10) ? draw_below(KST_POLICIES + 1) : 0);
+            packets[i].helper = (uint8_t)(draw_one_in(5) ? draw_below(6) : 0);
         }
         kst_track(t, now_ms, packets, count, results);
         kst_insert(t, &flow, NULL);
@@ -65,6 +91,9 @@ static void use(struct kst *t, uint32_t features)
         }
         if (draw_one_in(4))
             kst_delete(t, id);
+        expect_anything(t, any(t, draw_below(MAX_HIGHEST)));
+        kst_set_labels(t, any(t, draw_below(MAX_HIGHEST)), labels);
+        hear_anything(t);
         if (draw_one_in(20))
             kst_flush(t);
         if (draw_one_in(4))
@@ -80,7 +109,9 @@ START_TEST(never_outside_the_block)
     draw_state = 1;
     for (uint32_t max = 1; max <= MAX_HIGHEST; max++) {
         for (uint32_t way = 0; way < 8; way++) {
-            struct kst_config config = {.max = max, .features = way & 3};
+            struct kst_config config = {.max = max, .features = (way & 3) | (max % 4) << 2};
+            config.expectations = max % 3 * way;
+            config.events = max % 5 * way;
             config.buckets = draw_one_in(2) ? 0 : 32;
             config.seed[0] = draw();
             const size_t bytes = kst_bytes(&config);
@@ -88,7 +119,7 @@ START_TEST(never_outside_the_block)
             memset(g.page, 0xa5, g.bytes);
             void *block = way & 4 ? g.page : guarded_end(&g, bytes);
             struct kst *t = kst_init(block, bytes, &config, NULL);
-            about("max %u, features %u, against the %s", max, way & 3, way & 4 ? "front" : "end");
+            about("max %u, features %u, against the %s", max, config.features, way & 4 ? "front" : "end");
             must(t != NULL);
             use(t, config.features);
             const uint8_t *behind = (uint8_t *)block + bytes;
@@ -119,6 +150,17 @@ START_TEST(more_never_takes_less)
             }
             config.buckets = config.buckets * 2;
             must(kst_bytes(&config) >= bytes);
+            config.buckets /= 2;
+            config.features |= KST_WITH_LABELS;
+            must(kst_bytes(&config) >= bytes + max * (size_t)KST_LABEL_BYTES);
+            config.features = (config.features & ~(uint32_t)KST_WITH_LABELS) | KST_WITH_TIMESTAMPS;
+            must(kst_bytes(&config) >= bytes + max * sizeof(uint64_t));
+            config.features = way & 3;
+            config.expectations = 100;
+            must(kst_bytes(&config) >= bytes + 64 * (size_t)max);
+            config.expectations = 0;
+            config.events = 1;
+            must(kst_bytes(&config) >= bytes + sizeof(struct kst_event));
         }
     }
 }

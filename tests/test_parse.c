@@ -386,11 +386,11 @@ START_TEST(head_lengths_are_believed)
     for (size_t i = 0; i < COUNT(steps); i++)
         must_say(track(t, 0, steps[i]), KST_REASON_NONE);
     for (uint32_t size = 20; size < 40; size++) {
-        kst_track(t, 0, &(struct kst_packet){w.data, size, 0, 0, KST_PACKET_HEAD}, 1, &result);
+        kst_track(t, 0, &(struct kst_packet){.data = w.data, .size = size, .checksum = KST_CHECKSUM_VERIFY, .flags = KST_PACKET_HEAD}, 1, &result);
         must_say(result, KST_REASON_L4_SHORT);
     }
     w.data[w.l4_at + 16] ^= 1; /* wrong, but what it covers is not here */
-    kst_track(t, 0, &(struct kst_packet){w.data, 40, 0, 0, KST_PACKET_HEAD}, 1, &result);
+    kst_track(t, 0, &(struct kst_packet){.data = w.data, .size = 40, .checksum = KST_CHECKSUM_VERIFY, .flags = KST_PACKET_HEAD}, 1, &result);
     must_say(result, KST_REASON_NONE);
     must(kst_get(t, result.entry, &flow));
     must_be(flow.packets[KST_ORIGINAL], 3);
@@ -399,11 +399,11 @@ START_TEST(head_lengths_are_believed)
     must_say(track(t, 0, tcp(1, ACK, 5001, 1502, 0)), KST_REASON_TCP_ACK_OVER);
     must_be(kst_count(t), 1);
 
-    kst_track(t, 0, &(struct kst_packet){w.data, 40, 0, 0, 0}, 1, &result);
+    kst_track(t, 0, &(struct kst_packet){.data = w.data, .size = 40, .checksum = KST_CHECKSUM_VERIFY, .flags = 0}, 1, &result);
     must_say(result, KST_REASON_IP_LENGTH);
-    kst_track(t, 0, &(struct kst_packet){w.data, w.size, 0, 0, KST_PACKET_HEAD}, 1, &result);
+    kst_track(t, 0, &(struct kst_packet){.data = w.data, .size = w.size, .checksum = KST_CHECKSUM_VERIFY, .flags = KST_PACKET_HEAD}, 1, &result);
     must_say(result, KST_REASON_TCP_CHECKSUM); /* all is here */
-    kst_track(t, 0, &(struct kst_packet){w.data, 40, 0, KST_CHECKSUM_BAD, KST_PACKET_HEAD}, 1,
+    kst_track(t, 0, &(struct kst_packet){.data = w.data, .size = 40, .checksum = KST_CHECKSUM_BAD, .flags = KST_PACKET_HEAD}, 1,
               &result);
     must_say(result, KST_REASON_TCP_CHECKSUM); /* the caller knows better */
     free(t);
@@ -416,7 +416,7 @@ START_TEST(head_ip_checksum)
     struct wire w = wire_of(&(struct say){.protocol = UDP, .bytes = 500});
     struct kst__parsed parsed;
     w.data[8] ^= 1;
-    kst__parse(&(struct kst_packet){w.data, 60, 0, 0, KST_PACKET_HEAD}, true, &parsed);
+    kst__parse(&(struct kst_packet){.data = w.data, .size = 60, .checksum = KST_CHECKSUM_VERIFY, .flags = KST_PACKET_HEAD}, true, &parsed);
     must_say(parsed, KST_REASON_IP_CHECKSUM);
 }
 END_TEST
@@ -455,7 +455,7 @@ START_TEST(checksum_modes)
                 w.data[10] ^= 1;
             else if (broken)
                 w.data[w.l4_at + 3] ^= 1; /* its port; ICMP's own checksum */
-            kst_track(t, 0, &(struct kst_packet){w.data, w.size, 0, mode, 0}, 1, &result);
+            kst_track(t, 0, &(struct kst_packet){.data = w.data, .size = w.size, .checksum = mode, .flags = 0}, 1, &result);
             const bool bad =
                 (mode == KST_CHECKSUM_VERIFY && verify && broken) ||
                 (mode == KST_CHECKSUM_BAD && summed[i].reason != KST_REASON_IP_CHECKSUM);

@@ -19,6 +19,7 @@ struct story {
     uint8_t checksum; /* enum kst_checksum, of the last packet */
     uint16_t size;    /* that it is cut to */
     const char *setting; /* set to 0 first */
+    const char *helper;  /* of every connection */
     uint32_t max, buckets;
 };
 
@@ -31,11 +32,25 @@ static struct say error(uint8_t to, struct say about_what)
                         .body = inner.data, .bytes = (uint16_t)inner.size};
 }
 
-/* test_defrag.c and test_index.c have these. */
+/* The client says this after its handshake, and then, at `seq`, the next. */
+static struct say client(uint32_t seq, const char *line)
+{
+    struct say say = tcp(0, ACK | PSH, seq, 5001, (uint16_t)strlen(line));
+    say.body = line;
+    return say;
+}
+
+static struct say sip(const char *message)
+{
+    return (struct say){.protocol = UDP, .from = 1, .to = 2, .sport = 5060, .dport = 5060,
+                        .bytes = (uint16_t)strlen(message), .body = message};
+}
+
+/* test_defrag.c, test_index.c and test_help.c have these. */
 static bool told_elsewhere(uint32_t reason)
 {
     return (reason > KST_REASON_FRAGMENT && reason <= KST_REASON_FRAGMENT_FULL) ||
-           reason == KST_REASON_CLASH;
+           reason == KST_REASON_CLASH || reason == KST_REASON_HELPER;
 }
 
 START_TEST(every_reason_has_its_story)
@@ -49,6 +64,10 @@ START_TEST(every_reason_has_its_story)
                              .ip_bytes = sizeof five, .ip_next = 32};
     const struct say lite = {.protocol = UDPLITE, .bytes = 4};
     const struct say ping = {.protocol = ICMP, .dport = 0x0800};
+    const struct say read = {.protocol = UDP, .from = 1, .to = 2, .sport = 5, .dport = 69,
+                             .bytes = 2, .body = "\0\1"}; /* TFTP, from one port to two */
+    struct say read_too = read;
+    read_too.dport = 70;
     struct story stories[] = {
         {KST_REASON_NONE, NONE, .steps = {stranger(1)}},
         {KST_REASON_IP_SHORT, I, .steps = {stranger(1)}, .size = 19},
@@ -107,6 +126,23 @@ START_TEST(every_reason_has_its_story)
         {KST_REASON_ICMP_INNER, E, .steps = {{.protocol = ICMP, .dport = 0x0300, .bytes = 4}}},
         {KST_REASON_ICMP_UNRELATED, E, .steps = {error(1, stranger(7))}},
         {KST_REASON_ICMP_MISDIRECTED, E, .steps = {stranger(7), error(3, stranger(7))}},
+        {KST_REASON_HELPER_EXPECT, NONE, .steps = {read, read_too}, .helper = "tftp"},
+        {KST_REASON_FTP_PARTIAL, NONE,
+         .steps = {HANDSHAKE, client(1001, "USER me\r\n"), client(1010, "POR")},
+         .helper = "ftp"},
+        {KST_REASON_FTP_ADDRESS, NONE,
+         .steps = {HANDSHAKE, client(1001, "USER me\r\n"), client(1010, "PORT 10,0,0,1,4\r\n")},
+         .helper = "ftp"},
+        {KST_REASON_SIP_STATUS, NONE, .steps = {sip("SIP/2.0 none\r\n")}, .helper = "sip"},
+        {KST_REASON_SIP_CSEQ, NONE, .steps = {sip("BYE sip:b@x\r\n\r\n")}, .helper = "sip"},
+        {KST_REASON_SIP_HEADER, NONE,
+         .steps = {sip("REGISTER sip:x\r\nCSeq: 1 REGISTER\r\n"
+                       "Contact: <sip:a@10.0.0.1>;expires=never\r\n")},
+         .helper = "sip"},
+        {KST_REASON_SIP_MEDIA, NONE,
+         .steps = {sip("ACK sip:b@x\r\nCSeq: 1 ACK\r\n\r\n"
+                       "v=0\r\nc=IN IP4 10.0.0.1\r\nm=audio 80 RTP\r\n")},
+         .helper = "sip"},
         {KST_REASON_TABLE_FULL, KST_COLUMN_DROP, .steps = {HANDSHAKE, stranger(1)}, .max = 1},
         {KST_REASON_TABLE_EVICTED, KST_COLUMN_EARLY_DROP,
          .steps = {stranger(1), stranger(2)},
@@ -122,9 +158,11 @@ START_TEST(every_reason_has_its_story)
     for (size_t i = 0; i < COUNT(stories); i++) {
         const struct story *story = &stories[i];
         struct kst *t = table_new((struct kst_config){
-            .max = story->max != 0 ? story->max : 8, .buckets = story->buckets});
+            .max = story->max != 0 ? story->max : 8, .buckets = story->buckets,
+            .expectations = story->helper != NULL ? 8 : 0});
         struct kst_result result = {0};
         uint64_t before[7] = {0}; /* of each column; then of the reason */
+        const uint8_t helper = story->helper != NULL ? kst_helper_number(story->helper) : 0;
         about("story %zu, %s", i, kst_reason_name(story->reason));
         while (told_elsewhere(told))
             told++;
@@ -144,7 +182,8 @@ START_TEST(every_reason_has_its_story)
             kst_track(t, 0,
                       &(struct kst_packet){.data = w.data,
                                            .size = last && story->size != 0 ? story->size : w.size,
-                                           .checksum = last ? story->checksum : 0},
+                                           .checksum = last ? story->checksum : 0,
+                                           .helper = helper},
                       1, &result);
         }
         must_say(result, story->reason);
@@ -154,7 +193,8 @@ START_TEST(every_reason_has_its_story)
             must_be(kst_column(t, (enum kst_column)(1 << column)),
                     before[column] + (story->columns >> column & 1));
         }
-        const bool refused = (story->columns & ~(uint32_t)KST_COLUMN_EARLY_DROP) != 0;
+        const bool helped = story->helper != NULL; /* to be dropped, which Linux does not count */
+        const bool refused = helped || (story->columns & ~(uint32_t)KST_COLUMN_EARLY_DROP) != 0;
         const bool dropped = refused && !(story->columns & (I | E));
         must_be(result.state == KST_INVALID, refused);
         must_be(result.verdict, dropped ? KST_DROP : KST_ACCEPT);

@@ -125,10 +125,11 @@ START_TEST(insertions_refused)
             expected = KST_ERROR_FLOW_NAT;
             break;
         case 9:
+            original->zone = 2;
             reply->zone = 1;
             expected = KST_ERROR_FLOW_FAMILY;
             break;
-        case 10: flow.status = 1; break;
+        case 10: flow.status = 1 << 5; break;
         case 11: flow.status = 1 << 15; break;
         case 12: flow.status = KST_ASSURED; break;
         case 13: flow.state = KST_TCP_NONE; break;
@@ -196,6 +197,26 @@ START_TEST(insertions_refused)
             flow = flow_of(esp, (uint64_t)KST_TIMEOUT_MAX_S * 1000);
             flow.status = KST_SEEN_REPLY | KST_ASSURED | KST_CONFIRMED | KST_FIXED_TIMEOUT;
             expected = KST_ERROR_OK;
+            break;
+        case 29:
+            reply->zone = 1; /* a zone of one direction needs KST_WITH_NAT, too */
+            expected = KST_ERROR_FLOW_NAT;
+            break;
+        case 30:
+            flow.policy = KST_POLICIES + 1;
+            expected = KST_ERROR_POLICY;
+            break;
+        case 31:
+            flow.helper = kst_helper_number("ftp"); /* config.expectations is 0 */
+            expected = KST_ERROR_HELPER;
+            break;
+        case 32:
+            flow.accounted = true;
+            expected = KST_ERROR_SETTING_FEATURE;
+            break;
+        case 33:
+            flow.timestamped = true;
+            expected = KST_ERROR_SETTING_FEATURE;
             break;
         default: free(t); return;
         }

@@ -42,14 +42,24 @@ static const struct {
     {"nf_conntrack_tcp_timeout_unacknowledged", 300, 0, 8589934},
     {"ipfrag_time", 30, 0, 8589934}, /* net.ipv4 */
     {"nf_conntrack_frag6_timeout", 60, 0, 8589934},
+    {"nf_conntrack_events", 2, 0, 2},
+    {"nf_conntrack_timestamp", 0, 0, 1},
+    {"nf_conntrack_ftp_loose", 0, 0, 1}, /* parameters of the helpers' modules */
+    {"nf_conntrack_sip_direct_media", 1, 0, 1},
+    {"nf_conntrack_sip_direct_signalling", 1, 0, 1},
+    {"nf_conntrack_sip_timeout", 3600, 0, 8589934},
     {"keepstate_udplite_rfc3828", 0, 0, 1}, /* ours */
-    {"nf_conntrack_max", 77, 1, 77},        /* of the table below */
+    {"keepstate_pressure_high", 95, 1, 100},
+    {"keepstate_pressure_low", 85, 0, 100},
+    {"nf_conntrack_expect_max", 33, 0, 33}, /* of the table below */
+    {"nf_conntrack_max", 77, 1, 77},
     {"nf_conntrack_buckets", 64, 64, 64},
     {"nf_conntrack_count", 0, 0, 0},
 };
 
 static const struct kst_config config = {
-    .max = 77, .buckets = 33, .features = KST_WITH_ACCOUNTING, .seed = {1, 2}};
+    .max = 77, .buckets = 33, .features = KST_WITH_ACCOUNTING | KST_WITH_TIMESTAMPS,
+    .expectations = 33, .seed = {1, 2}};
 
 static void must_read_as(const struct kst *t, const char *name, uint32_t expected)
 {

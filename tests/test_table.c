@@ -16,8 +16,14 @@ START_TEST(wrong_configurations)
         {{.max = UINT32_MAX}, KST_ERROR_MAX},
         {{.max = 1, .buckets = 2 * KST_ENTRIES_MAX + 1}, KST_ERROR_BUCKETS},
         {{.max = 1, .buckets = UINT32_MAX}, KST_ERROR_BUCKETS},
-        {{.max = 1, .features = 4}, KST_ERROR_FEATURES},
+        {{.max = 1, .features = 16}, KST_ERROR_FEATURES},
         {{.max = 1, .features = UINT32_C(1) << 31}, KST_ERROR_FEATURES},
+        {{.max = 1, .expectations = KST_EXPECTATIONS_MAX + 1}, KST_ERROR_EXPECTATIONS},
+        {{.max = 1, .expectations = UINT32_MAX}, KST_ERROR_EXPECTATIONS},
+        {{.max = 1, .events = KST_EVENTS_MAX + 1}, KST_ERROR_EVENTS},
+        {{.max = 1, .events = UINT32_MAX}, KST_ERROR_EVENTS},
+        {{.max = 1, .reassembly_bytes = 1}, KST_ERROR_REASSEMBLY},
+        {{.max = 1, .reassembly_bytes = KST_REASSEMBLY_MIN - 1}, KST_ERROR_REASSEMBLY},
         {{.max = 1, .evict = {KST_CLASSES + 1}}, KST_ERROR_EVICT},
         {{.max = 1, .evict = {1, 255}}, KST_ERROR_EVICT},
         {{.max = 1, .evict = {1, 1}}, KST_ERROR_EVICT},
@@ -48,7 +54,11 @@ START_TEST(right_configurations)
         {.max = 1000, .buckets = 3},
         {.max = 1, .features = KST_WITH_ACCOUNTING | KST_WITH_NAT},
         {.max = 1, .evict = {4, 3, 2, 1}},
-        {.max = KST_ENTRIES_MAX, .buckets = 2 * KST_ENTRIES_MAX, .features = 3},
+        {.max = 1, .features = KST_WITH_TIMESTAMPS | KST_WITH_LABELS},
+        {.max = 1, .expectations = KST_EXPECTATIONS_MAX, .events = KST_EVENTS_MAX},
+        {.max = KST_ENTRIES_MAX, .buckets = 2 * KST_ENTRIES_MAX, .features = 15,
+         .expectations = KST_EXPECTATIONS_MAX, .events = KST_EVENTS_MAX,
+         .reassembly_bytes = UINT32_MAX},
     };
     for (size_t i = 0; i < COUNT(rows); i++) {
         const size_t bytes = kst_bytes(&rows[i]);
@@ -166,7 +176,7 @@ START_TEST(classes_go_in_the_order_of_the_list)
             must_be(result.verdict, victim != 0 ? KST_ACCEPT : KST_DROP);
             must_be(result.state, victim != 0 ? KST_NEW : KST_INVALID);
             must_be(result.flags, victim != 0 ? KST_CREATED : 0);
-            must_be(kst_statistics(t)->evicted, victim != 0);
+            must_be(kst_statistics(t)->gone[KST_GONE_EVICTED], victim != 0);
             must_be(kst_column(t, KST_COLUMN_EARLY_DROP), victim != 0);
             must_be(kst_count(t), config.max);
             for (uint32_t number = 0; number < KST_CLASSES; number++)
@@ -238,8 +248,8 @@ START_TEST(the_expired_go_before_the_living)
     const struct kst_result result = track(t, 30000, stranger(4)); /* the first one's time came */
     must_say(result, KST_REASON_NONE);
     must_be(result.flags, KST_CREATED);
-    must_be(kst_statistics(t)->expired, 1);
-    must_be(kst_statistics(t)->evicted, 0);
+    must_be(kst_statistics(t)->gone[KST_GONE_EXPIRED], 1);
+    must_be(kst_statistics(t)->gone[KST_GONE_EVICTED], 0);
     must_be(track(t, 30000, stranger(2)).flags, 0);
     const struct kst_flow flow = flow_of(stranger(5), 1000);
     must_be(kst_insert(t, &flow, NULL), 0);
@@ -259,7 +269,7 @@ START_TEST(the_expired_go_whatever_their_class)
     const kst_id young = track(t, 59999, stranger(1)).entry;
     must_say(track(t, 60000, stranger(2)), KST_REASON_NONE);
     must(there(t, young) && !there(t, assured));
-    must_be(kst_statistics(t)->evicted, 0);
+    must_be(kst_statistics(t)->gone[KST_GONE_EVICTED], 0);
     free(t);
 }
 END_TEST
@@ -277,8 +287,8 @@ START_TEST(the_expired_go_though_the_timer_is_late)
     for (uint32_t i = 1; i <= BUSY; i++)
         track(t, 5000, stranger(i));
     must_say(track(t, 30000, stranger(BUSY + 1)), KST_REASON_NONE);
-    must_be(kst_statistics(t)->expired, 1);
-    must_be(kst_statistics(t)->evicted, 0);
+    must_be(kst_statistics(t)->gone[KST_GONE_EXPIRED], 1);
+    must_be(kst_statistics(t)->gone[KST_GONE_EVICTED], 0);
     must_be_sound(t);
     free(t);
 }

@@ -22,8 +22,8 @@ START_TEST(refused)
     must(kst_refuse(t, &created));
     must(!there(t, created.entry));
     must_be(kst_count(t), 0);
-    must_be(kst_statistics(t)->refused, 1);
-    must_be(kst_statistics(t)->deleted, 0);
+    must_be(kst_statistics(t)->gone[KST_GONE_REFUSED], 1);
+    must_be(kst_statistics(t)->gone[KST_GONE_DELETED], 0);
     must(!kst_refuse(t, &created)); /* twice */
     const struct kst_result anew = track(t, 0, stranger(1));
     must_be(anew.flags, KST_CREATED);
@@ -32,7 +32,7 @@ START_TEST(refused)
     must(there(t, anew.entry));
     kst_advance(t, 30000, 0);
     must(!kst_refuse(t, &anew)); /* expired, though not collected */
-    must_be(kst_statistics(t)->refused, 1);
+    must_be(kst_statistics(t)->gone[KST_GONE_REFUSED], 1);
     must_be_sound(t);
     free(t);
 }
@@ -53,8 +53,8 @@ START_TEST(nothing_to_refuse)
     must(closed.entry != 0);
     must(!there(t, closed.entry));
     must(!kst_refuse(t, &closed));
-    must_be(kst_statistics(t)->refused, 0);
-    must_be(kst_statistics(t)->closed, 1);
+    must_be(kst_statistics(t)->gone[KST_GONE_REFUSED], 0);
+    must_be(kst_statistics(t)->gone[KST_GONE_CLOSED], 1);
     free(t);
 }
 END_TEST
@@ -171,7 +171,7 @@ START_TEST(flushed)
         ids[i] = track(t, 500 + i, stranger(i)).entry;
     kst_flush(t);
     must_be(kst_count(t), 0);
-    must_be(kst_statistics(t)->deleted, 20);
+    must_be(kst_statistics(t)->gone[KST_GONE_DELETED], 20);
     must_be(kst_statistics(t)->created, 20);
     must_be_sound(t);
     for (uint32_t i = 0; i < 20; i++) {
@@ -186,7 +186,7 @@ START_TEST(flushed)
     must_be_sound(t);
     kst_flush(t);
     kst_flush(t);
-    must_be(kst_statistics(t)->deleted, 40);
+    must_be(kst_statistics(t)->gone[KST_GONE_DELETED], 40);
     free(t);
 }
 END_TEST
@@ -244,7 +244,7 @@ START_TEST(zones_are_worlds)
     for (size_t i = 0; i < 2 * COUNT(zones); i++) {
         const size_t zone = i % COUNT(zones), answer = i / COUNT(zones);
         struct kst_result result;
-        kst_track(t, 0, &(struct kst_packet){w[answer].data, w[answer].size, zones[zone], 0, 0}, 1,
+        kst_track(t, 0, &(struct kst_packet){.data = w[answer].data, .size = w[answer].size, .zone = zones[zone]}, 1,
                   &result);
         about("zone %u, packet %zu", zones[zone], answer);
         must_be(result.state, answer ? KST_ESTABLISHED : KST_NEW);
@@ -257,7 +257,7 @@ START_TEST(zones_are_worlds)
     }
     must_be(kst_count(t), COUNT(zones));
     struct kst_result result;
-    kst_track(t, 0, &(struct kst_packet){w[1].data, w[1].size, 2, 0, 0}, 1, &result);
+    kst_track(t, 0, &(struct kst_packet){.data = w[1].data, .size = w[1].size, .zone = 2}, 1, &result);
     must_say(result, KST_REASON_ICMP_UNASKED);
     must_be_sound(t);
     free(t);

@@ -61,7 +61,7 @@ START_TEST(batches_and_places_change_nothing)
             states[first[i].state]++;
         for (uint32_t state = 0; state < 5; state++)
             must(states[state] > 0);
-        must(kst_statistics(t)->evicted > 0 && kst_statistics(t)->expired > 0);
+        must(kst_statistics(t)->gone[KST_GONE_EVICTED] > 0 && kst_statistics(t)->gone[KST_GONE_EXPIRED] > 0);
         for (size_t i = 0; i < COUNT(batches); i++) {
             struct kst *other = run_world(table_new(small_world), batches[i], results, i % 2 == 1);
             about("world %u, batches of %u", (unsigned)seed, batches[i]);
@@ -123,9 +123,11 @@ START_TEST(all_is_counted)
     must_be(stats->packets, WORLD);
     must(stats->reasons[0] == reasons[0] || stats->reasons[0] == reasons[0] + notrack);
     must_be(stats->created, created);
-    must_be(stats->evicted, reasons[KST_REASON_TABLE_EVICTED]);
-    must(stats->closed >= closed); /* reopening closes too */
-    must_be(stats->created, kst_count(t) + stats->expired + stats->evicted + stats->closed);
+    must_be(stats->gone[KST_GONE_EVICTED], reasons[KST_REASON_TABLE_EVICTED]);
+    must_be(stats->gone[KST_GONE_CLOSED], closed);
+    must_be(stats->created, kst_count(t) + stats->gone[KST_GONE_EXPIRED] +
+                                stats->gone[KST_GONE_EVICTED] + stats->gone[KST_GONE_CLOSED] +
+                                stats->gone[KST_GONE_REPLACED]);
     must_be(kst_column(t, KST_COLUMN_DROP), reasons[KST_REASON_TABLE_FULL]);
     must_be(kst_column(t, KST_COLUMN_EARLY_DROP), reasons[KST_REASON_TABLE_EVICTED]);
     must_be(kst_column(t, KST_COLUMN_NONE), 0);

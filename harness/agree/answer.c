@@ -101,7 +101,8 @@ bool answers_agree(const struct vec_packet *linux_says, const struct answer *ans
 struct answer *ask_core(const struct vec_case *c)
 {
     static const struct kst_config config = {
-        .max = ENTRIES_MAX, .reassembly_bytes = 4 << 20, .features = KST_WITH_ACCOUNTING | KST_WITH_NAT, .seed = {1, 2}};
+        .max = ENTRIES_MAX, .reassembly_bytes = 4 << 20, .expectations = ENTRIES_MAX,
+        .features = KST_WITH_ACCOUNTING | KST_WITH_NAT | KST_WITH_TIMESTAMPS, .seed = {1, 2}};
     static void *memory;
     const size_t bytes = kst_bytes(&config);
     if (memory == NULL)
@@ -110,6 +111,8 @@ struct answer *ask_core(const struct vec_case *c)
     struct answer *answers = need(calloc(c->packets_count + 1, sizeof *answers));
     uint64_t now_ms = 0;
 
+    kst_attach_usual(t);
+    kst_attach(t, 6, 5061, kst_helper_number("sip"));
     for (size_t i = 0; i < c->settings_count; i++) {
         const enum kst_error error = kst_set(t, c->settings[i].name, c->settings[i].value);
         if (error != KST_ERROR_OK) {
@@ -137,6 +140,13 @@ struct answer *ask_core(const struct vec_case *c)
             char line[KST_LINE_MAX + 3] = "ct ";
             kst_get(t, id, &flow);
             kst_print(&flow, KST_FORMAT_PROC, line + 3, KST_LINE_MAX);
+            answer_add(&answers[i], line);
+        }
+        struct kst_expectation expectation;
+        for (kst_id id = kst_expectation_next(t, 0); id != 0; id = kst_expectation_next(t, id)) {
+            char line[KST_LINE_MAX + 4] = "exp ";
+            kst_expectation_get(t, id, &expectation);
+            kst_print_expectation(&expectation, KST_FORMAT_PROC, line + 4, KST_LINE_MAX);
             answer_add(&answers[i], line);
         }
         const char *broken;

@@ -1,0 +1,642 @@
+/* SPDX-License-Identifier: MIT */
+/* core/help_sip.h - SIP (RFC 3261) and the SDP (RFC 4566) that it carries: a REGISTER lets calls come
+ * in, an INVITE and what follows name where audio, video and fax will go.
+ *
+ * Lines are found as Linux finds them: of two line ends in a row the second may hide what stands
+ * behind it, unless they are CR LF. Nothing here reads a line twice, so work grows with the size. */
+#ifndef KST_HELP_SIP_H
+#define KST_HELP_SIP_H
+
+#include "help_text.h"
+
+enum kst__sip_class { KST__SIP_SIGNALLING, KST__SIP_AUDIO, KST__SIP_VIDEO, KST__SIP_IMAGE };
+
+struct kst__sip { /* CSeq of the last ones that had a consequence */
+    uint32_t register_cseq, invite_cseq;
+};
+
+typedef char kst__sip_fits[sizeof(struct kst__sip) <= KST_HELPER_STATE_BYTES ? 1 : -1];
+
+enum {
+    KST__SIP_PORT = 5060,
+    KST__SIP_MIN = 11,     /* bytes of a message: "SIP/2.0 200" */
+    KST__SIP_DIGITS = 11,  /* that Linux reads of a number, leading zeros included; */
+    KST__SIP_PORT_DIGITS = 5, /* and of a URI's port */
+    KST__SIP_TICKS = 250   /* a second: it counts a registration in 32 bits of them */
+};
+
+struct kst__sip_message {
+    struct kst_help *h;
+    const uint8_t *begin, *end;
+    uint32_t cseq;
+    uint32_t code; /* of a response */
+};
+
+struct kst__sip_uri {
+    uint8_t address[16];
+    uint16_t port;
+};
+
+KST_INLINE bool kst__line_end_at(const struct kst__text *text)
+{
+    return *text->at == '\r' || *text->at == '\n';
+}
+
+KST_INLINE bool kst__is_blank(uint8_t c)
+{
+    return c == ' ' || c == '\t';
+}
+
+KST_INLINE bool kst__is_letter(uint8_t c)
+{
+    return kst__lower(c) >= 'a' && kst__lower(c) <= 'z';
+}
+
+/* Steps over a line end that `text` is at; false at the end of the message. */
+static bool kst__line_end_skip(struct kst__text *text)
+{
+    const bool cr = *text->at++ == '\r';
+    if (text->at < text->end && cr && *text->at == '\n')
+        text->at++;
+    return text->at < text->end;
+}
+
+/* Over a line end into a line that goes on with the same header; false if it does not. */
+static bool kst__sip_folded(struct kst__text *text)
+{
+    if (!kst__line_end_skip(text) || !kst__is_blank(*text->at))
+        return false;
+    while (text->at < text->end && kst__is_blank(*text->at))
+        text->at++;
+    return true;
+}
+
+/* Over blanks, and into the next line if the header goes on there; false if it ends here. */
+static bool kst__sip_blanks(struct kst__text *text)
+{
+    while (text->at < text->end && kst__is_blank(*text->at))
+        text->at++;
+    return text->at < text->end && (!kst__line_end_at(text) || kst__sip_folded(text));
+}
+
+/* On to the next line after where `text` is; false if there is none. */
+static bool kst__line_next(struct kst__text *text)
+{
+    while (text->at < text->end && !kst__line_end_at(text))
+        text->at++;
+    return text->at < text->end && kst__line_end_skip(text);
+}
+
+/* On to `word` within a header; false if it is not there. */
+static bool kst__sip_search(struct kst__text *text, const char *word)
+{
+    const uint32_t n = (uint32_t)strlen(word);
+    while (kst__left(text) > n) {
+        if (kst__line_end_at(text)) {
+            if (!kst__sip_folded(text))
+                return false;
+            text->at++;
+            continue;
+        }
+        if (kst__same_word(text->at, word, n))
+            return true;
+        text->at++;
+    }
+    return false;
+}
+
+/* A number of at most `most` digits that fits 32 bits. */
+static bool kst__sip_number(struct kst__text *text, uint32_t most, uint32_t *number)
+{
+    uint64_t wide;
+    if (!kst__number_read(text, most, &wide) || wide > UINT32_MAX ||
+        (text->at < text->end && kst__is_digit(*text->at)))
+        return false;
+    *number = (uint32_t)wide;
+    return true;
+}
+
+/* ---- headers ---- */
+
+struct kst__sip_header {
+    const char *name, *compact; /* NULL: no compact form */
+};
+static const struct kst__sip_header kst__sip_cseq = {"cseq", NULL};
+static const struct kst__sip_header kst__sip_contact = {"contact", "m"};
+static const struct kst__sip_header kst__sip_expires = {"expires", NULL};
+static const struct kst__sip_header kst__sip_length = {"content-length", "l"};
+
+static bool kst__sip_name(struct kst__text *line, const struct kst__sip_header *header)
+{
+    if (kst__word_read(line, header->name))
+        return true;
+    if (header->compact == NULL || kst__left(line) < 2 || kst__lower(line->at[0]) != (uint8_t)header->compact[0] ||
+        kst__is_letter(line->at[1]))
+        return false;
+    line->at++;
+    return true;
+}
+
+/* On to the value of the next header of this name behind `text`; false if there is none. */
+static bool kst__sip_header_next(struct kst__text *text, const struct kst__sip_header *header)
+{
+    while (kst__line_next(text)) {
+        struct kst__text line = *text;
+        if (!kst__is_blank(*line.at) && kst__sip_name(&line, header)) {
+            if (!kst__sip_blanks(&line) || *line.at != ':' || ++line.at == line.end ||
+                !kst__sip_blanks(&line))
+                return false;
+            *text = line;
+            return true;
+        }
+        text->at++;
+    }
+    return false;
+}
+
+static struct kst__text kst__sip_text(const struct kst__sip_message *m)
+{
+    const struct kst__text text = {m->begin, m->end};
+    return text;
+}
+
+/* The number that a header holds. False if there is no such header, or no number in the first. */
+static bool kst__sip_header_number(const struct kst__sip_message *m,
+                                   const struct kst__sip_header *header, uint32_t *number)
+{
+    struct kst__text text = kst__sip_text(m);
+    return kst__sip_header_next(&text, header) && kst__sip_number(&text, KST__SIP_DIGITS, number);
+}
+
+/* An address; an IPv6 one in brackets if it is a URI's. */
+static bool kst__sip_address(const struct kst__sip_message *m, struct kst__text *text,
+                             bool brackets, uint8_t *address)
+{
+    memset(address, 0, 16);
+    if (m->h->tuple[0].family == KST_IPV4)
+        return kst__ipv4_read(text, address);
+    if (text->at < text->end && *text->at == '[')
+        text->at++;
+    else if (brackets)
+        return false;
+    if (!kst__ipv6_read(text, address))
+        return false;
+    if (text->at < text->end && *text->at == ']')
+        text->at++;
+    else if (brackets)
+        return false;
+    return true;
+}
+
+/* The host of the URI behind `sip:`, and its port. Linux wants something behind them. */
+static bool kst__sip_host(const struct kst__sip_message *m, struct kst__text *text,
+                          struct kst__sip_uri *uri)
+{
+    struct kst__text user = *text;
+    uint32_t port = KST__SIP_PORT;
+    while (user.at < user.end && *user.at != '@' && !kst__line_end_at(&user))
+        user.at++;
+    if (user.at < user.end && *user.at == '@') {
+        user.at++;
+        *text = user;
+    }
+    if (!kst__sip_address(m, text, true, uri->address) || text->at == text->end)
+        return false;
+    if (*text->at == ':') {
+        text->at++;
+        if (!kst__sip_number(text, KST__SIP_PORT_DIGITS, &port) || port < 1024 ||
+            port > UINT16_MAX || text->at == text->end)
+            return false;
+    }
+    uri->port = (uint16_t)port;
+    return true;
+}
+
+/* The next Contact that can be read: another one of the same header, if `inside` one, else one of a
+ * header further on. */
+static bool kst__sip_contact_next(const struct kst__sip_message *m, struct kst__text *text,
+                                  bool *inside, struct kst__sip_uri *uri)
+{
+    for (;;) {
+        struct kst__text value = *text;
+        const bool among =
+            *inside && kst__sip_search(&value, ",") && kst__sip_search(&value, "sip:");
+        if (!among) {
+            *inside = false;
+            value = *text;
+            if (!kst__sip_header_next(&value, &kst__sip_contact))
+                return false;
+            *text = value;
+            if (!kst__sip_search(&value, "sip:"))
+                continue;
+        }
+        value.at += 4;
+        const bool found = kst__sip_host(m, &value, uri);
+        if (found || among)
+            *text = value;
+        if (found) {
+            *inside = true;
+            return true;
+        }
+    }
+}
+
+/* The value of a parameter of the URI or contact that `text` is behind; false if it has none. */
+static bool kst__sip_parameter(struct kst__text text, const char *name, struct kst__text *value)
+{
+    struct kst__text comma = text;
+    if (kst__sip_search(&comma, ","))
+        text.end = comma.at;
+    if (!kst__sip_search(&text, name))
+        return false;
+    text.at += strlen(name);
+    *value = text;
+    return true;
+}
+
+/* Whether the contact is to be reached by the protocol that this connection has. */
+static bool kst__sip_transport_fits(const struct kst__sip_message *m, const struct kst__text *text)
+{
+    struct kst__text value;
+    if (!kst__sip_parameter(*text, "transport=", &value))
+        return true;
+    value.end = m->end;
+    const bool tcp = m->h->tuple[0].protocol == KST__TCP;
+    return kst__word_read(&value, tcp ? "tcp" : "udp");
+}
+
+/* How long a contact holds; false if that cannot be read. */
+static bool kst__sip_contact_expires(const struct kst__text *text, uint32_t *expires)
+{
+    struct kst__text value;
+    return !kst__sip_parameter(*text, "expires=", &value) || kst__sip_number(&value, KST__SIP_DIGITS, expires);
+}
+
+/* ---- expectations ---- */
+
+/* Forgets what media, or what signalling, the connection expects. */
+static void kst__sip_forget(struct kst_help *h, bool media)
+{
+    struct kst_expectation x;
+    kst_id id = kst_expectation_own(h->t, h->connection, 0), older;
+    for (; id != 0 && kst_expectation_get(h->t, id, &x); id = older) {
+        older = kst_expectation_own(h->t, h->connection, id);
+        if ((x.class_ != KST__SIP_SIGNALLING) != media)
+            continue;
+        kst_expectation_delete(h->t, id);
+        if (!media)
+            return;
+    }
+}
+
+/* The registration was granted: calls may come in for so long. False if there was none for this. */
+static bool kst__sip_grant(struct kst_help *h, const struct kst__sip_uri *uri, uint32_t expires_s)
+{
+    struct kst_expectation x;
+    kst_id id = kst_expectation_own(h->t, h->connection, 0);
+    for (; id != 0; id = kst_expectation_own(h->t, h->connection, id))
+        if (kst_expectation_get(h->t, id, &x) && x.class_ == KST__SIP_SIGNALLING &&
+            x.tuple.protocol == h->tuple[0].protocol && x.tuple.dst_port == uri->port &&
+            memcmp(x.tuple.dst, uri->address, sizeof uri->address) == 0)
+            return kst_expectation_renew(h->t, id, KST_EXPECT_PERMANENT,
+                                         (uint64_t)(expires_s * KST__SIP_TICKS) * 1000 /
+                                             KST__SIP_TICKS);
+    return false;
+}
+
+static bool kst__sip_setting(const struct kst_help *h, const char *name)
+{
+    uint32_t value = 0;
+    kst_setting(h->t, name, &value);
+    return value != 0;
+}
+
+/* Two streams: RTP to the even port, RTCP to the one behind it. */
+static enum kst_reason kst__sip_expect_media(const struct kst__sip_message *m, uint8_t class_,
+                                             const uint8_t *address, uint16_t port)
+{
+    struct kst_help *h = m->h;
+    const struct kst_tuple *own = &h->tuple[h->direction], *other = &h->tuple[!h->direction];
+    const bool direct = kst__sip_setting(h, "nf_conntrack_sip_direct_media");
+    struct kst_expectation x;
+    kst_id rtp = 0;
+    if (direct && memcmp(address, own->src, sizeof own->src) != 0)
+        return KST_REASON_NONE;
+    memset(&x, 0, sizeof x);
+    x.master = h->connection;
+    x.tuple.family = own->family;
+    x.tuple.protocol = KST__UDP;
+    x.tuple.zone = kst__help_zone(h);
+    memcpy(x.tuple.dst, address, sizeof x.tuple.dst);
+    if (direct)
+        memcpy(x.tuple.src, other->src, sizeof x.tuple.src);
+    x.flags = (uint8_t)(KST_EXPECT_ANY_SRC_PORT | KST_EXPECT_ANY_MASTER |
+                        (direct ? 0 : KST_EXPECT_ANY_SRC));
+    x.class_ = class_;
+    for (uint16_t i = 0; i < 2; i++) {
+        x.tuple.dst_port = (uint16_t)((port & ~1) + i);
+        const enum kst_error error = kst_expect(h->t, &x);
+        if (error == KST_ERROR_OK && i == 0)
+            rtp = kst_expectation_own(h->t, h->connection, 0);
+        if (error != KST_ERROR_OK && error != KST_ERROR_EXPECT_EXISTS) {
+            kst_expectation_delete(h->t, rtp);
+            return KST_REASON_HELPER_EXPECT;
+        }
+    }
+    return KST_REASON_NONE;
+}
+
+/* ---- SDP ---- */
+
+/* On to what stands behind the next line that begins with `name`, before one that begins with `until`. */
+static bool kst__sdp_line(struct kst__text *text, const char *name, const char *until)
+{
+    while (kst__line_next(text)) {
+        struct kst__text line = *text;
+        if (until != NULL && kst__word_read(&line, until))
+            return false;
+        if (kst__word_read(&line, name)) {
+            *text = line;
+            return true;
+        }
+        text->at++;
+    }
+    return false;
+}
+
+/* The address of a connection line before the next media line. */
+static bool kst__sdp_address(const struct kst__sip_message *m, struct kst__text text,
+                             uint8_t *address)
+{
+    const char *network = m->h->tuple[0].family == KST_IPV4 ? "IN IP4 " : "IN IP6 ";
+    if (!kst__sdp_line(&text, "c=", "m="))
+        return false;
+    while (kst__left(&text) > 7 && !kst__line_end_at(&text)) {
+        if (memcmp(text.at, network, 7) == 0) {
+            text.at += 7;
+            return kst__sip_address(m, &text, false, address);
+        }
+        text.at++;
+    }
+    return false;
+}
+
+/* Whether a media line names some media, with a blank behind it. */
+static bool kst__sdp_sound(struct kst__text text)
+{
+    while (text.at < text.end && kst__is_letter(*text.at))
+        text.at++;
+    return text.at < text.end && *text.at == ' ';
+}
+
+/* The class of the media that a line names, and on to its port; 0 if it is none of ours. */
+static uint8_t kst__sdp_media(struct kst__text *text)
+{
+    static const char names[3][7] = {"audio ", "video ", "image "};
+    for (uint8_t i = 0; i < 3; i++) {
+        if (kst__left(text) >= 6 && memcmp(text->at, names[i], 6) == 0) {
+            text->at += 6;
+            return (uint8_t)(KST__SIP_AUDIO + i);
+        }
+    }
+    return 0;
+}
+
+/* Expects what the session description of a message names. */
+static enum kst_reason kst__sdp(const struct kst__sip_message *m)
+{
+    struct kst__text text = kst__sip_text(m), whole;
+    uint8_t session[16], address[16];
+    uint32_t port;
+    if (!kst__sdp_line(&text, "v=", NULL) || text.at == text.end || !kst__is_digit(*text.at))
+        return KST_REASON_NONE;
+    whole = text;
+    const bool has_session = kst__sdp_address(m, whole, session);
+    for (uint32_t media = 0;
+         media < 3 && kst__sdp_line(&text, "m=", NULL) && kst__sdp_sound(text);) {
+        const uint8_t class_ = kst__sdp_media(&text);
+        if (class_ == 0 || !kst__sip_number(&text, KST__SIP_DIGITS, &port) || port == 0)
+            continue;
+        media++;
+        if (port < 1024 || port > UINT16_MAX)
+            return KST_REASON_SIP_MEDIA;
+        if (!kst__sdp_address(m, text, address)) {
+            if (!has_session)
+                return KST_REASON_SIP_MEDIA;
+            memcpy(address, session, sizeof address);
+        }
+        const enum kst_reason reason = kst__sip_expect_media(m, class_, address, (uint16_t)port);
+        if (reason != KST_REASON_NONE)
+            return reason;
+    }
+    return KST_REASON_NONE;
+}
+
+/* ---- methods ---- */
+
+static enum kst_reason kst__sip_invite(const struct kst__sip_message *m)
+{
+    struct kst__sip *sip = (struct kst__sip *)m->h->state;
+    kst__sip_forget(m->h, true);
+    const enum kst_reason reason = kst__sdp(m);
+    if (reason == KST_REASON_NONE)
+        sip->invite_cseq = m->cseq;
+    return reason;
+}
+
+/* The answer to whatever carried SDP. */
+static enum kst_reason kst__sip_session_answer(const struct kst__sip_message *m)
+{
+    const struct kst__sip *sip = (const struct kst__sip *)m->h->state;
+    if (m->code >= 100 && m->code <= 299)
+        return kst__sdp(m);
+    if (sip->invite_cseq == m->cseq)
+        kst__sip_forget(m->h, true);
+    return KST_REASON_NONE;
+}
+
+static enum kst_reason kst__sip_bye(const struct kst__sip_message *m)
+{
+    kst__sip_forget(m->h, true);
+    return KST_REASON_NONE;
+}
+
+/* A client tells where it wants to be called. Until that is granted nobody may. */
+static enum kst_reason kst__sip_register(const struct kst__sip_message *m)
+{
+    struct kst_help *h = m->h;
+    struct kst__sip *sip = (struct kst__sip *)h->state;
+    const struct kst_tuple *own = &h->tuple[h->direction], *other = &h->tuple[!h->direction];
+    struct kst__text text = kst__sip_text(m);
+    struct kst__sip_uri uri;
+    struct kst_expectation x;
+    bool inside = false;
+    uint32_t expires = 0;
+    if (h->expected) /* what was called may not ask for calls */
+        return KST_REASON_NONE;
+    kst__sip_header_number(m, &kst__sip_expires, &expires);
+    if (!kst__sip_contact_next(m, &text, &inside, &uri) ||
+        memcmp(uri.address, own->src, sizeof uri.address) != 0 ||
+        !kst__sip_transport_fits(m, &text))
+        return KST_REASON_NONE;
+    if (!kst__sip_contact_expires(&text, &expires))
+        return KST_REASON_SIP_HEADER;
+    if (expires != 0) {
+        const bool direct = kst__sip_setting(h, "nf_conntrack_sip_direct_signalling");
+        memset(&x, 0, sizeof x);
+        x.master = h->connection;
+        x.tuple.family = own->family;
+        x.tuple.protocol = own->protocol;
+        x.tuple.zone = kst__help_zone(h);
+        if (direct)
+            memcpy(x.tuple.src, other->src, sizeof x.tuple.src);
+        memcpy(x.tuple.dst, uri.address, sizeof x.tuple.dst);
+        x.tuple.dst_port = uri.port;
+        x.flags = (uint8_t)(KST_EXPECT_PERMANENT | KST_EXPECT_INACTIVE | KST_EXPECT_ANY_SRC_PORT |
+                            (direct ? 0 : KST_EXPECT_ANY_SRC));
+        x.class_ = KST__SIP_SIGNALLING;
+        x.child_helper = kst_helper_number("sip");
+        if (kst_expect(h->t, &x) != KST_ERROR_OK)
+            return KST_REASON_HELPER_EXPECT;
+    }
+    sip->register_cseq = m->cseq;
+    return KST_REASON_NONE;
+}
+
+static enum kst_reason kst__sip_registered(const struct kst__sip_message *m)
+{
+    struct kst_help *h = m->h;
+    const struct kst__sip *sip = (const struct kst__sip *)h->state;
+    struct kst__text text = kst__sip_text(m);
+    struct kst__sip_uri uri;
+    bool inside = false;
+    uint32_t expires = 0;
+    if (sip->register_cseq != m->cseq || (m->code >= 100 && m->code <= 199))
+        return KST_REASON_NONE;
+    kst__sip_header_number(m, &kst__sip_expires, &expires);
+    while (m->code >= 200 && m->code <= 299 &&
+           kst__sip_contact_next(m, &text, &inside, &uri)) {
+        uint32_t granted = expires;
+        if (memcmp(uri.address, h->tuple[h->direction].dst, sizeof uri.address) != 0 ||
+            !kst__sip_transport_fits(m, &text))
+            continue;
+        if (!kst__sip_contact_expires(&text, &granted))
+            return KST_REASON_SIP_HEADER;
+        if (granted == 0)
+            break;
+        if (kst__sip_grant(h, &uri, granted))
+            return KST_REASON_NONE;
+    }
+    kst__sip_forget(h, false);
+    return KST_REASON_NONE;
+}
+
+enum kst__sip_method {
+    KST__SIP_INVITE,
+    KST__SIP_UPDATE,
+    KST__SIP_ACK,
+    KST__SIP_PRACK,
+    KST__SIP_BYE,
+    KST__SIP_REGISTER,
+    KST__SIP_METHODS
+};
+static const char kst__sip_methods[KST__SIP_METHODS][9] = {"invite", "update", "ack",
+                                                           "prack",  "bye",    "register"};
+
+static enum kst_reason kst__sip_request(struct kst__sip_message *m)
+{
+    for (uint32_t method = 0; method < KST__SIP_METHODS; method++) {
+        struct kst__text text = kst__sip_text(m);
+        if (!kst__word_read(&text, kst__sip_methods[method]) || kst__left(&text) < 2 ||
+            text.at[0] != ' ' || !kst__is_letter(text.at[1]))
+            continue;
+        if (!kst__sip_header_number(m, &kst__sip_cseq, &m->cseq))
+            return KST_REASON_SIP_CSEQ;
+        switch (method) {
+        case KST__SIP_INVITE: return kst__sip_invite(m);
+        case KST__SIP_BYE: return kst__sip_bye(m);
+        case KST__SIP_REGISTER: return kst__sip_register(m);
+        default: return kst__sdp(m);
+        }
+    }
+    return KST_REASON_NONE;
+}
+
+static enum kst_reason kst__sip_response(struct kst__sip_message *m)
+{
+    struct kst__text text = kst__sip_text(m);
+    text.at += 8; /* "SIP/2.0 " */
+    if (!kst__sip_number(&text, KST__SIP_DIGITS, &m->code) || m->code == 0)
+        return KST_REASON_SIP_STATUS;
+    text.at = m->begin;
+    if (!kst__sip_header_next(&text, &kst__sip_cseq) || !kst__sip_number(&text, KST__SIP_DIGITS, &m->cseq))
+        return KST_REASON_SIP_CSEQ;
+    if (text.at < text.end)
+        text.at++;
+    for (uint32_t method = 0; method < KST__SIP_METHODS; method++) {
+        struct kst__text word = text;
+        if (!kst__word_read(&word, kst__sip_methods[method]))
+            continue;
+        switch (method) {
+        case KST__SIP_INVITE:
+        case KST__SIP_UPDATE:
+        case KST__SIP_PRACK: return kst__sip_session_answer(m);
+        case KST__SIP_REGISTER: return kst__sip_registered(m);
+        default: break;
+        }
+    }
+    return KST_REASON_NONE;
+}
+
+static enum kst_reason kst__sip_read(struct kst_help *h, const uint8_t *begin, const uint8_t *end)
+{
+    struct kst__sip_message m = {h, begin, end, 0, 0};
+    struct kst__text text = kst__sip_text(&m);
+    return kst__word_read(&text, "sip/2.0 ") ? kst__sip_response(&m) : kst__sip_request(&m);
+}
+
+/* The end of the message that begins a TCP payload, NULL if it is not all there or cannot be told. */
+static const uint8_t *kst__sip_end(struct kst_help *h, const uint8_t *begin, const uint8_t *end)
+{
+    const struct kst__sip_message m = {h, begin, end, 0, 0};
+    struct kst__text text = kst__sip_text(&m);
+    uint32_t length;
+    if (!kst__sip_header_next(&text, &kst__sip_length) || !kst__sip_number(&text, KST__SIP_DIGITS, &length))
+        return NULL;
+    while (kst__left(&text) >= 4 && memcmp(text.at, "\r\n\r\n", 4) != 0)
+        text.at++;
+    if (kst__left(&text) < 4 || length > kst__left(&text) - 4)
+        return NULL;
+    return text.at + 4 + length;
+}
+
+static enum kst_reason kst__sip_help(struct kst_help *h)
+{
+    const uint8_t *begin = h->payload, *end = h->payload + h->size;
+    enum kst_reason reason = KST_REASON_NONE;
+    const bool tcp = h->tuple[0].protocol == KST__TCP;
+    if (h->size == 0 || (tcp && !h->answered))
+        return KST_REASON_NONE;
+    kst_setting(h->t, "nf_conntrack_sip_timeout", &h->timeout_s);
+    if (!tcp)
+        return h->size < KST__SIP_MIN ? KST_REASON_NONE : kst__sip_read(h, begin, end);
+    while (reason == KST_REASON_NONE && end - begin >= KST__SIP_MIN) {
+        const uint8_t *next = kst__sip_end(h, begin, end);
+        if (next == NULL)
+            break;
+        reason = kst__sip_read(h, begin, next);
+        begin = next;
+    }
+    return reason;
+}
+
+static const struct kst_helper KST__MAYBE_UNUSED kst_helper_sip = {
+    "sip",
+    {KST__UDP, KST__TCP},
+    0,
+    false,
+    5060,
+    {{"signalling", 1, 180}, {"audio", 4, 180}, {"video", 4, 180}, {"image", 2, 180}},
+    kst__sip_help};
+
+#endif
