@@ -23,7 +23,8 @@
  * this time, so that hostile ones cannot overflow anything. */
 #define SPAN_MAX_S UINT32_MAX
 
-enum { REASSEMBLY_BYTES = 4 << 20 }; /* as Linux has it */
+/* As Linux has it; and more events than one step ever has, but a flood of expiries. */
+enum { REASSEMBLY_BYTES = 4 << 20, EXPECTATIONS = 4096, EVENTS = 1 << 16 };
 
 enum { GO_ON = -1 }; /* no reason to exit */
 
@@ -35,7 +36,7 @@ struct options {
     enum kst_format format;
     uint64_t at_us; /* UINT64_MAX: to the end */
     bool formatted; /* --format was given */
-    bool each, why, stats;
+    bool each, why, stats, events;
 };
 
 struct replay {
@@ -73,6 +74,8 @@ static int help(void)
          "                        (conntrack -L) or json (lines)\n"
          "      --each            after every packet its state, its direction and the table,\n"
          "                        instead of one table at the end\n"
+         "      --events          what happens to connections, as conntrack -E -o timestamp prints it\n"
+         "                        (with --format json as lines of JSON), before the table\n"
          "      --why             which packets were refused, or ignored in part, and why\n"
          "      --stats           counters, as conntrack -S prints them, and the reasons\n"
          "  -h, --help            this text\n"
@@ -145,6 +148,7 @@ static int read_option(int option, struct options *options)
     case 'f': return read_format(optarg, options);
     case 'e': options->each = true; return GO_ON;
     case 'w': options->why = true; return GO_ON;
+    case 'v': options->events = true; return GO_ON;
     case 'c': options->stats = true; return GO_ON;
     case 'h': return help();
     case 'V': puts("keepstate " KST_VERSION); return COMMAND_DONE;
@@ -159,8 +163,9 @@ static int read_options(int argc, char **argv, struct options *options)
         {"set", required_argument, NULL, 's'},    {"max", required_argument, NULL, 'm'},
         {"at", required_argument, NULL, 'a'},     {"format", required_argument, NULL, 'f'},
         {"each", no_argument, NULL, 'e'},         {"why", no_argument, NULL, 'w'},
-        {"stats", no_argument, NULL, 'c'},        {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'V'},      {NULL, 0, NULL, 0},
+        {"stats", no_argument, NULL, 'c'},        {"events", no_argument, NULL, 'v'},
+        {"help", no_argument, NULL, 'h'},         {"version", no_argument, NULL, 'V'},
+        {NULL, 0, NULL, 0},
     };
     int option, code;
     while ((option = getopt_long(argc, argv, "s:hV", names, NULL)) != -1)
@@ -221,8 +226,11 @@ static int apply_setting(struct kst *t, const char *given)
 /* Makes the table that the options ask for. GO_ON, or the exit code. */
 static int make_table(const struct options *options, struct kst **table)
 {
-    struct kst_config config = {.max = options->max, .features = KST_WITH_ACCOUNTING,
-                                .reassembly_bytes = REASSEMBLY_BYTES};
+    struct kst_config config = {.max = options->max,
+                                .features = KST_WITH_ACCOUNTING | KST_WITH_TIMESTAMPS,
+                                .reassembly_bytes = REASSEMBLY_BYTES,
+                                .expectations = EXPECTATIONS,
+                                .events = options->events ? EVENTS : 0};
     if (getrandom(config.seed, sizeof config.seed, 0) != (ssize_t)sizeof config.seed) {
         complain("no random numbers: %s", strerror(errno));
         return COMMAND_INPUT;
@@ -236,6 +244,7 @@ static int make_table(const struct options *options, struct kst **table)
                  options->max, bytes >> 20);
         return COMMAND_USAGE;
     }
+    kst_attach_usual(*table);
     for (int i = 0; i < options->settings_count; i++) {
         const int code = apply_setting(*table, options->settings[i]);
         if (code != GO_ON)
@@ -272,10 +281,22 @@ static uint64_t time_of(struct replay *r, const struct timeval *stamp)
     return time_us > r->now_us ? time_us : r->now_us;
 }
 
+static void tell_events(struct replay *r)
+{
+    const uint64_t us = (uint64_t)r->first.tv_usec + r->now_us;
+    const struct timeval stamp = {.tv_sec = r->first.tv_sec + (time_t)(us / 1000000),
+                                  .tv_usec = (suseconds_t)(us % 1000000)};
+    if (r->options->events)
+        show_events(r->table, &stamp, r->options->format);
+}
+
+/* In steps, so that the events of a flood of expiries find room. */
 static void advance(struct replay *r, uint64_t now_us)
 {
     r->now_us = now_us;
-    kst_advance(r->table, now_us / 1000, UINT32_MAX);
+    while (kst_advance(r->table, now_us / 1000, EVENTS / 4) == EVENTS / 4)
+        tell_events(r);
+    tell_events(r);
 }
 
 static void track(struct replay *r, const struct link_bytes *ip, bool cut)
@@ -287,6 +308,7 @@ static void track(struct replay *r, const struct link_bytes *ip, bool cut)
     struct kst_result result;
     r->counts.cut += cut;
     kst_track(r->table, r->now_us / 1000, &packet, 1, &result);
+    tell_events(r);
     if (r->options->why)
         show_why(r->frames, &result);
     if (r->options->each)
@@ -312,7 +334,7 @@ static bool take_frame(struct replay *r, const struct pcap_pkthdr *header, const
 /* Reads to the end, or to --at, or until the output fails. False if the capture is bad. */
 static bool read_capture(struct replay *r, pcap_t *pcap)
 {
-    const bool mixed = (r->options->each || r->options->why) && isatty(STDOUT_FILENO);
+    const bool mixed = (r->options->each || r->options->why || r->options->events) && isatty(STDOUT_FILENO);
     struct pcap_pkthdr *header;
     const uint8_t *bytes;
     struct progress progress;
@@ -385,6 +407,8 @@ static void print_end(struct replay *r)
                  left_out);
     if (options->stats)
         show_stats(r->table, &r->counts);
+    if (kst_statistics(r->table)->events_lost > 0)
+        complain("%" PRIu64 " events lost", kst_statistics(r->table)->events_lost);
     tell_checksums(r->table);
 }
 

@@ -35,22 +35,44 @@ static struct line *lines_for(uint32_t count)
     return lines;
 }
 
+static void print_sorted(const char *word, struct line *lines, uint32_t count)
+{
+    if (count > 0)
+        qsort(lines, count, sizeof *lines, by_text);
+    for (uint32_t i = 0; i < count; i++)
+        printf("%s %s\n", word, lines[i].text);
+}
+
 void show_each(const struct kst *t, const struct kst_result *result)
 {
     const bool dropped = result->verdict != KST_ACCEPT;
-    struct line *lines = lines_for(kst_count(t));
+    struct line *lines = lines_for(kst_count(t) + kst_expectation_count(t));
     uint32_t count = 0;
     struct kst_flow flow;
+    struct kst_expectation expectation;
+    printf("is %s %s\n", dropped ? "none" : kst_state_name(result->state),
+           kst_direction_name(dropped ? KST_NO_DIRECTION : result->direction));
     for (kst_id id = 0; (id = kst_next(t, id)) != 0;)
         if (kst_get(t, id, &flow))
             kst_print(&flow, KST_FORMAT_PROC, lines[count++].text, sizeof lines->text);
-    if (count > 0)
-        qsort(lines, count, sizeof *lines, by_text);
+    print_sorted("ct", lines, count);
+    count = 0;
+    for (kst_id id = 0; (id = kst_expectation_next(t, id)) != 0;)
+        if (kst_expectation_get(t, id, &expectation))
+            kst_print_expectation(&expectation, KST_FORMAT_PROC, lines[count++].text,
+                                  sizeof lines->text);
+    print_sorted("exp", lines, count);
+}
 
-    printf("is %s %s\n", dropped ? "none" : kst_state_name(result->state),
-           kst_direction_name(dropped ? KST_NO_DIRECTION : result->direction));
-    for (uint32_t i = 0; i < count; i++)
-        printf("ct %s\n", lines[i].text);
+void show_events(struct kst *t, const struct timeval *stamp, enum kst_format format)
+{
+    char line[2 * KST_LINE_MAX];
+    struct kst_event event;
+    while (kst_event_next(t, &event))
+        if (kst_print_event(&event, format, line, sizeof line) > 0)
+            printf(format == KST_FORMAT_JSON ? "{\"time\":%lld.%06ld,%s\n" : "[%lld.%06ld]\t%s\n",
+                   (long long)stamp->tv_sec, (long)stamp->tv_usec,
+                   format == KST_FORMAT_JSON ? line + 1 : line);
 }
 
 void show_why(uint64_t number, const struct kst_result *result)
@@ -121,15 +143,17 @@ void show_stats(const struct kst *t, const struct show_counts *counts)
         {counts->cut, "packets cut short by the capture", false},
         {counts->back, "packets stamped before the one before them: taken as simultaneous", false},
         {stats->created, "connections created", true},
-        {stats->expired, "expired", true},
-        {stats->closed, "closed by a packet", true},
-        {stats->evicted, "evicted to make room", true},
+        {stats->expect_create, "expectations noted", stats->expect_create > 0},
+        {stats->expect_new, "connections that had been expected", stats->expect_create > 0},
         {kst_count(t), "live at the end", true},
     };
     show_columns(t);
     for (size_t i = 0; i < sizeof totals / sizeof *totals; i++)
         if (totals[i].always || totals[i].count > 0)
             printf("%10" PRIu64 "  %s\n", totals[i].count, totals[i].what);
+    for (int i = 0; i < KST_CAUSES; i++)
+        if (stats->gone[i] > 0)
+            printf("%10" PRIu64 "  gone: %s\n", stats->gone[i], kst_cause_text((enum kst_cause)i));
     for (int i = LINK_IP + 1; i < LINK_CONTENTS; i++)
         if (counts->contents[i] > 0)
             printf("%10" PRIu64 "  frames: %s\n", counts->contents[i],

@@ -7,6 +7,8 @@
 #include "keepstate.h"
 #include "link.h"
 
+#include <sys/time.h>
+
 /* What the tracker does not count, as it never saw it or need not know. */
 struct show_counts {
     uint64_t contents[LINK_CONTENTS]; /* frames, by enum link_content */
@@ -14,8 +16,12 @@ struct show_counts {
     uint64_t back;                    /* packets stamped before the one before them */
 };
 
-/* `is STATE DIR`, then the whole table as sorted `ct` lines: the format of the vectors. */
+/* `is STATE DIR`, then the whole table as sorted `ct` lines and the expectations as `exp` lines: the
+ * format of the vectors. */
 void show_each(const struct kst *t, const struct kst_result *result);
+
+/* The events that wait, as `conntrack -E -o timestamp` prints them (or as JSON), at this time. */
+void show_events(struct kst *t, const struct timeval *stamp, enum kst_format format);
 
 /* Why packet `number` was refused, ignored or made others go; nothing if there is no reason. */
 void show_why(uint64_t number, const struct kst_result *result);
