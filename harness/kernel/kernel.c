@@ -77,13 +77,29 @@ static int open_tun(const char *name)
     return fd;
 }
 
+/* As kst_attach_usual has it, and SIP over TCP. */
+static const struct {
+    const char *name, *protocol;
+    int port;
+    bool ipv4;
+} helpers[] = {{"ftp", "tcp", 21, false},   {"irc", "tcp", 6667, true},  {"pptp", "tcp", 1723, true},
+               {"tftp", "udp", 69, false}, {"sip", "udp", 5060, false}, {"sip", "tcp", 5061, false}};
+
 /* Rules that mark every state and direction, both families. */
 static bool load_rules(void)
 {
     FILE *nft = popen("nft -f -", "w");
     if (nft == NULL)
         return false;
-    fputs("table inet keepstate { chain tell { type filter hook postrouting priority 200;\n", nft);
+    fputs("table inet keepstate {\n", nft);
+    for (size_t i = 0; i < sizeof helpers / sizeof helpers[0]; i++)
+        fprintf(nft, "ct helper h%zu { type \"%s\" protocol %s;%s }\n", i, helpers[i].name,
+                helpers[i].protocol, helpers[i].ipv4 ? " l3proto ip;" : "");
+    fputs("chain help { type filter hook prerouting priority 0;\n", nft);
+    for (size_t i = 0; i < sizeof helpers / sizeof helpers[0]; i++)
+        fprintf(nft, "%s%s dport %d ct helper set \"h%zu\"\n", helpers[i].ipv4 ? "ip version 4 " : "",
+                helpers[i].protocol, helpers[i].port, i);
+    fputs("}\nchain tell { type filter hook postrouting priority 200;\n", nft);
     for (int state = 0; state < STATES; state++)
         for (int direction = 0; direction < 3; direction++)
             for (const char *ip = "ip"; ip != NULL; ip = strcmp(ip, "ip") == 0 ? "ip6" : NULL) {

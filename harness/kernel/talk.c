@@ -1,251 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* talk.c - the makers of packets. Each takes a talk and adds one packet to it. */
 #define _GNU_SOURCE
+#include "packet.h"
+#include "speech.h"
 #include "talk.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { PACKET_MAX = 2048, PACKETS_MAX = 24 };
-
-/* ---- chance ---- */
-
-struct chance {
-    uint64_t state;
-};
-
-static uint64_t draw(struct chance *chance) /* splitmix64 */
-{
-    uint64_t x = chance->state += UINT64_C(0x9e3779b97f4a7c15);
-    x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
-    return x ^ x >> 31;
-}
-
-static uint32_t below(struct chance *chance, uint32_t limit)
-{
-    return (uint32_t)(draw(chance) % limit);
-}
-
-static bool one_in(struct chance *chance, uint32_t n)
-{
-    return below(chance, n) == 0;
-}
-
-#define PICK(chance, array) ((array)[below(chance, sizeof(array) / sizeof((array)[0]))])
-
-/* ---- a talk ---- */
-
-struct side {
-    uint32_t seq, acked; /* TCP: next to send, highest acknowledged by us */
-    uint32_t window;
-    uint32_t tag;        /* SCTP: what this side's packets carry */
-};
-
-struct talk_state {
-    struct chance chance;
-    struct vec_case c;
-    bool v6;
-    uint16_t ports[2];
-    struct side side[2];
-    bool opened, answered;
-    bool fragments; /* many of them */
-    bool waits;     /* at its end: Linux would have forgotten its fragments by then */
-    bool alone; /* one host talks to itself, from a port to the same one */
-};
-
-static void put16(uint8_t *p, uint32_t value)
-{
-    p[0] = (uint8_t)(value >> 8);
-    p[1] = (uint8_t)value;
-}
-
-static void put32(uint8_t *p, uint32_t value)
-{
-    put16(p, value >> 16);
-    put16(p + 2, value & 0xffff);
-}
-
-static uint32_t sum16(uint32_t sum, const uint8_t *data, size_t size)
-{
-    for (size_t i = 0; i < size; i++)
-        sum += i % 2 == 0 ? (uint32_t)data[i] << 8 : data[i];
-    while (sum >> 16)
-        sum = (sum & 0xffff) + (sum >> 16);
-    return sum;
-}
-
-static size_t ip_bytes(const struct talk_state *t)
-{
-    return t->v6 ? 40 : 20;
-}
-
-/* Writes the IP header before `bytes` of `protocol`, from client or server. */
-static void put_ip(const struct talk_state *t, uint8_t *packet, uint8_t protocol, size_t bytes,
-                   int from)
-{
-    const int to = t->alone ? from : 1 - from;
-    static const uint8_t v4[2][4] = {{192, 0, 2, 1}, {198, 51, 100, 1}};
-    static const uint8_t v6[2][16] = {{0x20, 1, 0xd, 0xb8, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1},
-                                      {0x20, 1, 0xd, 0xb8, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}};
-    memset(packet, 0, ip_bytes(t));
-    if (t->v6) {
-        packet[0] = 0x60;
-        put16(packet + 4, (uint32_t)bytes);
-        packet[6] = protocol;
-        packet[7] = 64;
-        memcpy(packet + 8, v6[from], 16);
-        memcpy(packet + 24, v6[to], 16);
-        return;
-    }
-    packet[0] = 0x45;
-    put16(packet + 2, (uint32_t)(20 + bytes));
-    put16(packet + 4, 1);
-    packet[8] = 64;
-    packet[9] = protocol;
-    memcpy(packet + 12, v4[from], 4);
-    memcpy(packet + 16, v4[to], 4);
-    put16(packet + 10, ~sum16(0, packet, 20) & 0xffff);
-}
-
-/* The checksum over `bytes` at the transport header, with or without a pseudo-header. */
-static uint32_t checksum(const struct talk_state *t, const uint8_t *packet, const uint8_t *l4,
-                         size_t bytes, size_t covered, uint8_t protocol, bool pseudo)
-{
-    uint32_t sum = 0;
-    if (pseudo) {
-        const uint8_t tail[4] = {0, protocol, (uint8_t)(bytes >> 8), (uint8_t)bytes};
-        sum = sum16(0, t->v6 ? packet + 8 : packet + 12, t->v6 ? 32 : 8);
-        sum = sum16(sum, tail, sizeof tail);
-    }
-    return ~sum16(sum, l4, covered) & 0xffff;
-}
-
-static uint32_t crc32c(const uint8_t *data, size_t size)
-{
-    uint32_t crc = UINT32_MAX;
-    for (size_t i = 0; i < size; i++) {
-        crc ^= data[i];
-        for (int bit = 0; bit < 8; bit++)
-            crc = crc >> 1 ^ (crc & 1 ? UINT32_C(0x82f63b78) : 0);
-    }
-    return ~crc;
-}
-
-static void add(struct talk_state *t, const uint8_t *packet, size_t size, int from)
-{
-    struct vec_packet *added = &t->c.packets[t->c.packets_count++];
-    memset(added, 0, sizeof *added);
-    added->data = need(malloc(size + 1));
-    memcpy(added->data, packet, size);
-    added->size = (uint32_t)size;
-    added->from_server = from != 0;
-}
-
-/* Adds a whole packet as fragments: in any order, one missing, doubled, overlapping, empty or far
- * behind the end at times. The header ends, and the data begins, at `header`. */
-static void add_fragments(struct talk_state *t, const uint8_t *packet, size_t size, size_t header,
-                          int from)
-{
-    struct chance *chance = &t->chance;
-    uint8_t parts[4][PACKET_MAX];
-    size_t sizes[4], count = 0, at = 0;
-    const size_t data = size - header, step = 8 * (1 + below(chance, (uint32_t)(data / 16 + 1)));
-    const uint32_t id = below(chance, 3);
-    while (at < data && count < 4) {
-        size_t here = at, length = count == 3 || data - at < step ? data - at : step;
-        at += length;
-        if (one_in(chance, 20) && here >= 8)
-            here -= 8, length += 8; /* overlaps the one before */
-        if (one_in(chance, 40))
-            length -= below(chance, (uint32_t)(length < 9 ? length : 9));
-        if (one_in(chance, 60))
-            length = 0;
-        size_t claimed = here;
-        if (one_in(chance, 80))
-            claimed = 65528 - 8 * below(chance, 8);
-        const bool more = one_in(chance, 60) ? one_in(chance, 2) : at < data;
-        uint8_t *part = parts[count];
-        memcpy(part, packet, header);
-        size_t begin = header;
-        if (t->v6) {
-            uint8_t *names = part + (header > 40 ? 40 : 6); /* one extension header, or none */
-            part[header] = *names;
-            part[header + 1] = 0;
-            put16(part + header + 2, (uint32_t)claimed | more);
-            put32(part + header + 4, id);
-            *names = 44;
-            begin = header + 8;
-            put16(part + 4, (uint32_t)(begin - 40 + length));
-        } else {
-            put16(part + 2, (uint32_t)(header + length));
-            put16(part + 4, id);
-            put16(part + 6, (uint32_t)(claimed / 8) | (uint32_t)more << 13);
-            put16(part + 10, 0);
-            put16(part + 10, ~sum16(0, part, header) & 0xffff);
-        }
-        memcpy(part + begin, packet + header + here, length);
-        sizes[count++] = begin + length;
-    }
-    for (size_t left = count; left > 0; left--) { /* in order, mostly */
-        const size_t i = one_in(chance, 2) ? 0 : below(chance, (uint32_t)left);
-        if (!one_in(chance, 12) && t->c.packets_count < PACKETS_MAX)
-            add(t, parts[i], sizes[i], from);
-        if (one_in(chance, 12) && t->c.packets_count < PACKETS_MAX)
-            add(t, parts[i], sizes[i], from);
-        memmove(&parts[i], &parts[i + 1], (left - i - 1) * sizeof parts[0]);
-        memmove(&sizes[i], &sizes[i + 1], (left - i - 1) * sizeof sizes[0]);
-    }
-}
-
-/* Finishes a packet whose transport part stands at its place: now and then with a wrong checksum,
- * extension headers or options before it, cut short, or with bytes behind its end. */
-static void finish(struct talk_state *t, uint8_t *packet, uint8_t protocol, size_t bytes, int from)
-{
-    static const uint8_t exts[] = {0, 60, 43, 51};
-    struct chance *chance = &t->chance;
-    size_t size = ip_bytes(t) + bytes, extended = 0; /* bytes of options, or before the data */
-    put_ip(t, packet, protocol, bytes, from);
-    if (t->v6 && one_in(chance, 12)) {
-        const uint8_t ext = PICK(chance, exts);
-        memmove(packet + 48, packet + 40, bytes);
-        memset(packet + 40, 0, 8);
-        packet[40] = protocol;
-        if (ext == 0 || ext == 60)
-            packet[42] = 1, packet[43] = 4; /* PadN */
-        packet[6] = ext;
-        put16(packet + 4, (uint32_t)(bytes + 8));
-        size += 8;
-        extended = ext != 51 && one_in(chance, 2) ? 8 : 0;
-    } else if (!t->v6 && one_in(chance, 12)) {
-        memmove(packet + 24, packet + 20, bytes);
-        memset(packet + 20, 1, 4); /* NOP */
-        packet[0] = 0x46;
-        size += 4;
-        extended = 4;
-        put16(packet + 2, (uint32_t)size);
-        put16(packet + 10, 0);
-        put16(packet + 10, ~sum16(0, packet, 24) & 0xffff);
-    }
-    if (one_in(chance, 40) && bytes > 0)
-        packet[size - 1 - below(chance, (uint32_t)bytes)] ^= (uint8_t)(1 << below(chance, 8));
-    if (one_in(chance, 60)) { /* a packet cut short, with headers that know it */
-        size_t cut = below(chance, (uint32_t)bytes + 1);
-        put_ip(t, packet, protocol, cut, from);
-        size = ip_bytes(t) + cut;
-        extended = 0;
-    }
-    if (one_in(chance, 60)) {
-        memset(packet + size, 0xee, 8);
-        size += 1 + below(chance, 8);
-    }
-    if (size > ip_bytes(t) + 16 && one_in(chance, t->fragments ? 3 : 50) &&
-        size < 1900 && !t->waits)
-        add_fragments(t, packet, size, ip_bytes(t) + extended, from);
-    else
-        add(t, packet, size, from);
-}
 
 /* ---- TCP ---- */
 
@@ -545,7 +307,7 @@ static void talk_again(struct talk_state *t)
     }
     const struct vec_packet *packet =
         &t->c.packets[t->c.packets_count - 1 - below(&t->chance, (uint32_t)t->c.packets_count)];
-    add(t, packet->data, packet->size, packet->from_server);
+    add_packet(t, packet->data, packet->size, packet->from_server);
 }
 
 static void add_setting(struct talk_state *t)
@@ -566,6 +328,7 @@ static void add_setting(struct talk_state *t)
         {"nf_conntrack_tcp_timeout_syn_sent", {500, 40, 20}},
         {"nf_conntrack_checksum", {0, 0, 0}},
         {"nf_conntrack_acct", {1, 1, 1}},
+        {"nf_conntrack_timestamp", {1, 1, 1}},
         {"nf_conntrack_udp_timeout", {50, 100, 7}},
         {"nf_conntrack_generic_timeout", {60, 70, 80}},
         {"nf_conntrack_gre_timeout", {60, 70, 80}},
@@ -606,11 +369,14 @@ struct vec_case talk(uint64_t seed, uint64_t number)
         t.side[i].tag = (uint32_t)draw(chance) | 1;
     }
     const uint32_t kind = below(chance, 16);
+    const enum speech speech = one_in(chance, 3) ? speech_begin(&t) : SPEECH_NONE;
     t.waits = kind == 9 && one_in(chance, 1000); /* long enough to become a stream */
     const size_t count = 3 + below(chance, PACKETS_MAX - 3);
     while (t.c.packets_count < count) {
-        if (one_in(chance, 10))
+        if (one_in(chance, speech == SPEECH_NONE ? 10 : 25))
             talk_again(&t);
+        else if (speech != SPEECH_NONE && !one_in(chance, 15))
+            speech_go_on(&t, speech);
         else if (one_in(chance, 12))
             talk_icmp_error(&t);
         else if (kind < 9)
