@@ -16,7 +16,8 @@ SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-fra
 ROOMS    := $(wildcard core/*.h)
 REPLAY   := $(wildcard harness/replay/*.c)
 AGREE    := $(wildcard harness/agree/*.c)
-KERNEL   := $(wildcard harness/kernel/*.c) $(filter-out %/agree.c,$(AGREE))
+KERNEL   := $(wildcard harness/kernel/*.c) $(filter-out %/agree.c,$(AGREE)) \
+            harness/replay/link.c harness/replay/progress.c
 SUITES   := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
 
 .DEFAULT_GOAL := all
@@ -44,7 +45,7 @@ $(B)/agree: $(AGREE) $(wildcard harness/agree/*.h) keepstate.h
 
 $(B)/agree-kernel: $(KERNEL) $(wildcard harness/*/*.h) keepstate.h
 	@mkdir -p $(@D)
-	$(CC) $(C11) $(CFLAGS) -I. -Iharness/agree $(KERNEL) $(LDFLAGS) -lz -o $@
+	$(CC) $(C11) $(CFLAGS) -I. -Iharness/agree -Iharness/replay $(KERNEL) $(LDFLAGS) -lpcap -lz -o $@
 
 agree: $(B)/agree $(B)/agree-kernel            ## the core against the vectors; as root, against the kernel
 	$(B)/agree $(VEC)

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { TRIES = 6, SHOWN_MAX = 64 /* packets */ };
 
@@ -142,13 +141,6 @@ static void append(const char *path, const struct vec_case *c)
             fprintf(file, "%s\n", packet->lines[line]);
     }
     fclose(file);
-}
-
-double seconds_now(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
 static void show(const struct judge *judge, struct vec_case *c)

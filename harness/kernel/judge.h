@@ -16,7 +16,4 @@ struct judge {
  * few times before a difference counts. If it does, it is shown. */
 bool judge(struct judge *judge, const struct vec_case *original);
 
-/* Seconds of a clock that only ever goes on. */
-double seconds_now(void);
-
 #endif

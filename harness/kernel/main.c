@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* main.c - holds the core against the running kernel: over the cases of .vec files, or over
- * conversations made at random. */
+/* main.c - holds the core against the running kernel: over the cases of .vec files, the
+ * packets of captures, or conversations made at random. */
 #define _GNU_SOURCE
+#include "capture.h"
 #include "judge.h"
 #include "kernel.h"
 #include "talk.h"
@@ -76,9 +77,10 @@ static int run_random(void)
 
 static const char usage[] =
     "usage: agree-kernel [--seed N] [--packets N] [--most N] [--keep OUT.vec] [--record OUT.vec]\n"
-    "                    [FILE.vec[.gz]...]\n"
+    "                    [FILE.vec[.gz]... | --capture FILE...]\n"
     "Asks the running kernel, in a network namespace of its own, and the core, and compares.\n"
     "  FILE...        the packets of these cases; else conversations made at random\n"
+    "  --capture      the files are captures (pcap or pcapng); each packet is asked about\n"
     "  --seed N       of the random ones (default: the time)\n"
     "  --packets N    how many (default 100000)\n"
     "  --most N       stop after so many disagreements (default 1)\n"
@@ -105,9 +107,11 @@ int main(int argc, char **argv)
                                           {"most", required_argument, NULL, 'm'},
                                           {"keep", required_argument, NULL, 'k'},
                                           {"record", required_argument, NULL, 'r'},
+                                          {"capture", no_argument, NULL, 'c'},
                                           {"help", no_argument, NULL, 'h'},
                                           {NULL, 0, NULL, 0}};
     char why[256];
+    bool captures = false;
     options.seed = (uint64_t)time(NULL);
     for (int option; (option = getopt_long(argc, argv, "h", longs, NULL)) != -1;)
         switch (option) {
@@ -116,12 +120,19 @@ int main(int argc, char **argv)
         case 'm': options.disagreements_max = (unsigned)number(optarg); break;
         case 'k': options.judge.keep = optarg; break;
         case 'r': options.judge.record = optarg; break;
+        case 'c': captures = true; break;
         case 'h': fputs(usage, stdout); return 0;
         default: fputs(usage, stderr); return 2;
         }
+    if (captures && optind == argc) {
+        fprintf(stderr, "agree-kernel: which capture? FILE is missing\n%s", usage);
+        return 2;
+    }
     if (!kernel_open(why, sizeof why)) {
         printf("agree-kernel: skipped: %s\n", why);
         return 0;
     }
+    if (captures)
+        return run_captures(&options.judge, argv + optind, argc - optind);
     return optind < argc ? run_files(argv + optind, argc - optind) : run_random();
 }
