@@ -24,13 +24,13 @@
 enum {
     TRIES = 3,
     SHOWN_MAX = 3,       /* disagreements of a capture */
-    LINES_A_PACKET = 64, /* of the table are compared, on average */
+    LINES_A_PACKET = 32, /* of the table are compared, on average */
     CASE_MAX = 5000,     /* packets of a conversation that is worth shrinking */
     SHRINK_S = 20,
     LONG_S = 30,         /* a run that is repeated once only */
     ROOM_MAX = 1 << 20,  /* connections */
     SECONDS_SLACK = 1,
-    SETTLE_MS = 20       /* both sides forget within this time */
+    PACKET_NS = 300000   /* what the kernel takes for a packet, mostly less */
 };
 
 /* ---- reading ---- */
@@ -119,22 +119,23 @@ static bool reader_next(struct reader *r)
 
 /* A line of a table in three parts: what stands before its seconds, they, and what follows. */
 struct line {
-    const char *text;
+    char *text;
     size_t before;
     long seconds;
     const char *after;
 };
 
-static struct line take_apart(const char *text)
+static struct line take_apart(char *text)
 {
-    struct line line = {.text = text};
-    const char *at = text;
+    struct line line = {.text = text, .after = text};
+    char *at = text;
     for (int blanks = strncmp(text, "ct ", 3) == 0 ? 5 : 1; blanks > 0 && at != NULL; blanks--)
         at = (at = strchr(at, ' ')) != NULL ? at + 1 : NULL;
-    char *end = NULL;
-    line.before = at != NULL ? (size_t)(at - text) : 0;
-    line.seconds = at != NULL ? strtol(at, &end, 10) : 0;
-    line.after = end != NULL ? end : text;
+    if (at != NULL) {
+        line.before = (size_t)(at - text);
+        line.seconds = strtol(at, &at, 10);
+        line.after = at;
+    }
     return line;
 }
 
@@ -149,41 +150,52 @@ static int by_connection(const struct line *x, const struct line *y)
 
 static int by_connection_then_seconds(const void *a, const void *b)
 {
-    const char *const *x = a, *const *y = b;
-    const struct line left = take_apart(*x), right = take_apart(*y);
-    const int connection = by_connection(&left, &right);
-    return connection != 0 ? connection
-                           : (left.seconds > right.seconds) - (left.seconds < right.seconds);
+    const struct line *x = a, *y = b;
+    const int connection = by_connection(x, y);
+    return connection != 0 ? connection : (x->seconds > y->seconds) - (x->seconds < y->seconds);
+}
+
+static struct line *sorted(char *const *lines, size_t count)
+{
+    struct line *line = need(calloc(count + 1, sizeof *line));
+    for (size_t i = 0; i < count; i++)
+        line[i] = take_apart(lines[i]);
+    qsort(line, count, sizeof *line, by_connection_then_seconds);
+    return line;
+}
+
+/* Keeps a line that the other side has not, unless it is about to expire: the other may have been
+ * asked just after that. */
+static void keep(const struct line *line, char **lines, size_t *count)
+{
+    if (line->seconds > 0)
+        lines[(*count)++] = line->text;
+    else
+        free(line->text);
 }
 
 /* Leaves in both what the other has not. */
 static void strike_out(struct vec_packet *linux_says, struct answer *answer)
 {
-    char **a = linux_says->lines, **b = answer->lines;
-    size_t i = 0, j = 0, a_left = 0, b_left = 0;
-    if (linux_says->lines_count > 0)
-        qsort(a, linux_says->lines_count, sizeof *a, by_connection_then_seconds);
-    if (answer->count > 0)
-        qsort(b, answer->count, sizeof *b, by_connection_then_seconds);
-    while (i < linux_says->lines_count || j < answer->count) {
-        int order = i == linux_says->lines_count ? 1 : -1;
-        if (i < linux_says->lines_count && j < answer->count) {
-            const struct line x = take_apart(a[i]), y = take_apart(b[j]);
-            order = by_connection(&x, &y);
-            if (order == 0 && labs(x.seconds - y.seconds) > SECONDS_SLACK)
-                order = x.seconds > y.seconds ? 1 : -1;
-        }
-        if (order == 0) {
-            free(a[i++]);
-            free(b[j++]);
-        } else if (order < 0) {
-            a[a_left++] = a[i++];
+    const size_t a_count = linux_says->lines_count, b_count = answer->count;
+    struct line *a = sorted(linux_says->lines, a_count), *b = sorted(answer->lines, b_count);
+    size_t i = 0, j = 0;
+    linux_says->lines_count = answer->count = 0;
+    while (i < a_count || j < b_count) {
+        int order = i == a_count ? 1 : j == b_count ? -1 : by_connection(&a[i], &b[j]);
+        if (order == 0 && labs(a[i].seconds - b[j].seconds) > SECONDS_SLACK)
+            order = a[i].seconds > b[j].seconds ? 1 : -1;
+        if (order < 0) {
+            keep(&a[i++], linux_says->lines, &linux_says->lines_count);
+        } else if (order > 0) {
+            keep(&b[j++], answer->lines, &answer->count);
         } else {
-            b[b_left++] = b[j++];
+            free(a[i++].text);
+            free(b[j++].text);
         }
     }
-    linux_says->lines_count = a_left;
-    answer->count = b_left;
+    free(a);
+    free(b);
 }
 
 /* Names a difference between tables, whatever the time: 0 is none. */
@@ -208,7 +220,7 @@ struct asking {
     struct reader reader;
     struct kst *t;
     uint32_t room;       /* connections that are asked about */
-    double began_s;
+    uint64_t began_ns, tick_length_ns, tick_began_ns;
     uint64_t from, to;   /* frames after each of which the tables are compared */
     bool show;
 
@@ -222,18 +234,56 @@ struct asking {
     uint64_t first[2];   /* the first disagreement is in one of the frames from..to */
 };
 
+static uint64_t clock_ns(clockid_t clock)
+{
+    struct timespec now;
+    clock_gettime(clock, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+/* Linux counts time in ticks, and this clock of its shows them: what happens within one happens at
+ * the same time for both sides. */
+static uint64_t tick_ns(void)
+{
+    return clock_ns(CLOCK_MONOTONIC_COARSE);
+}
+
+/* Finds out how long a tick is, and when they begin. */
+static void find_ticks(struct asking *a)
+{
+    struct timespec length;
+    clock_getres(CLOCK_MONOTONIC_COARSE, &length);
+    a->tick_length_ns = (uint64_t)length.tv_nsec;
+    const uint64_t before_ns = tick_ns();
+    while ((a->began_ns = tick_ns()) == before_ns)
+        ;
+    a->tick_began_ns = clock_ns(CLOCK_MONOTONIC);
+}
+
+/* Waits for the next tick if this one may end before a packet is through. */
+static void stay_in_tick(struct asking *a)
+{
+    const uint64_t tick = tick_ns(), came_ns = clock_ns(CLOCK_MONOTONIC);
+    uint64_t now_ns = came_ns;
+    if ((came_ns - a->tick_began_ns) % a->tick_length_ns + PACKET_NS < a->tick_length_ns)
+        return;
+    while (tick_ns() == tick && now_ns - came_ns < 2 * PACKET_NS)
+        now_ns = clock_ns(CLOCK_MONOTONIC);
+    if (tick_ns() != tick)
+        a->tick_began_ns = now_ns;
+}
+
 static uint64_t now_ms(const struct asking *a)
 {
-    return (uint64_t)((seconds_now() - a->began_s) * 1000);
+    const uint64_t ticks =
+        (tick_ns() - a->began_ns + a->tick_length_ns / 2) / a->tick_length_ns;
+    return ticks * a->tick_length_ns / 1000000;
 }
 
 static void ask_table(struct asking *a, struct answer *answer)
 {
     struct kst_flow flow;
     const char *broken;
-    for (size_t i = 0; i < answer->count; i++)
-        free(answer->lines[i]);
-    answer->count = 0;
     kst_advance(a->t, now_ms(a), UINT32_MAX);
     for (kst_id id = kst_next(a->t, 0); id != 0; id = kst_next(a->t, id)) {
         char line[KST_LINE_MAX + 3] = "ct ";
@@ -248,26 +298,18 @@ static void ask_table(struct asking *a, struct answer *answer)
     }
 }
 
-/* Leaves in both how the tables differ, and tells whether that is news. Whoever has just expired on
- * one side only is given time to do so on the other. */
+/* Leaves in both how the tables differ, and tells whether that is news. */
 static bool tables_differ(struct asking *a, struct vec_packet *packet, struct answer *answer)
 {
-    const struct timespec settle = {.tv_nsec = SETTLE_MS * 1000000L};
-    uint64_t difference = 0;
-    for (int i = 0; i < 2 && (i == 0 || difference != a->difference); i++) {
-        if (i > 0)
-            nanosleep(&settle, NULL);
-        kernel_table(packet);
-        ask_table(a, answer);
-        a->lines = answer->count;
-        strike_out(packet, answer);
-        difference = name_of(packet, answer);
-    }
-    const bool news = difference != 0 && difference != a->difference;
-    a->difference = difference;
+    kernel_table(packet);
+    ask_table(a, answer);
+    a->lines = answer->count;
+    strike_out(packet, answer);
+    const uint64_t before = a->difference;
+    a->difference = name_of(packet, answer);
     a->compared = a->reader.frames;
     a->since = 0;
-    return news;
+    return a->difference != 0 && a->difference != before;
 }
 
 static void ask_core_now(struct asking *a, const struct vec_packet *packet, struct answer *answer)
@@ -318,6 +360,7 @@ static void ask_packet(struct asking *a)
     struct vec_packet *packet = &a->reader.packet;
     struct answer answer = {.reason = ""};
     const uint64_t from = a->compared + 1;
+    stay_in_tick(a);
     ask_core_now(a, packet, &answer);
     kernel_send(packet);
     if (strcmp(packet->is, "none -") == 0 && strcmp(answer.reason, "EXT_SHORT") == 0) {
@@ -382,7 +425,7 @@ static void begin(struct asking *a)
     a->room = config.max / 8 * 7;
     a->lines = a->difference = 0;
     kernel_begin();
-    a->began_s = seconds_now();
+    find_ticks(a);
 }
 
 /* False if the capture could not be read at all. */
