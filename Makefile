@@ -16,7 +16,8 @@ SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-fra
 ROOMS    := $(wildcard core/*.h)
 REPLAY   := $(wildcard harness/replay/*.c)
 AGREE    := $(wildcard harness/agree/*.c)
-KERNEL   := $(wildcard harness/kernel/*.c) $(filter-out %/agree.c,$(AGREE))
+KERNEL   := $(wildcard harness/kernel/*.c) $(filter-out %/agree.c,$(AGREE)) \
+            harness/replay/link.c harness/replay/progress.c
 SUITES   := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
 
 .DEFAULT_GOAL := all
@@ -44,20 +45,26 @@ $(B)/agree: $(AGREE) $(wildcard harness/agree/*.h) keepstate.h
 
 $(B)/agree-kernel: $(KERNEL) $(wildcard harness/*/*.h) keepstate.h
 	@mkdir -p $(@D)
-	$(CC) $(C11) $(CFLAGS) -I. -Iharness/agree $(KERNEL) $(LDFLAGS) -lz -o $@
+	$(CC) $(C11) $(CFLAGS) -I. -Iharness/agree -Iharness/replay $(KERNEL) $(LDFLAGS) -lpcap -lz -o $@
+
+# CAPTURE and VEC have defaults: whoever names one on the command line wants just that.
+given = $(findstring command,$(origin $1))
 
 agree: $(B)/agree $(B)/agree-kernel            ## the core against the vectors; as root, against the kernel
-	$(B)/agree $(VEC)
-	$(if $(findstring command,$(origin VEC)),,$(B)/agree-kernel --packets $(PACKETS) $(if $(SEED),--seed $(SEED)))
+	$(if $(call given,CAPTURE),,$(B)/agree $(VEC))
+	$(if $(call given,CAPTURE),$(B)/agree-kernel --capture $(CAPTURE),$\
+	$(if $(call given,VEC),,$(B)/agree-kernel --packets $(PACKETS) $(if $(SEED),--seed $(SEED))))
 
 # Every suite twice: from the rooms under sanitizers, and from the one header, optimised, by clang.
+$(B)/rooms/test_prepare $(B)/header/test_prepare: harness/kernel/prepare.c
+
 $(B)/rooms/%: tests/%.c $(wildcard tests/*.h) $(ROOMS)
 	@mkdir -p $(@D)
-	gcc $(C11) -g -O1 $(SANITIZE) -Icore $< $$(pkg-config --cflags --libs check) -o $@
+	gcc $(C11) -g -O1 $(SANITIZE) -Icore $(filter %.c,$^) $$(pkg-config --cflags --libs check) -o $@
 
 $(B)/header/%: tests/%.c $(wildcard tests/*.h) keepstate.h
 	@mkdir -p $(@D)
-	clang $(C11) -g -O2 -I. $< $$(pkg-config --cflags --libs check) -o $@
+	clang $(C11) -g -O2 -I. $(filter %.c,$^) $$(pkg-config --cflags --libs check) -o $@
 
 $(B)/keepstate-sanitized: $(REPLAY) $(wildcard harness/replay/*.h) keepstate.h
 	@mkdir -p $(@D)
@@ -86,4 +93,4 @@ help:                                          ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## */\1\t/p; s/^      .*## */test\t/p' $(MAKEFILE_LIST) | \
 	    awk -F'\t' '{printf "make %-10s %s\n", $$1, $$2}'
 	@echo
-	@echo "settings: CC, CFLAGS, PREFIX, CAPTURE=file.pcap (run), VEC=file.vec, PACKETS=n, SEED=n (agree)"
+	@echo "settings: CC, CFLAGS, PREFIX, CAPTURE=file.pcap (run, agree), VEC=file.vec, PACKETS=n, SEED=n (agree)"

@@ -98,6 +98,31 @@ bool answers_agree(const struct vec_packet *linux_says, const struct answer *ans
 
 /* ---- asking the core ---- */
 
+void answer_attach(struct kst *t)
+{
+    kst_attach_usual(t);
+    kst_attach(t, 6, 5061, kst_helper_number("sip"));
+}
+
+void answer_table(struct answer *answer, const struct kst *t)
+{
+    struct kst_flow flow;
+    struct kst_expectation expectation;
+    char line[KST_LINE_MAX + 4];
+    for (kst_id id = kst_next(t, 0); id != 0; id = kst_next(t, id)) {
+        strcpy(line, "ct ");
+        kst_get(t, id, &flow);
+        kst_print(&flow, KST_FORMAT_PROC, line + 3, KST_LINE_MAX);
+        answer_add(answer, line);
+    }
+    for (kst_id id = kst_expectation_next(t, 0); id != 0; id = kst_expectation_next(t, id)) {
+        strcpy(line, "exp ");
+        kst_expectation_get(t, id, &expectation);
+        kst_print_expectation(&expectation, KST_FORMAT_PROC, line + 4, KST_LINE_MAX);
+        answer_add(answer, line);
+    }
+}
+
 struct answer *ask_core(const struct vec_case *c)
 {
     static const struct kst_config config = {
@@ -111,8 +136,7 @@ struct answer *ask_core(const struct vec_case *c)
     struct answer *answers = need(calloc(c->packets_count + 1, sizeof *answers));
     uint64_t now_ms = 0;
 
-    kst_attach_usual(t);
-    kst_attach(t, 6, 5061, kst_helper_number("sip"));
+    answer_attach(t);
     for (size_t i = 0; i < c->settings_count; i++) {
         const enum kst_error error = kst_set(t, c->settings[i].name, c->settings[i].value);
         if (error != KST_ERROR_OK) {
@@ -135,20 +159,7 @@ struct answer *ask_core(const struct vec_case *c)
                      kst_direction_name((enum kst_direction)result.direction));
         answers[i].reason = kst_reason_name((enum kst_reason)result.reason);
 
-        struct kst_flow flow;
-        for (kst_id id = kst_next(t, 0); id != 0; id = kst_next(t, id)) {
-            char line[KST_LINE_MAX + 3] = "ct ";
-            kst_get(t, id, &flow);
-            kst_print(&flow, KST_FORMAT_PROC, line + 3, KST_LINE_MAX);
-            answer_add(&answers[i], line);
-        }
-        struct kst_expectation expectation;
-        for (kst_id id = kst_expectation_next(t, 0); id != 0; id = kst_expectation_next(t, id)) {
-            char line[KST_LINE_MAX + 4] = "exp ";
-            kst_expectation_get(t, id, &expectation);
-            kst_print_expectation(&expectation, KST_FORMAT_PROC, line + 4, KST_LINE_MAX);
-            answer_add(&answers[i], line);
-        }
+        answer_table(&answers[i], t);
         const char *broken;
         if (!kst_check(t, &broken)) {
             fprintf(stderr, "agree: %s, packet %zu: the table is broken: %s\n", c->name, i + 1,

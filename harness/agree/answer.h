@@ -16,6 +16,13 @@ struct answer {
 void answer_add(struct answer *answer, const char *line);
 void answers_free(struct answer *answers, size_t count);
 
+/* Attaches the helpers to the ports that they have wherever Linux is asked: the usual ones, and SIP to TCP 5061. */
+struct kst;
+void answer_attach(struct kst *t);
+
+/* Adds the connections and the expectations of a table. */
+void answer_table(struct answer *answer, const struct kst *t);
+
 /* Tracks a case with an empty table, one answer a packet. Ends the program if the table breaks. */
 struct answer *ask_core(const struct vec_case *c);
 

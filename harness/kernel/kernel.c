@@ -5,6 +5,7 @@
  * its state and its direction into the DSCP field, where they are read back. */
 #define _GNU_SOURCE
 #include "kernel.h"
+#include "prepare.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -32,12 +33,23 @@ static struct {
     int table, expect; /* /proc/thread-self/net/nf_conntrack and _expect */
     int netlink;
     unsigned run;      /* cases asked so far */
+    double unanswered_s; /* when a packet last got no answer: it may have been a fragment */
     struct {
         char *name;
         char value[24];
     } defaults[64]; /* of the settings that a case has changed */
     size_t defaults_count;
 } kernel;
+
+#define TEXT(x) #x
+#define NUMBER(macro) TEXT(macro)
+
+double seconds_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
 
 static const char set_up[] =
     "set -e\n"
@@ -54,8 +66,9 @@ static const char set_up[] =
     "echo 1 >/proc/sys/net/ipv4/ip_forward\n"
     "echo 1 >/proc/sys/net/ipv6/conf/all/forwarding\n"
     "echo 1 >/proc/sys/net/ipv6/conf/all/accept_source_route\n"
-    "echo 1 >/proc/sys/net/ipv4/ipfrag_time\n" /* else what is never completed */
-    "echo 1 >/proc/sys/net/netfilter/nf_conntrack_frag6_timeout\n" /* uses up its memory */
+    "echo " NUMBER(KERNEL_FRAGMENTS_S) " >/proc/sys/net/ipv4/ipfrag_time\n" /* else what is never */
+    "echo " NUMBER(KERNEL_FRAGMENTS_S) /* completed uses up its memory */
+    " >/proc/sys/net/netfilter/nf_conntrack_frag6_timeout\n"
     "for f in -4 -6; do\n"
     "  ip $f rule add iif left lookup 100\n"
     "  ip $f rule add iif right lookup 101\n"
@@ -224,29 +237,20 @@ static bool is_it(const struct vec_packet *packet, const uint8_t *out, size_t si
            memcmp(out + addresses, packet->data + addresses, v6 ? 32 : 8) == 0;
 }
 
-static uint32_t sum_words(const uint8_t *data, size_t size)
-{
-    uint32_t sum = 0;
-    for (size_t i = 0; i + 1 < size; i += 2)
-        sum += (uint32_t)(data[i] << 8 | data[i + 1]);
-    sum = (sum & 0xffff) + (sum >> 16);
-    return (sum & 0xffff) + (sum >> 16);
-}
-
-/* Linux keeps fragments from case to case: every run of a case gets identifiers of its own. A wrong
- * header checksum stays wrong. */
+/* Linux keeps fragments from case to case: every run of a case gets identifiers of its own. A
+ * wrong header checksum stays wrong. */
 static void rename_datagram(uint8_t *data, size_t size)
 {
     const size_t header = size > 0 ? (size_t)(data[0] & 15) * 4 : 0;
     if (size >= 20 && data[0] >> 4 == 4 && header >= 20 && header <= size &&
         ((data[6] << 8 | data[7]) & 0x3fff) != 0) {
-        const bool right = sum_words(data, header) == 0xffff;
+        const bool right = sum_words(0, data, header) == 0xffff;
         const unsigned id = (unsigned)(data[4] << 8 | data[5]) + kernel.run * 8;
         data[4] = (uint8_t)(id >> 8);
         data[5] = (uint8_t)id;
         if (right) {
             data[10] = data[11] = 0;
-            const uint32_t sum = ~sum_words(data, header);
+            const uint32_t sum = ~sum_words(0, data, header);
             data[10] = (uint8_t)(sum >> 8);
             data[11] = (uint8_t)sum;
         }
@@ -263,16 +267,14 @@ static void rename_datagram(uint8_t *data, size_t size)
     }
 }
 
-/* Sends a packet through and reads what came out: "STATE DIR", or "none -". */
-static void send_packet(struct vec_packet *packet)
+/* Sends `in`, which is the packet or another name for it. */
+static void send_as(struct vec_packet *packet, const uint8_t *in)
 {
-    static uint8_t in[1 << 17], out[1 << 17];
+    static uint8_t out[1 << 17];
     const int from = packet->from_server ? kernel.right : kernel.left;
     const int to = packet->from_server ? kernel.left : kernel.right;
     char is[64] = "none -";
     ssize_t got;
-    memcpy(in, packet->data, packet->size);
-    rename_datagram(in, packet->size);
     if (write(from, in, packet->size) >= 0) {
         while ((got = read(to, out, sizeof out)) > 0) {
             if (!is_it(packet, out, (size_t)got))
@@ -285,21 +287,33 @@ static void send_packet(struct vec_packet *packet)
         while (read(from, out, sizeof out) > 0) /* errors that the kernel sends back */
             ;
     }
+    if (strcmp(is, "none -") == 0)
+        kernel.unanswered_s = seconds_now();
     free(packet->is);
     packet->is = need(strdup(is));
+}
+
+void kernel_send(struct vec_packet *packet)
+{
+    send_as(packet, packet->data);
 }
 
 /* Adds the lines of a /proc file, each behind `word`, less `use=`. */
 static void read_table(struct vec_packet *packet, int fd, const char *word)
 {
-    static char text[1 << 20];
+    static char *text;
+    static size_t room;
     size_t size = 0;
-    ssize_t got;
+    ssize_t got = 1;
     if (fd < 0)
         return;
     lseek(fd, 0, SEEK_SET);
-    while (size < sizeof text - 1 && (got = read(fd, text + size, sizeof text - 1 - size)) > 0)
-        size += (size_t)got;
+    while (got > 0) {
+        if (room < size + (1 << 16))
+            text = need(realloc(text, room = room * 2 + (1 << 17)));
+        if ((got = read(fd, text + size, room - 1 - size)) > 0)
+            size += (size_t)got;
+    }
     text[size] = '\0';
     for (char *line = strtok(text, "\n"); line != NULL; line = strtok(NULL, "\n")) {
         char *whole = NULL, *use = strstr(line, " use=");
@@ -314,25 +328,56 @@ static void read_table(struct vec_packet *packet, int fd, const char *word)
     }
 }
 
+void kernel_table(struct vec_packet *packet)
+{
+    for (size_t line = 0; line < packet->lines_count; line++)
+        free(packet->lines[line]);
+    packet->lines_count = 0;
+    read_table(packet, kernel.table, "ct");
+    read_table(packet, kernel.expect, "exp");
+}
+
+static void wait_s(double seconds)
+{
+    const struct timespec wait = {.tv_sec = (time_t)seconds,
+                                  .tv_nsec = (long)((seconds - (double)(time_t)seconds) * 1e9)};
+    if (seconds > 0)
+        nanosleep(&wait, NULL);
+}
+
+void kernel_begin(void)
+{
+    flush();
+    if (kernel.unanswered_s > 0)
+        wait_s(kernel.unanswered_s + KERNEL_FRAGMENTS_S * 1.1 - seconds_now());
+}
+
+uint32_t kernel_max(void)
+{
+    char value[24] = "";
+    const int fd = open_setting("nf_conntrack_max", O_RDONLY);
+    const ssize_t got = read(fd, value, sizeof value - 1);
+    close(fd);
+    return got > 0 ? (uint32_t)strtoul(value, NULL, 10) : 0;
+}
+
 void kernel_ask(struct vec_case *c)
 {
+    static uint8_t renamed[1 << 17];
     flush();
     kernel.run++;
     for (size_t i = 0; i < c->settings_count; i++)
         change_setting(&c->settings[i]);
     for (size_t i = 0; i < c->packets_count; i++) {
         struct vec_packet *packet = &c->packets[i];
-        for (size_t line = 0; line < packet->lines_count; line++)
-            free(packet->lines[line]);
-        packet->lines_count = 0;
         if (packet->wait_ms != 0) {
-            const struct timespec wait = {.tv_sec = (time_t)(packet->wait_ms / 1000),
-                                          .tv_nsec = (long)(packet->wait_ms % 1000) * 1000000};
-            nanosleep(&wait, NULL);
+            wait_s((double)packet->wait_ms / 1000);
+            kernel_table(packet); /* who reads it has expired connections collected */
         }
-        send_packet(packet);
-        read_table(packet, kernel.table, "ct");
-        read_table(packet, kernel.expect, "exp");
+        memcpy(renamed, packet->data, packet->size);
+        rename_datagram(renamed, packet->size);
+        send_as(packet, renamed);
+        kernel_table(packet);
     }
     for (size_t i = 0; i < kernel.defaults_count; i++)
         write_setting(kernel.defaults[i].name, kernel.defaults[i].value);

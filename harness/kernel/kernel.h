@@ -15,4 +15,19 @@ bool kernel_open(char *why, size_t size);
  * freed. The table is emptied and the settings put back to their defaults first. */
 void kernel_ask(struct vec_case *c);
 
+/* The same by single steps, for packets too many to be a case. kernel_begin empties the table and
+ * lets fragments of earlier packets expire, kernel_send fills in `is`, kernel_table `lines`. */
+void kernel_begin(void);
+void kernel_send(struct vec_packet *packet);
+void kernel_table(struct vec_packet *packet);
+
+/* How many connections it takes: nf_conntrack_max, 0 for any number. */
+uint32_t kernel_max(void);
+
+/* How long it keeps fragments. */
+#define KERNEL_FRAGMENTS_S 1
+
+/* Seconds of a clock that only ever goes on. */
+double seconds_now(void);
+
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* packet.c - packets of a random talk, byte by byte. */
 #include "packet.h"
+#include "prepare.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -39,15 +40,6 @@ void put32(uint8_t *p, uint32_t value)
     put16(p + 2, value & 0xffff);
 }
 
-static uint32_t sum16(uint32_t sum, const uint8_t *data, size_t size)
-{
-    for (size_t i = 0; i < size; i++)
-        sum += i % 2 == 0 ? (uint32_t)data[i] << 8 : data[i];
-    while (sum >> 16)
-        sum = (sum & 0xffff) + (sum >> 16);
-    return sum;
-}
-
 size_t ip_bytes(const struct talk_state *t)
 {
     return t->v6 ? 40 : 20;
@@ -79,7 +71,7 @@ void put_ip(const struct talk_state *t, uint8_t *packet, uint8_t protocol, size_
     packet[9] = protocol;
     memcpy(packet + 12, client_and_server_v4[from], 4);
     memcpy(packet + 16, client_and_server_v4[to], 4);
-    put16(packet + 10, ~sum16(0, packet, 20) & 0xffff);
+    put16(packet + 10, ~sum_words(0, packet, 20) & 0xffff);
 }
 
 uint32_t checksum(const struct talk_state *t, const uint8_t *packet, const uint8_t *l4,
@@ -88,10 +80,10 @@ uint32_t checksum(const struct talk_state *t, const uint8_t *packet, const uint8
     uint32_t sum = 0;
     if (pseudo) {
         const uint8_t tail[4] = {0, protocol, (uint8_t)(bytes >> 8), (uint8_t)bytes};
-        sum = sum16(0, t->v6 ? packet + 8 : packet + 12, t->v6 ? 32 : 8);
-        sum = sum16(sum, tail, sizeof tail);
+        sum = sum_words(0, t->v6 ? packet + 8 : packet + 12, t->v6 ? 32 : 8);
+        sum = sum_words(sum, tail, sizeof tail);
     }
-    return ~sum16(sum, l4, covered) & 0xffff;
+    return ~sum_words(sum, l4, covered) & 0xffff;
 }
 
 uint32_t crc32c(const uint8_t *data, size_t size)
@@ -155,7 +147,7 @@ static void add_fragments(struct talk_state *t, const uint8_t *packet, size_t si
             put16(part + 4, id);
             put16(part + 6, (uint32_t)(claimed / 8) | (uint32_t)more << 13);
             put16(part + 10, 0);
-            put16(part + 10, ~sum16(0, part, header) & 0xffff);
+            put16(part + 10, ~sum_words(0, part, header) & 0xffff);
         }
         memcpy(part + begin, packet + header + here, length);
         sizes[count++] = begin + length;
@@ -196,7 +188,7 @@ void finish(struct talk_state *t, uint8_t *packet, uint8_t protocol, size_t byte
         extended = 4;
         put16(packet + 2, (uint32_t)size);
         put16(packet + 10, 0);
-        put16(packet + 10, ~sum16(0, packet, 24) & 0xffff);
+        put16(packet + 10, ~sum_words(0, packet, 24) & 0xffff);
     }
     if (one_in(chance, 40) && bytes > 0)
         packet[size - 1 - below(chance, (uint32_t)bytes)] ^= (uint8_t)(1 << below(chance, 8));

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: MIT */
+/* judge.c - asks again, leaves out, shows, writes down. */
+#define _GNU_SOURCE
+#include "judge.h"
+#include "kernel.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { TRIES = 6, SHOWN_MAX = 64 /* packets */ };
+
+static struct vec_case copy_case(const struct vec_case *from)
+{
+    struct vec_case c = *from;
+    c.name = need(strdup(from->name));
+    c.settings = need(calloc(from->settings_count + 1, sizeof *c.settings));
+    for (size_t i = 0; i < from->settings_count; i++) {
+        c.settings[i] = from->settings[i];
+        c.settings[i].name = need(strdup(from->settings[i].name));
+    }
+    c.packets = need(calloc(from->packets_count + 1, sizeof *c.packets));
+    for (size_t i = 0; i < from->packets_count; i++) {
+        const struct vec_packet *packet = &from->packets[i];
+        c.packets[i].wait_ms = packet->wait_ms;
+        c.packets[i].from_server = packet->from_server;
+        c.packets[i].size = packet->size;
+        c.packets[i].data = need(malloc(packet->size + 1));
+        memcpy(c.packets[i].data, packet->data, packet->size);
+    }
+    return c;
+}
+
+/* The first packet on which the two differ, or the number of packets. */
+static size_t first_difference(struct vec_case *c, struct answer **answers)
+{
+    kernel_ask(c);
+    *answers = ask_core(c);
+    size_t i = 0;
+    while (i < c->packets_count) {
+        struct answer *answer = &(*answers)[i];
+        /* What Linux drops before it tracks, a bad IP header, we call invalid. */
+        if (strcmp(c->packets[i].is, "none -") == 0 &&
+            (strncmp(answer->reason, "IP_", 3) == 0 || strcmp(answer->reason, "EXT_SHORT") == 0))
+            snprintf(answer->is, sizeof answer->is, "none -");
+        if (!answers_agree(&c->packets[i], answer))
+            break;
+        i++;
+    }
+    return i;
+}
+
+static bool differs(struct vec_case *c)
+{
+    struct answer *answers;
+    const size_t at = first_difference(c, &answers);
+    answers_free(answers, c->packets_count);
+    return at < c->packets_count;
+}
+
+static void drop_packets(struct vec_case *c, size_t at, size_t count)
+{
+    for (size_t i = at; i < at + count; i++)
+        vec_forget_packet(&c->packets[i]);
+    c->packets_count -= count;
+    memmove(&c->packets[at], &c->packets[at + count],
+            (c->packets_count - at) * sizeof *c->packets);
+}
+
+static void drop_setting(struct vec_case *c, size_t at)
+{
+    free(c->settings[at].name);
+    memmove(&c->settings[at], &c->settings[at + 1],
+            (--c->settings_count - at) * sizeof *c->settings);
+}
+
+/* Leaves out `count` packets, unless the disagreement needs them. */
+static bool spare_packets(struct vec_case *c, size_t at, size_t count)
+{
+    struct vec_case less = copy_case(c);
+    drop_packets(&less, at, count);
+    const bool still = differs(&less);
+    vec_forget(&less);
+    if (still)
+        drop_packets(c, at, count);
+    return still;
+}
+
+static bool spare_setting(struct vec_case *c, size_t at)
+{
+    struct vec_case less = copy_case(c);
+    drop_setting(&less, at);
+    const bool still = differs(&less);
+    vec_forget(&less);
+    if (still)
+        drop_setting(c, at);
+    return still;
+}
+
+/* Leaves out whatever the disagreement does not need: first halves, then quarters, at last single
+ * packets, until nothing can go. */
+static void shrink(struct vec_case *c, double until)
+{
+    bool smaller = true;
+    for (size_t count = c->packets_count / 2; count > 1; count /= 2)
+        for (size_t i = c->packets_count / count; i-- > 0;)
+            if (seconds_now() < until && (i + 1) * count <= c->packets_count)
+                spare_packets(c, i * count, count);
+    while (smaller && seconds_now() < until) {
+        smaller = false;
+        for (size_t i = c->packets_count; i-- > 0 && seconds_now() < until;)
+            smaller |= spare_packets(c, i, 1);
+        for (size_t i = c->settings_count; i-- > 0 && seconds_now() < until;)
+            smaller |= spare_setting(c, i);
+    }
+}
+
+/* Appends the case, with Linux's answers, to a file, unless `path` is NULL. */
+static void append(const char *path, const struct vec_case *c)
+{
+    FILE *file = path != NULL ? fopen(path, "a") : NULL;
+    if (path == NULL)
+        return;
+    if (file == NULL) {
+        perror(path);
+        exit(2);
+    }
+    fprintf(file, "case %s\n", c->name);
+    for (size_t i = 0; i < c->settings_count; i++)
+        fprintf(file, "set %s %u\n", c->settings[i].name, c->settings[i].value);
+    for (size_t i = 0; i < c->packets_count; i++) {
+        const struct vec_packet *packet = &c->packets[i];
+        if (packet->wait_ms != 0)
+            fprintf(file, "wait %llu\n", (unsigned long long)packet->wait_ms);
+        fprintf(file, "pkt %c ", packet->from_server ? '<' : '>');
+        for (size_t byte = 0; byte < packet->size; byte++)
+            fprintf(file, "%02x", packet->data[byte]);
+        fprintf(file, "\nis %s\n", packet->is);
+        for (size_t line = 0; line < packet->lines_count; line++)
+            fprintf(file, "%s\n", packet->lines[line]);
+    }
+    fclose(file);
+}
+
+static void show(const struct judge *judge, struct vec_case *c)
+{
+    struct answer *answers;
+    const size_t at = first_difference(c, &answers);
+    printf("case %s: the core and the running kernel disagree on packet %zu of %zu\n", c->name,
+           at + 1, c->packets_count);
+    if (at == c->packets_count)
+        printf("      (only sometimes)\n");
+    else if (at < SHOWN_MAX || judge->shrink_s == 0)
+        answers_show(c, at, answers);
+    else
+        printf("      (too many to show: there was no time to leave more out)\n");
+    append(judge->keep, c);
+    answers_free(answers, c->packets_count);
+}
+
+bool judge(struct judge *judge, const struct vec_case *original)
+{
+    struct vec_case c = copy_case(original);
+    bool agree = false;
+    for (int i = 0; i < TRIES && !agree; i++) {
+        agree = !differs(&c);
+        judge->by_the_clock += agree && i > 0;
+    }
+    if (!agree) {
+        shrink(&c, judge->shrink_s != 0 ? seconds_now() + judge->shrink_s : HUGE_VAL);
+        show(judge, &c);
+    }
+    append(judge->record, &c);
+    vec_forget(&c);
+    return agree;
+}
