@@ -15,6 +15,7 @@ static bool kst__dcc_read(struct kst__text text, uint32_t *address, uint16_t *po
     uint64_t number;
     if (!kst__skip_past(&line, '\n'))
         return false;
+    text.end = line.at - 1;
     for (;;) { /* the file's name */
         if (text.end - text.at < 12)
             return false;

@@ -57,6 +57,24 @@ struct kst__pptp { /* what the two call their call stands in struct kst__help */
 
 typedef char kst__pptp_fits[sizeof(struct kst__pptp) <= KST_HELPER_STATE_BYTES ? 1 : -1];
 
+/* Makes the keys of a call known. A session has one: of a second one only the client's name for it may
+ * differ for its packets to be told apart no more, and then neither are the first one's. */
+static bool kst__pptp_key(struct kst *t, struct kst__pptp *pptp, uint32_t master,
+                          const struct kst_tuple *tuple, const uint16_t *id)
+{
+    if (pptp->keyed && pptp->key[KST_REPLY] != id[KST_REPLY])
+        return false;
+    if (pptp->keyed && pptp->key[KST_ORIGINAL] == id[KST_ORIGINAL])
+        return true;
+    const bool known = !pptp->keyed && kst__key_insert(t, &kst__kit, master, &tuple[0]) &&
+                       kst__key_insert(t, &kst__kit, master, &tuple[1]);
+    if (!known)
+        kst__keys_remove(t, &kst__kit, master);
+    pptp->keyed = known;
+    memcpy(pptp->key, id, sizeof pptp->key);
+    return known;
+}
+
 /* Expects the call from both sides, or, if one cannot be, from none. */
 static void kst__pptp_begin(struct kst_help *h, struct kst__pptp *pptp, const uint16_t *id)
 {
@@ -68,17 +86,8 @@ static void kst__pptp_begin(struct kst_help *h, struct kst__pptp *pptp, const ui
         expected[i] = (i == 0 || expected[0]) &&
                       kst__help_expect_exactly(h, 0, &tuple[i]) == KST_REASON_NONE;
     }
-    if (expected[1] && !pptp->keyed) {
-        pptp->keyed = kst__key_insert(h->t, &kst__kit, master, &tuple[0]) &&
-                      kst__key_insert(h->t, &kst__kit, master, &tuple[1]);
-        memcpy(pptp->key, id, sizeof pptp->key);
-    }
-    if (expected[1] && pptp->keyed && memcmp(pptp->key, id, sizeof pptp->key) == 0)
+    if (expected[1] && kst__pptp_key(h->t, pptp, master, tuple, id))
         return;
-    if (expected[1]) { /* a second call: the first one's packets are no longer told apart, either */
-        kst__keys_remove(h->t, &kst__kit, master);
-        pptp->keyed = false;
-    }
     for (uint32_t i = 0; i < 2; i++) {
         const uint32_t place = kst__expect_own(h->t, master, &tuple[i]);
         if (expected[i] && place != KST__NONE)
