@@ -167,20 +167,27 @@ static enum kst_error kst__expect_insert(struct kst *t, const struct kst__kit *k
          place = older) {
         const struct kst__expected *x = kst__expected_at(t, place);
         older = x->older;
-        if (++met == KST_EXPECT_CHAIN_MAX)
-            return KST_ERROR_EXPECT_FULL;
+        met++;
         if (x->flags & KST__EXPECT_KEY)
             continue;
+        if (x->expires_ms <= t->now_ms || kst__expired(t, x->master)) { /* it only takes room */
+            kst__expect_remove(t, kit, place);
+            met--;
+            continue;
+        }
         if (kst__tuple_same(&x->tuple, &is->tuple) && (x->flags & any) == (is->flags & any) &&
             (x->master == is->master || (is->flags & KST_EXPECT_ANY_MASTER))) {
             if (x->class_ != is->class_ || x->master != is->master)
                 return KST_ERROR_EXPECT_EXISTS;
             kst__expect_remove(t, kit, place);
+            met--;
             break;
         }
         if (kst__expect_meets(&x->tuple, &is->tuple, (x->flags | is->flags) & any))
             return KST_ERROR_EXPECT_BUSY;
     }
+    if (met >= KST_EXPECT_CHAIN_MAX)
+        return KST_ERROR_EXPECT_FULL;
     struct kst__help *help = kst__help_at(t, is->master);
     if (help->expecting[is->class_] >= class_max)
         kst__expect_remove(t, kit, kst__expect_oldest(t, is->master, is->class_));
