@@ -7218,7 +7218,9 @@ enum kst_error kst_expect(struct kst *t, const struct kst_expectation *expectati
         return KST_ERROR_NOT_FOUND;
     if (t->expect_at == 0)
         return KST_ERROR_EXPECT_FULL;
-    if (!kst__tuple_sound(&expectation->tuple) || (expectation->flags & ~known))
+    if (!kst__tuple_sound(&expectation->tuple) || (expectation->flags & ~known) ||
+        (expectation->tuple.zone != kst__entry_at(t, master)->tuple.zone &&
+         expectation->tuple.zone != kst__reply_of(t, master).zone))
         return KST_ERROR_EXPECT_TUPLE;
     if (expectation->class_ >= KST_EXPECT_CLASSES)
         return KST_ERROR_EXPECT_CLASS;
