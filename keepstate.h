@@ -3544,7 +3544,7 @@ static void kst__remove(struct kst *t, const struct kst__kit *kit, uint32_t slot
 }
 
 /* Ends the call that a PPTP session has announced, in one direction: the connection, if it has begun, else the
- * expectation. Whatever has these identifiers is taken for it, as in Linux. */
+ * expectation. Whatever has these identifiers is taken for it, as in Linux; but not the newcomer that room is being made for. */
 static void kst__call_end(struct kst *t, const struct kst__kit *kit, uint32_t slot,
                           uint32_t direction)
 {
@@ -3554,7 +3554,7 @@ static void kst__call_end(struct kst *t, const struct kst__kit *kit, uint32_t sl
     kst__key_make(t, &tuple, &key);
     const uint32_t node = kit->index->find(kst__index(t), t, &key);
     const uint32_t place = kst__expect_own(t, slot, &tuple);
-    if (node != KST__NONE)
+    if (node != KST__NONE && (kst__entry_at(t, kst__node_slot(t, node))->status & KST_CONFIRMED))
         kst__remove(t, kit, kst__node_slot(t, node), KST_GONE_CALLED_OFF);
     else if (place != KST__NONE)
         kst__expect_remove(t, kit, place);
