@@ -7182,7 +7182,7 @@ enum kst_error kst_attach(struct kst *t, uint8_t protocol, uint16_t port, uint8_
         last++;
     while (i < last && (t->attached[i].protocol != protocol || t->attached[i].port != port))
         i++;
-    if (i == KST_ATTACH_MAX)
+    if (i == KST_ATTACH_MAX && helper != 0)
         return KST_ERROR_HELPERS_MANY;
     if (helper == 0) {
         if (i < last) { /* the last one takes its place */
