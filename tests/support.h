@@ -7,7 +7,9 @@
 #ifndef SUPPORT_H
 #define SUPPORT_H
 
+#ifndef _DEFAULT_SOURCE
 #define _DEFAULT_SOURCE /* MAP_ANONYMOUS */
+#endif
 
 #define KST_IMPLEMENTATION
 #include "keepstate.h"
