@@ -381,6 +381,40 @@ START_TEST(ftp_line_starts)
     line[sizeof line - 1] = '\n';
     must_say(speak(&talk, 1, line, sizeof line), KST_REASON_NONE);
     must(talk.seq[1] < 0x1000); /* beyond 2^32 */
+    const uint32_t first = talk.seq[1];
+    must_say(tell(&talk, 1, "227 (10,0,0,2,4,1)\r\n"), KST_REASON_NONE);
+    must_be(count(&talk), 1);
+    must(kst_expectation_delete(talk.t, kst_expectation_next(talk.t, 0)));
+
+    /* Of the last two lines the older one goes, also where they lie on both sides of 2^32; and an old
+     * line that is sent again is not news. */
+    const uint32_t second = talk.seq[1];
+    talk.seq[1] = first - 40;
+    must_say(tell(&talk, 1, "200 x\r\n"), KST_REASON_NONE);
+    for (uint32_t i = 0; i < 2; i++) {
+        talk.seq[1] = i == 0 ? first : second;
+        must_say(tell(&talk, 1, i == 0 ? "227 (10,0,0,2,4,1)\r\n" : "227 (10,0,0,2,4,2)\r\n"),
+                 KST_REASON_NONE);
+        about("line %u", i);
+        must_expect(&talk, 1, 0, 2, (uint16_t)(1025 + i), TCP, KST_EXPECT_ANY_SRC_PORT);
+    }
+    free(talk.t);
+}
+END_TEST
+
+START_TEST(ftp_line_starts_around_the_wrap)
+{
+    struct talk talk = talk_begin("ftp", false); /* the server is 255 bytes before 2^32 */
+    char line[250];
+    memset(line, 'x', sizeof line);
+    line[sizeof line - 1] = '\n';
+    must_say(speak(&talk, 1, line, sizeof line), KST_REASON_NONE); /* a line ends before it, */
+    must(talk.seq[1] > 0xfffffff0);
+    must_say(tell(&talk, 1, "200 200 200 200\r\n"), KST_REASON_NONE); /* one after it, */
+    const uint32_t second = talk.seq[1];
+    must(second < 0x100);
+    must_say(tell(&talk, 1, "200 200 200 200\r\n"), KST_REASON_NONE); /* and a third */
+    talk.seq[1] = second;
     must_say(tell(&talk, 1, "227 (10,0,0,2,4,1)\r\n"), KST_REASON_NONE);
     must_be(count(&talk), 1);
     free(talk.t);
@@ -424,7 +458,8 @@ START_TEST(irc_lines)
         {0, "xPRIVMSG bob :\1DCC SEND file 167772161 1025 99\1\r\n", 0},
         {0, "JOIN #x\r\nPRIVMSG bob :\1DCC SEND file 167772161 1025 99\1\r\n", 0},
         {0, "PRIVMSG b :\1DCC CHAT 1 2\1\n", 0},
-        {1, "PRIVMSG bob :\1DCC SEND file 167772162 1025 99\1\r\n", 0}, /* only the client's */
+        {1, "PRIVMSG bob :\1DCC SEND file 167772161 1025 99\1\r\n", 0}, /* only the client's */
+        {1, "PRIVMSG bob :\1DCC SEND file 167772162 1025 99\1\r\n", 0},
         {1, ":al!al@host PRIVMSG bob :\1DCC SEND file 167772162 1025 99\1\r\n", 0},
     };
     for (size_t i = 0; i < COUNT(rows); i++) {
@@ -1335,7 +1370,8 @@ START_TEST(the_usual_ports)
 }
 END_TEST
 
-SUITE("help", ftp_lines, ftp_port_zero, ftp_loose, ftp_translated, ftp_line_starts, irc_lines,
+SUITE("help", ftp_lines, ftp_port_zero, ftp_loose, ftp_translated, ftp_line_starts,
+      ftp_line_starts_around_the_wrap, irc_lines,
       irc_overlong, irc_eight_at_a_time, tftp_requests, tftp_refused, pptp_sequences, pptp_keys,
       pptp_ends, pptp_session_evicted_by_its_call, pptp_without_room, pptp_malformed, cut_anywhere,
       spoilt_at_random, where_the_payload_is, ipv6_as_the_library_reads_it, toy_drops,
