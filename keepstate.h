@@ -5297,20 +5297,19 @@ static const struct kst_helper KST__MAYBE_UNUSED kst_helper_ftp = {
 
 enum { KST__IRC_MAX = 4095, KST__IRC_MIN = 26 }; /* bytes that are read, and that must be there */
 
-/* Behind the keyword: a word, an address, a port; and the line must end. */
+/* Behind the keyword: a word, an address, a port; and behind the word a line must end. */
 static bool kst__dcc_read(struct kst__text text, uint32_t *address, uint16_t *port)
 {
-    struct kst__text line = text;
     uint64_t number;
-    if (!kst__skip_past(&line, '\n'))
-        return false;
-    text.end = line.at - 1;
     for (;;) { /* the file's name */
         if (text.end - text.at < 12)
             return false;
         if (*text.at++ == ' ')
             break;
     }
+    struct kst__text line = text;
+    if (!kst__skip_past(&line, '\n'))
+        return false;
     kst__number_read(&text, UINT32_MAX, &number);
     *address = (uint32_t)number;
     while (text.at < text.end && *text.at == ' ')
@@ -5616,9 +5615,10 @@ KST_INLINE bool kst__is_blank(uint8_t c)
     return c == ' ' || c == '\t';
 }
 
+/* Of Latin 1, as Linux has it. */
 KST_INLINE bool kst__is_letter(uint8_t c)
 {
-    return kst__lower(c) >= 'a' && kst__lower(c) <= 'z';
+    return (kst__lower(c) >= 'a' && kst__lower(c) <= 'z') || (c >= 0xc0 && c != 0xd7 && c != 0xf7);
 }
 
 /* Steps over a line end that `text` is at; false at the end of the message. */

@@ -8,20 +8,19 @@
 
 enum { KST__IRC_MAX = 4095, KST__IRC_MIN = 26 }; /* bytes that are read, and that must be there */
 
-/* Behind the keyword: a word, an address, a port; and the line must end. */
+/* Behind the keyword: a word, an address, a port; and behind the word a line must end. */
 static bool kst__dcc_read(struct kst__text text, uint32_t *address, uint16_t *port)
 {
-    struct kst__text line = text;
     uint64_t number;
-    if (!kst__skip_past(&line, '\n'))
-        return false;
-    text.end = line.at - 1;
     for (;;) { /* the file's name */
         if (text.end - text.at < 12)
             return false;
         if (*text.at++ == ' ')
             break;
     }
+    struct kst__text line = text;
+    if (!kst__skip_past(&line, '\n'))
+        return false;
     kst__number_read(&text, UINT32_MAX, &number);
     *address = (uint32_t)number;
     while (text.at < text.end && *text.at == ' ')

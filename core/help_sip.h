@@ -47,9 +47,10 @@ KST_INLINE bool kst__is_blank(uint8_t c)
     return c == ' ' || c == '\t';
 }
 
+/* Of Latin 1, as Linux has it. */
 KST_INLINE bool kst__is_letter(uint8_t c)
 {
-    return kst__lower(c) >= 'a' && kst__lower(c) <= 'z';
+    return (kst__lower(c) >= 'a' && kst__lower(c) <= 'z') || (c >= 0xc0 && c != 0xd7 && c != 0xf7);
 }
 
 /* Steps over a line end that `text` is at; false at the end of the message. */

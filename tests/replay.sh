@@ -48,6 +48,25 @@ for file in vlan.pcap qinq.pcap cooked-v1.pcap cooked-v2.pcap rawip.pcap nanosec
     expect 0 '^ipv[46] +(2|10) (tcp|udp|icmp)' replay "corpus/captures/$file"
 done
 
+# connections that others announce
+ftp=corpus/captures/ftp-active-v4.pcap
+expect 0 '^is related original$' replay --each "$ftp"
+expect 0 '^exp [0-9]+ l3proto = 2 proto=6 src=[0-9.]+ dst=[0-9.]+ sport=0 dport=[0-9]+ ftp$' replay --each "$ftp"
+expect 0 '[1-9][0-9]* +connections that had been expected' replay --stats "$ftp"
+"$keepstate" replay --helper none=tcp/21 --each "$ftp" >"$work/unhelped"
+! grep -q '^is related original$' "$work/unhelped" || { echo "a helper that was taken off still helps"; exit 1; }
+"$keepstate" replay --helper none=tcp/21 --helper ftp=tcp/21 --each "$ftp" >"$work/helped"
+"$keepstate" replay --each "$ftp" >"$work/usual"
+same "$work/helped" "$work/usual" "a helper taken off and attached again"
+
+# events
+expect 0 '^\[[0-9]+\.[0-9]{6}\]	    \[NEW\] tcp      6 120 SYN_SENT src=.* \[UNREPLIED\] src=.* helper=ftp$' replay --events "$ftp"
+expect 0 '^\[[0-9.]+\]	 \[UPDATE\] tcp      6 60 SYN_RECV src=' replay --events "$ftp"
+expect 0 '^\[[0-9.]+\]	 \[UPDATE\] tcp      6 432000 ESTABLISHED src=.* \[ASSURED\]$' replay --events "$ftp"
+expect 0 '^\[[0-9.]+\]	\[DESTROY\] tcp      6 ' replay --events --at 9999999 "$ftp"
+expect 0 '^\[[0-9.]+\]	    \[NEW\] 300 proto=6 src=.* mask-src=255.255.255.255 mask-dst=255.255.255.255 sport=0 dport=65535 master-src=.* class=0 helper=ftp$' replay --events "$ftp"
+expect 0 '^\{"time":[0-9.]+,"event":"destroy","cause":"timed out","connection":\{' replay --events --format json --at 9999999 "$ftp"
+
 # standard input, and what the time is
 "$keepstate" replay "$web" >"$work/file"
 "$keepstate" replay - <"$web" >"$work/stdin"
@@ -59,7 +78,7 @@ expect 0 '' replay --at 99999999 "$web"
 [ ! -s "$work/late" ] || { echo "--at three years later something is left"; exit 1; }
 
 # a table that is too small
-expect 0 '[1-9][0-9]* +evicted' replay --max 3 --stats corpus/captures/scan-v4.pcap
+expect 0 '[1-9][0-9]* +gone: to make room' replay --max 3 --stats corpus/captures/scan-v4.pcap
 
 # bad input: code 1, what was read counts
 head -c 5000 "$web" >"$work/cut.pcap"
@@ -76,6 +95,9 @@ expect 0 '' replay "$work/none.pcap"
 
 # wrong usage: code 2
 expect 2 'help' replay
+expect 2 'NAME=tcp/PORT' replay --helper ftp "$web"
+expect 2 'NAME=tcp/PORT' replay --helper ftp=tcp/65536 "$web"
+expect 2 'no helper is called gopher; these are' replay --helper gopher=tcp/70 "$web"
 expect 2 'help' replay --nonsense "$web"
 expect 2 'one FILE' replay "$web" "$web"
 expect 2 'nf_conntrack_udp_timeout$' replay -s nf_conntrack_nonsense=1 "$web"

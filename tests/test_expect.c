@@ -308,7 +308,7 @@ START_TEST(refusals)
         case 8: x.tuple.protocol = ICMP6; break;
         case 9: x.tuple.protocol = ESP; break; /* has no ports */
         case 10: x.tuple.zone = 1; break;
-        case 11: x.flags = 32; break;
+        case 11: x.flags = 64; break;
         case 12: x.flags = 128; break; /* what keys have */
         case 13: x.class_ = KST_EXPECT_CLASSES; expected = KST_ERROR_EXPECT_CLASS; break;
         case 14: x.class_ = 255; expected = KST_ERROR_EXPECT_CLASS; break;

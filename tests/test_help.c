@@ -4,7 +4,7 @@
  * lies in memory of its own size) and opens no way to a third party; PPTP's keys make its GRE one
  * connection, and go with it; a helper from outside is a helper like the others. */
 #define _DEFAULT_SOURCE /* as support.h does, before any header of the library's */
-#define KST_HELPERS(X) X(ftp) X(irc) X(pptp) X(tftp) X(toy)
+#define KST_HELPERS(X) X(ftp) X(irc) X(pptp) X(sip) X(tftp) X(toy)
 #include "keepstate.h"
 
 /* A helper of a user's own. What it heard last is here. */
@@ -12,11 +12,16 @@ static struct kst_help heard;
 static uint32_t heard_times;
 static enum kst_reason toy_help(struct kst_help *h);
 static const struct kst_helper kst_helper_toy = {
-    "toy", {17, 6}, 0, 7777, {{"word", 2, 60}, {"", 0, 0}, {"", 0, 0}, {"", 0, 0}}, toy_help};
+    .name = "toy",
+    .protocols = {17, 6},
+    .port = 7777,
+    .classes = {{"word", 2, 60}, {"", 0, 0}, {"", 0, 0}, {"", 0, 0}},
+    .help = toy_help};
 
 #include "support.h"
 
 #include <arpa/inet.h>
+#include <ctype.h>
 
 /* `d` drops; `t` and a digit set the timeout; `e` and a digit expect UDP to that port of whoever
  * spoke, with this helper; anything else is counted. */
@@ -261,7 +266,7 @@ static const struct ftp_row ftp6[] = {
     {0, "EPRT |2|fd00::9|1025|\r\n", KST_REASON_NONE, 0},
     {0, "EPRT |2|::|1025|\r\n", KST_REASON_NONE, 0},
     {0, "EPRT |2|fd00:::1|1025|\r\n", KST_REASON_FTP_ADDRESS, 0},
-    {0, "EPRT |2|fd00::00001|1025|\r\n", KST_REASON_FTP_ADDRESS, 0},
+    {0, "EPRT |2|fd00::10001|1025|\r\n", KST_REASON_FTP_ADDRESS, 0},
     {0, "EPRT |2|fd00::1", KST_REASON_FTP_ADDRESS, 0},
     {0, "EPRT |2|fd00::1|", KST_REASON_FTP_ADDRESS, 0},
     {0, "EPRT |2|fd00::1%eth0|1025|\r\n", KST_REASON_FTP_ADDRESS, 0},
@@ -1054,6 +1059,18 @@ START_TEST(where_the_payload_is)
 }
 END_TEST
 
+/* Less the zeros that lead a number: Linux, unlike inet_pton, takes any number of them. */
+static void without_zeros(const char *text, char *plain)
+{
+    for (bool first = true; *text != '\0'; text++) {
+        if (first && *text == '0' && isxdigit((unsigned char)text[1]))
+            continue;
+        first = !isxdigit((unsigned char)*text);
+        *plain++ = *text;
+    }
+    *plain = '\0';
+}
+
 /* Whatever inet_pton takes, and nothing else. */
 START_TEST(ipv6_as_the_library_reads_it)
 {
@@ -1091,7 +1108,9 @@ START_TEST(ipv6_as_the_library_reads_it)
         memcpy(exact + 1, text, size);
         struct kst__text left = {exact + 1, exact + 1 + size};
         const bool taken = kst__ipv6_read(&left, got) && left.at == left.end;
-        const bool right = inet_pton(AF_INET6, text, expected) == 1;
+        char plain[sizeof text];
+        without_zeros(text, plain);
+        const bool right = inet_pton(AF_INET6, plain, expected) == 1;
         about("\"%s\"", text);
         must_be(taken, right);
         if (right)

@@ -55,7 +55,7 @@ static struct answer *ask_command(const struct vec_case *c)
     }
     close(fd);
     write_pcap(c, path);
-    if (asprintf(&command, "%s replay --each", options.through) < 0)
+    if (asprintf(&command, "%s replay --each --helper sip=tcp/5061", options.through) < 0)
         exit(2);
     for (size_t i = 0; i < c->settings_count; i++) {
         char *longer = NULL;

@@ -32,6 +32,8 @@ struct options {
     const char *path;
     const char **settings; /* NAME=VALUE, as given */
     int settings_count;
+    const char **helpers; /* NAME=PROTOCOL/PORT, as given */
+    int helpers_count;
     uint32_t max;
     enum kst_format format;
     uint64_t at_us; /* UINT64_MAX: to the end */
@@ -67,6 +69,10 @@ static int help(void)
          "kernel would have, by the capture's own time, and prints the connection table.\n\n"
          "  -s, --set NAME=VALUE  a setting, by its sysctl name with or without net.netfilter.;\n"
          "                        may be given again. A wrong NAME lists those there are\n"
+         "      --helper NAME=PROTOCOL/PORT\n"
+         "                        attach a helper to one more port, e.g. ftp=tcp/2121, or take it\n"
+         "                        off one: none=tcp/21; may be given again. By itself: ftp=tcp/21,\n"
+         "                        irc=tcp/6667, pptp=tcp/1723, tftp=udp/69, sip=udp/5060\n"
          "      --max N           room for N connections (default 262144)\n"
          "      --at SECONDS      stop that long after the first packet, e.g. 1.5\n"
          "      --format FORMAT   of the table: proc (/proc/net/nf_conntrack, the default),\n"
@@ -143,6 +149,7 @@ static int read_option(int option, struct options *options)
 {
     switch (option) {
     case 's': options->settings[options->settings_count++] = optarg; return GO_ON;
+    case 'p': options->helpers[options->helpers_count++] = optarg; return GO_ON;
     case 'm': return read_max(optarg, options);
     case 'a': return read_at(optarg, options);
     case 'f': return read_format(optarg, options);
@@ -164,8 +171,8 @@ static int read_options(int argc, char **argv, struct options *options)
         {"at", required_argument, NULL, 'a'},     {"format", required_argument, NULL, 'f'},
         {"each", no_argument, NULL, 'e'},         {"why", no_argument, NULL, 'w'},
         {"stats", no_argument, NULL, 'c'},        {"events", no_argument, NULL, 'v'},
-        {"help", no_argument, NULL, 'h'},         {"version", no_argument, NULL, 'V'},
-        {NULL, 0, NULL, 0},
+        {"helper", required_argument, NULL, 'p'}, {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'V'},      {NULL, 0, NULL, 0},
     };
     int option, code;
     while ((option = getopt_long(argc, argv, "s:hV", names, NULL)) != -1)
@@ -223,6 +230,40 @@ static int apply_setting(struct kst *t, const char *given)
     return error == KST_ERROR_OK ? GO_ON : refuse_setting(t, name, given, error);
 }
 
+/* NAME=PROTOCOL/PORT */
+static int attach_helper(struct kst *t, const char *given)
+{
+    static const struct {
+        const char *name;
+        uint8_t number;
+    } protocols[] = {{"tcp/", 6}, {"udp/", 17}};
+    const char *equals = strchr(given, '='), *known;
+    char name[32] = "";
+    uint8_t protocol = 0;
+    uint32_t port = 0;
+    for (size_t i = 0; equals != NULL && i < sizeof protocols / sizeof *protocols; i++)
+        if (without(protocols[i].name, equals + 1) != equals + 1 &&
+            read_number(without(protocols[i].name, equals + 1), &port) && port <= UINT16_MAX)
+            protocol = protocols[i].number;
+    if (protocol == 0) {
+        complain("--helper %s: NAME=tcp/PORT or NAME=udp/PORT is needed", given);
+        return usage();
+    }
+    snprintf(name, sizeof name, "%.*s", (int)(equals - given), given);
+    const uint8_t helper = kst_helper_number(name);
+    if (helper == 0 && strcmp(name, "none") != 0) {
+        complain("--helper %s: no helper is called %s; these are:", given, name);
+        for (uint8_t i = 1; (known = kst_helper_name(i)) != NULL; i++)
+            fprintf(stderr, "  %s\n", known);
+        return usage();
+    }
+    const enum kst_error error = kst_attach(t, protocol, (uint16_t)port, helper);
+    if (error == KST_ERROR_OK)
+        return GO_ON;
+    complain("--helper %s: %s", given, kst_error_text(error));
+    return usage();
+}
+
 /* Makes the table that the options ask for. GO_ON, or the exit code. */
 static int make_table(const struct options *options, struct kst **table)
 {
@@ -245,12 +286,12 @@ static int make_table(const struct options *options, struct kst **table)
         return COMMAND_USAGE;
     }
     kst_attach_usual(*table);
-    for (int i = 0; i < options->settings_count; i++) {
-        const int code = apply_setting(*table, options->settings[i]);
-        if (code != GO_ON)
-            return code;
-    }
-    return GO_ON;
+    int code = GO_ON;
+    for (int i = 0; i < options->settings_count && code == GO_ON; i++)
+        code = apply_setting(*table, options->settings[i]);
+    for (int i = 0; i < options->helpers_count && code == GO_ON; i++)
+        code = attach_helper(*table, options->helpers[i]);
+    return code;
 }
 
 /* ---- the capture ---- */
@@ -433,7 +474,8 @@ int replay_main(int argc, char **argv)
     struct options options = {.max = 262144, .at_us = UINT64_MAX};
     struct replay replay = {.options = &options};
     options.settings = calloc((size_t)argc, sizeof *options.settings); /* as many as words */
-    if (options.settings == NULL) {
+    options.helpers = calloc((size_t)argc, sizeof *options.helpers);
+    if (options.settings == NULL || options.helpers == NULL) {
         complain("%s", strerror(errno));
         return COMMAND_INPUT;
     }
@@ -444,5 +486,6 @@ int replay_main(int argc, char **argv)
         code = run(&replay);
     free(replay.table);
     free(options.settings);
+    free(options.helpers);
     return code;
 }

@@ -145,7 +145,6 @@ void show_stats(const struct kst *t, const struct show_counts *counts)
         {stats->created, "connections created", true},
         {stats->expect_create, "expectations noted", stats->expect_create > 0},
         {stats->expect_new, "connections that had been expected", stats->expect_create > 0},
-        {kst_count(t), "live at the end", true},
     };
     show_columns(t);
     for (size_t i = 0; i < sizeof totals / sizeof *totals; i++)
@@ -154,6 +153,7 @@ void show_stats(const struct kst *t, const struct show_counts *counts)
     for (int i = 0; i < KST_CAUSES; i++)
         if (stats->gone[i] > 0)
             printf("%10" PRIu64 "  gone: %s\n", stats->gone[i], kst_cause_text((enum kst_cause)i));
+    printf("%10" PRIu32 "  live at the end\n", kst_count(t));
     for (int i = LINK_IP + 1; i < LINK_CONTENTS; i++)
         if (counts->contents[i] > 0)
             printf("%10" PRIu64 "  frames: %s\n", counts->contents[i],
