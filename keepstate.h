@@ -61,8 +61,9 @@
 #define KST_TIMER wheel
 #endif
 
-/* KST_HELPERS(X)  the helpers there are, by the names of their struct kst_helper: kst_helper_ftp and so
- * on. Leave some out, or add your own: a struct that is defined where the implementation goes. */
+/* KST_HELPERS(X)  the helpers there are, by the names of their struct kst_helper: kst_helper_ftp
+ * and so on. Leave some out, or add your own: a struct that is defined where the implementation
+ * goes. */
 #ifndef KST_HELPERS
 #define KST_HELPERS(X) X(ftp) X(irc) X(pptp) X(sip) X(tftp)
 #endif
@@ -111,7 +112,8 @@
 #error "KST_FRAGMENTS_MAX must lie in 2..8192: more than 8192 of 8 bytes do not fit a datagram"
 #endif
 
-/* Least memory for reassembly, bytes: any datagram of 64 KiB in KST_FRAGMENTS_MAX fragments fits. */
+/* Least memory for reassembly, bytes: any datagram of 64 KiB in KST_FRAGMENTS_MAX fragments
+ * fits. */
 #define KST_REASSEMBLY_MIN (UINT32_C(256) * (65536 / 243 + KST_FRAGMENTS_MAX + 8))
 
 /* Steps that a packet which finds the table full may spend on collecting expired connections
@@ -131,8 +133,9 @@
 /* Most expectations at a time: a bound on the memory that a typing error can ask for. */
 #define KST_EXPECTATIONS_MAX (UINT32_C(1) << 20)
 
-/* Expectations that share one hash bucket beyond which one is refused, HELPER_EXPECT: a client may expect
- * many to the same port of its own, each from another server. The bound on what a newcomer costs. */
+/* Expectations that share one hash bucket beyond which one is refused, HELPER_EXPECT: a client
+ * may expect many to the same port of its own, each from another server. The bound on what a
+ * newcomer costs. */
 #ifndef KST_EXPECT_CHAIN_MAX
 #define KST_EXPECT_CHAIN_MAX 64
 #endif
@@ -479,8 +482,9 @@ struct kst_stats {
     uint64_t clock_back;           /* calls whose clock lay before an earlier call's */
 };
 
-/* A connection that another, its master, foretells: the FTP data connection, the DCC transfer. The
- * packet that starts it is RELATED. A copy, as kst_expectation_get hands it out and kst_expect takes it. */
+/* A connection that another, its master, foretells: the FTP data connection, the DCC transfer.
+ * The packet that starts it is RELATED. A copy, as kst_expectation_get hands it out and
+ * kst_expect takes it. */
 enum kst_expectation_flags {
     KST_EXPECT_ANY_SRC = 1,       /* from any address: tuple.src is 0 */
     KST_EXPECT_ANY_SRC_PORT = 2,  /* from any port: tuple.src_port is 0 */
@@ -645,9 +649,10 @@ KST_API void kst_track(struct kst *t, uint64_t now_ms, const struct kst_packet *
  * Later packets of the same batch have met it: who refuses, tracks one packet a call. */
 KST_API bool kst_refuse(struct kst *t, const struct kst_result *result);
 
-/* Moves the clock and removes expired connections, and datagrams that were not complete in time, in
- * at most `work_max` steps, each of constant cost (a datagram's: its fragments). Returns the steps used; fewer than `work_max` means that none is left. An expired
- * connection is never found, listed or matched, however late it is removed: it only takes room. */
+/* Moves the clock and removes expired connections, and datagrams that were not complete in time,
+ * in at most `work_max` steps, each of constant cost (a datagram's: its fragments). Returns the
+ * steps used; fewer than `work_max` means that none is left. An expired connection is never
+ * found, listed or matched, however late it is removed: it only takes room. */
 KST_API uint32_t kst_advance(struct kst *t, uint64_t now_ms, uint32_t work_max);
 
 /* The connection that a packet with this tuple belongs to, or 0. `direction`, unless NULL, tells
@@ -669,8 +674,8 @@ KST_API bool kst_delete(struct kst *t, kst_id id);
 KST_API void kst_flush(struct kst *t);
 
 /* Adds a connection from outside (a restored table, a peer's state), as `conntrack -I` does; its
- * `id` is ignored. Evicts nobody. TCP: windows are not held against it, as against a connection that
- * was picked up in the middle. Returns its name, or 0 and, unless NULL, `why`. */
+ * `id` is ignored. Evicts nobody. TCP: windows are not held against it, as against a connection
+ * that was picked up in the middle. Returns its name, or 0 and, unless NULL, `why`. */
 KST_API kst_id kst_insert(struct kst *t, const struct kst_flow *flow, enum kst_error *why);
 
 /* Sets the 32-bit mark that belongs to the caller; false if the connection is gone. */
@@ -679,60 +684,63 @@ KST_API bool kst_set_mark(struct kst *t, kst_id id, uint32_t mark);
 /* Sets the labels; false if the connection is gone or KST_WITH_LABELS was left out. */
 KST_API bool kst_set_labels(struct kst *t, kst_id id, const uint8_t labels[KST_LABEL_BYTES]);
 
-/* Helpers by name, "ftp"; 0 if there is none of this name. And the other way, NULL for 0 and behind the last. */
+/* Helpers by name, "ftp"; 0 if there is none of this name. And the other way, NULL for 0 and
+ * behind the last. */
 KST_API uint8_t kst_helper_number(const char *name);
 KST_API const char *kst_helper_name(uint8_t helper);
 
-/* Attaches a helper to the connections that will begin with a packet of this protocol to this port; 0
- * takes it off again. At most KST_ATTACH_MAX ports. kst_packet.helper goes first. */
+/* Attaches a helper to the connections that will begin with a packet of this protocol to this
+ * port; 0 takes it off again. At most KST_ATTACH_MAX ports. kst_packet.helper goes first. */
 KST_API enum kst_error kst_attach(struct kst *t, uint8_t protocol, uint16_t port, uint8_t helper);
 
-/* Attaches every helper to the port that its protocol was given: ftp, irc and pptp to TCP 21, 6667 and 1723, tftp
- * and sip to UDP 69 and 5060. Do so only where you trust both ends: whoever can make a client send what looks
- * like a command can open a port to it. */
+/* Attaches every helper to the port that its protocol was given: ftp, irc and pptp to TCP 21,
+ * 6667 and 1723, tftp and sip to UDP 69 and 5060. Do so only where you trust both ends: whoever
+ * can make a client send what looks like a command can open a port to it. */
 KST_API enum kst_error kst_attach_usual(struct kst *t);
 
-/* Notes an expectation, as helpers do. Its `timeout_ms` 0 stands for that of the master's helper. The same once more
- * starts the time anew. */
+/* Notes an expectation, as helpers do. Its `timeout_ms` 0 stands for that of the master's
+ * helper. The same once more starts the time anew. */
 KST_API enum kst_error kst_expect(struct kst *t, const struct kst_expectation *expectation);
 
-/* The next expectation after `id`, in no particular order; the first after 0; 0 at the end. A copy of one;
- * and its end. As with connections, whose functions these are like. */
+/* The next expectation after `id`, in no particular order; the first after 0; 0 at the end. A
+ * copy of one; and its end. As with connections, whose functions these are like. */
 KST_API kst_id kst_expectation_next(const struct kst *t, kst_id id);
 KST_API bool kst_expectation_get(const struct kst *t, kst_id id, struct kst_expectation *expectation);
 KST_API bool kst_expectation_delete(struct kst *t, kst_id id);
 
-/* The newest expectation of a connection, if `id` is 0, else the next older one after it; 0 at the end. */
+/* The newest expectation of a connection, if `id` is 0, else the next older one after it; 0 at
+ * the end. */
 KST_API kst_id kst_expectation_own(const struct kst *t, kst_id master, kst_id id);
 
 /* Gives an expectation other flags and another time; false if it is gone. */
 KST_API bool kst_expectation_renew(struct kst *t, kst_id id, uint8_t flags, uint64_t timeout_ms);
 KST_API uint32_t kst_expectation_count(const struct kst *t);
 
-/* Takes the oldest event that waits; false if there is none. Events of one call stand in the order in
- * which things happened; those that found no room are counted in kst_stats.events_lost. */
+/* Takes the oldest event that waits; false if there is none. Events of one call stand in the
+ * order in which things happened; those that found no room are counted in kst_stats.events_lost. */
 KST_API bool kst_event_next(struct kst *t, struct kst_event *event);
 
-/* Timeouts of their own for some connections: what policy 1..KST_POLICIES says goes before the table's
- * settings for those that began with a packet of that kst_packet.policy. Only names of a connection's timeouts. */
+/* Timeouts of their own for some connections: what policy 1..KST_POLICIES says goes before the
+ * table's settings for those that began with a packet of that kst_packet.policy. Only names of a
+ * connection's timeouts. */
 KST_API enum kst_error kst_set_policy(struct kst *t, uint8_t policy, const char *name,
                                       uint32_t value);
 
 /* Settings, by the names of Linux's sysctls in net.netfilter (nf_conntrack_tcp_timeout_...), in
- * their units; times are seconds. A change holds from the next packet on; a running timeout stays,
- * as do the timeouts of a GRE flow and the accounting of any, which are settled at its creation. A
- * lower nf_conntrack_max removes nobody: as many as leave are let in. A connection with a timeout of 0
- * is created and has expired.
- * kst_setting reads one, kst_setting_range what it takes (false: no such name); kst_setting_name
- * lists them, NULL behind the last. */
+ * their units; times are seconds. A change holds from the next packet on; a running timeout
+ * stays, as do the timeouts of a GRE flow and the accounting of any, which are settled at its
+ * creation. A lower nf_conntrack_max removes nobody: as many as leave are let in. A connection
+ * with a timeout of 0 is created and has expired. kst_setting reads one, kst_setting_range what
+ * it takes (false: no such name); kst_setting_name lists them, NULL behind the last. */
 KST_API enum kst_error kst_set(struct kst *t, const char *name, uint32_t value);
 KST_API bool kst_setting(const struct kst *t, const char *name, uint32_t *value);
 KST_API bool kst_setting_range(const struct kst *t, const char *name, uint32_t *lowest,
                                uint32_t *highest);
 KST_API const char *kst_setting_name(uint32_t number);
 
-/* Counters since kst_init; connections, expired ones not yet removed included, all or of a class; and
- * the sum of all reasons that count in one column (enum kst_column) of `conntrack -S`. */
+/* Counters since kst_init; connections, expired ones not yet removed included, all or of a
+ * class; and the sum of all reasons that count in one column (enum kst_column) of `conntrack
+ * -S`. */
 KST_API const struct kst_stats *kst_statistics(const struct kst *t);
 KST_API uint32_t kst_count(const struct kst *t);
 KST_API uint32_t kst_class_count(const struct kst *t, enum kst_class number);
@@ -766,8 +774,8 @@ KST_API size_t kst_print(const struct kst_flow *flow, enum kst_format format, ch
 KST_API size_t kst_print_expectation(const struct kst_expectation *expectation,
                                      enum kst_format format, char *line, size_t size);
 
-/* Likewise an event, in the words of `conntrack -E` (CONNTRACK, and PROC and LEGACY likewise), without the
- * time. Empty if conntrack would not print it: PRESSURE and RELIEF. */
+/* Likewise an event, in the words of `conntrack -E` (CONNTRACK, and PROC and LEGACY likewise),
+ * without the time. Empty if conntrack would not print it: PRESSURE and RELIEF. */
 KST_API size_t kst_print_event(const struct kst_event *event, enum kst_format format, char *line,
                                size_t size);
 
@@ -1403,9 +1411,9 @@ static bool kst__checksum_right(const struct kst__parsed *p, uint32_t covered, u
 
 
 /* X(id, name, default, lowest, highest). Defaults as measured on Linux 6.18; times in seconds.
- * The defaults of
- * `max`, `buckets`, `count` and `expect_max` come from the table itself. What Linux has as a parameter of a
- * helper's module (loose, sip_direct_media, ...) is a setting here, behind `nf_conntrack_`. */
+ * The defaults of `max`, `buckets`, `count` and `expect_max` come from the table itself. What
+ * Linux has as a parameter of a helper's module (loose, sip_direct_media, ...) is a setting
+ * here, behind `nf_conntrack_`. */
 #define KST__SETTINGS_LIST(X)                                                                      \
     X(MAX, "nf_conntrack_max", 0, 1, KST_ENTRIES_MAX)                                              \
     X(BUCKETS, "nf_conntrack_buckets", 0, 0, 0)                                                    \
@@ -1589,7 +1597,8 @@ struct kst__expected {
     struct kst_tuple tuple;
     uint64_t expires_ms;
     uint32_t master;       /* slot */
-    uint32_t newer, older; /* neighbours in its bucket, KST__NONE at the ends; of a free place `older` names the next free one */
+    uint32_t newer, older; /* neighbours in its bucket, KST__NONE at the ends; of a free place
+                            * `older` names the next free one */
     uint32_t own_newer, own_older; /* among its master's */
     uint32_t serial;       /* upper half of its kst_id; 0: the place is free */
     uint8_t flags;         /* enum kst_expectation_flags, or'ed, and the one below */
@@ -2371,8 +2380,8 @@ static const struct kst_timer_ops kst_timer_wheel = {
 /* ======== core/kit.h ===================================================================== */
 
 /* SPDX-License-Identifier: MIT */
-/* core/kit.h - the back ends that were chosen, and where they lie. What lies on a packet's way takes
- * the kit as an argument, a constant that folds. */
+/* core/kit.h - the back ends that were chosen, and where they lie. What lies on a packet's way
+ * takes the kit as an argument, a constant that folds. */
 #ifndef KST_KIT_H
 #define KST_KIT_H
 
@@ -2591,7 +2600,8 @@ static uint32_t *kst__expect_bucket(const struct kst *t, const struct kst_tuple 
     return &kst__expect_buckets_of(t)[hash & (kst__expectations_of(t)->buckets - 1)];
 }
 
-/* Whether a packet with this tuple may be the one; `loose`, KST_EXPECT_ANY_..., is what does not count. */
+/* Whether a packet with this tuple may be the one; `loose`, KST_EXPECT_ANY_..., is what does not
+ * count. */
 static bool kst__expect_meets(const struct kst_tuple *a, const struct kst_tuple *b, uint32_t loose)
 {
     return memcmp(a->dst, b->dst, sizeof a->dst) == 0 && a->dst_port == b->dst_port &&
@@ -2694,8 +2704,8 @@ static uint32_t kst__expect_oldest(const struct kst *t, uint32_t master, uint8_t
     return oldest;
 }
 
-/* Notes an expectation, of which at most `class_max` of its class may be its master's. What would take the
- * same packets must not be there; the same of the same master is replaced. */
+/* Notes an expectation, of which at most `class_max` of its class may be its master's. What
+ * would take the same packets must not be there; the same of the same master is replaced. */
 static enum kst_error kst__expect_insert(struct kst *t, const struct kst__kit *kit,
                                          const struct kst__expected *is, uint32_t class_max)
 {
@@ -2741,7 +2751,8 @@ static enum kst_error kst__expect_insert(struct kst *t, const struct kst__kit *k
 
 /* ---- keys: GRE version 1 names only the receiver's call; what the sender's is, PPTP told before ---- */
 
-/* Completes the tuple of a GRE packet that names a call. If two sessions have told of it, the first of them counts. */
+/* Completes the tuple of a GRE packet that names a call. If two sessions have told of it, the
+ * first of them counts. */
 static void kst__key_complete(const struct kst *t, struct kst_tuple *tuple)
 {
     if (t->expect_at == 0 || kst__expectations_of(t)->keys == 0)
@@ -2802,7 +2813,8 @@ static void kst__keys_remove(struct kst *t, const struct kst__kit *kit, uint32_t
     }
 }
 
-/* The tuple of a call's packets in one direction: they carry the identifier that the receiver gave it. */
+/* The tuple of a call's packets in one direction: they carry the identifier that the receiver
+ * gave it. */
 static void kst__call_tuple(const struct kst *t, uint32_t slot, uint32_t direction,
                             struct kst_tuple *tuple)
 {
@@ -3223,8 +3235,9 @@ static bool kst__queue_ends(struct kst__queue *queue, uint32_t end, bool more)
     return true;
 }
 
-/* Where a fragment belongs: between *before and *after. HELD; COPY if all of it lies in one run, that
- * is fragments which came in order and without holes; OVERLAP if a byte of it is there otherwise. */
+/* Where a fragment belongs: between *before and *after. HELD; COPY if all of it lies in one run,
+ * that is fragments which came in order and without holes; OVERLAP if a byte of it is there
+ * otherwise. */
 static uint8_t kst__queue_place(const struct kst__defrag *d, const struct kst__queue *queue,
                                 uint32_t begin, uint32_t end, uint32_t *before, uint32_t *after)
 {
@@ -3468,7 +3481,8 @@ static const char *kst__defrag_check(const struct kst *t)
 /* ======== core/table.h =================================================================== */
 
 /* SPDX-License-Identifier: MIT */
-/* core/table.h - the life of an entry: confirmed, refreshed, removed; and who goes when it is full. */
+/* core/table.h - the life of an entry: confirmed, refreshed, removed; and who goes when it is
+ * full. */
 #ifndef KST_TABLE_H
 #define KST_TABLE_H
 
@@ -3515,8 +3529,8 @@ KST_INLINE uint64_t kst__reply_hash(const struct kst *t, uint32_t slot)
 
 static void kst__foretells_no_more(struct kst *t, const struct kst__kit *kit, uint32_t slot);
 
-/* Takes an entry that is not armed out of the rest. One that was called back before it was confirmed
- * goes without a word. */
+/* Takes an entry that is not armed out of the rest. One that was called back before it was
+ * confirmed goes without a word. */
 static void kst__unlink(struct kst *t, const struct kst__kit *kit, uint32_t slot,
                         enum kst_cause cause)
 {
@@ -3543,8 +3557,9 @@ static void kst__remove(struct kst *t, const struct kst__kit *kit, uint32_t slot
     kst__unlink(t, kit, slot, cause);
 }
 
-/* Ends the call that a PPTP session has announced, in one direction: the connection, if it has begun, else the
- * expectation. Whatever has these identifiers is taken for it, as in Linux; but not the newcomer that room is being made for. */
+/* Ends the call that a PPTP session has announced, in one direction: the connection, if it has
+ * begun, else the expectation. Whatever has these identifiers is taken for it, as in Linux; but
+ * not the newcomer that room is being made for. */
 static void kst__call_end(struct kst *t, const struct kst__kit *kit, uint32_t slot,
                           uint32_t direction)
 {
@@ -4982,7 +4997,9 @@ static bool kst__ipv4_read(struct kst__text *text, uint8_t *address)
 
 static int kst__hex_digit(uint8_t c)
 {
-    return kst__is_digit(c) ? c - '0' : kst__lower(c) >= 'a' && kst__lower(c) <= 'f' ? kst__lower(c) - 'a' + 10 : -1;
+    if (kst__is_digit(c))
+        return c - '0';
+    return kst__lower(c) >= 'a' && kst__lower(c) <= 'f' ? kst__lower(c) - 'a' + 10 : -1;
 }
 
 /* Sixteen bits in hexadecimal, behind whatever zeros. */
@@ -5061,7 +5078,8 @@ static enum kst_reason kst__help_expect_exactly(struct kst_help *h, uint8_t clas
     return kst_expect(h->t, &x) == KST_ERROR_OK ? KST_REASON_NONE : KST_REASON_HELPER_EXPECT;
 }
 
-/* Expects `protocol` from the sender of `as`, but for what `flags` leaves open, to this address and port. */
+/* Expects `protocol` from the sender of `as`, but for what `flags` leaves open, to this address
+ * and port. */
 static enum kst_reason kst__help_expect(struct kst_help *h, uint8_t class_, uint8_t protocol,
                                         uint8_t flags, const struct kst_tuple *as,
                                         const uint8_t *dst, uint16_t dst_port)
@@ -5130,8 +5148,8 @@ static void kst__ftp_note_line(struct kst__ftp *ftp, uint8_t direction, uint32_t
         line[older] = seq;
 }
 
-/* `count` numbers with `separator` between and something that is neither behind: `end`, or anything if that is
- * 0. An empty number is 0. */
+/* `count` numbers with `separator` between and something that is neither behind: `end`, or
+ * anything if that is 0. An empty number is 0. */
 static bool kst__ftp_numbers(struct kst__text *text, uint32_t *numbers, uint32_t count,
                              uint8_t separator, uint8_t end)
 {
@@ -5283,14 +5301,18 @@ static enum kst_reason kst__ftp_help(struct kst_help *h)
 }
 
 static const struct kst_helper KST__MAYBE_UNUSED kst_helper_ftp = {
-    "ftp", {KST__TCP, 0}, 0, false, 21, {{"", 1, 300}, {"", 0, 0}, {"", 0, 0}, {"", 0, 0}}, kst__ftp_help};
+    "ftp", {KST__TCP, 0},
+    0,     false,
+    21,    {{"", 1, 300}, {"", 0, 0}, {"", 0, 0}, {"", 0, 0}},
+    kst__ftp_help};
 
 #endif
 /* ======== core/help_irc.h ================================================================ */
 
 /* SPDX-License-Identifier: MIT */
-/* core/help_irc.h - IRC's DCC: `PRIVMSG nick :^ADCC SEND file 3221225985 5000 1234^A` names where the
- * other side will connect to. Read only at the beginning of a packet, and only from the client. */
+/* core/help_irc.h - IRC's DCC: `PRIVMSG nick :^ADCC SEND file 3221225985 5000 1234^A` names
+ * where the other side will connect to. Read only at the beginning of a packet, and only from
+ * the client. */
 #ifndef KST_HELP_IRC_H
 #define KST_HELP_IRC_H
 
@@ -5424,8 +5446,8 @@ struct kst__pptp { /* what the two call their call stands in struct kst__help */
 
 typedef char kst__pptp_fits[sizeof(struct kst__pptp) <= KST_HELPER_STATE_BYTES ? 1 : -1];
 
-/* Makes the keys of a call known. A session has one: of a second one only the client's name for it may
- * differ for its packets to be told apart no more, and then neither are the first one's. */
+/* Makes the keys of a call known. A session has one: of a second one only the client's name for
+ * it may differ for its packets to be told apart no more, and then neither are the first one's. */
 static bool kst__pptp_key(struct kst *t, struct kst__pptp *pptp, uint32_t master,
                           const struct kst_tuple *tuple, const uint16_t *id)
 {
@@ -5462,7 +5484,8 @@ static void kst__pptp_begin(struct kst_help *h, struct kst__pptp *pptp, const ui
     }
 }
 
-/* The client's messages. `m` is what follows the header. What does not fit the session is ignored. */
+/* The client's messages. `m` is what follows the header. What does not fit the session is
+ * ignored. */
 static void kst__pptp_client(struct kst__pptp *pptp, uint16_t *id, uint32_t message,
                              const uint8_t *m)
 {
@@ -5568,11 +5591,12 @@ static const struct kst_helper KST__MAYBE_UNUSED kst_helper_pptp = {
 /* ======== core/help_sip.h ================================================================ */
 
 /* SPDX-License-Identifier: MIT */
-/* core/help_sip.h - SIP (RFC 3261) and the SDP (RFC 4566) that it carries: a REGISTER lets calls come
- * in, an INVITE and what follows name where audio, video and fax will go.
+/* core/help_sip.h - SIP (RFC 3261) and the SDP (RFC 4566) that it carries: a REGISTER lets calls
+ * come in, an INVITE and what follows name where audio, video and fax will go.
  *
  * Lines are found as Linux finds them: of two line ends in a row the second may hide what stands
- * behind it, unless they are CR LF. Nothing here reads a line twice, so work grows with the size. */
+ * behind it, unless they are CR LF. Nothing here reads a line twice, so work grows with the
+ * size. */
 #ifndef KST_HELP_SIP_H
 #define KST_HELP_SIP_H
 
@@ -5699,8 +5723,8 @@ static bool kst__sip_name(struct kst__text *line, const struct kst__sip_header *
 {
     if (kst__word_read(line, header->name))
         return true;
-    if (header->compact == NULL || kst__left(line) < 2 || kst__lower(line->at[0]) != (uint8_t)header->compact[0] ||
-        kst__is_letter(line->at[1]))
+    if (header->compact == NULL || kst__left(line) < 2 ||
+        kst__lower(line->at[0]) != (uint8_t)header->compact[0] || kst__is_letter(line->at[1]))
         return false;
     line->at++;
     return true;
@@ -5838,7 +5862,8 @@ static bool kst__sip_transport_fits(const struct kst__sip_message *m, const stru
 static bool kst__sip_contact_expires(const struct kst__text *text, uint32_t *expires)
 {
     struct kst__text value;
-    return !kst__sip_parameter(*text, "expires=", &value) || kst__sip_number(&value, KST__SIP_DIGITS, expires);
+    return !kst__sip_parameter(*text, "expires=", &value) ||
+           kst__sip_number(&value, KST__SIP_DIGITS, expires);
 }
 
 /* ---- expectations ---- */
@@ -5917,7 +5942,8 @@ static enum kst_reason kst__sip_expect_media(const struct kst__sip_message *m, u
 
 /* ---- SDP ---- */
 
-/* On to what stands behind the next line that begins with `name`, before one that begins with `until`. */
+/* On to what stands behind the next line that begins with `name`, before one that begins with
+ * `until`. */
 static bool kst__sdp_line(struct kst__text *text, const char *name, const char *until)
 {
     while (kst__line_next(text)) {
@@ -6138,7 +6164,8 @@ static enum kst_reason kst__sip_response(struct kst__sip_message *m)
     if (!kst__sip_number(&text, KST__SIP_DIGITS, &m->code) || m->code == 0)
         return KST_REASON_SIP_STATUS;
     text.at = m->begin;
-    if (!kst__sip_header_next(&text, &kst__sip_cseq) || !kst__sip_number(&text, KST__SIP_DIGITS, &m->cseq))
+    if (!kst__sip_header_next(&text, &kst__sip_cseq) ||
+        !kst__sip_number(&text, KST__SIP_DIGITS, &m->cseq))
         return KST_REASON_SIP_CSEQ;
     if (text.at < text.end)
         text.at++;
@@ -6164,13 +6191,15 @@ static enum kst_reason kst__sip_read(struct kst_help *h, const uint8_t *begin, c
     return kst__word_read(&text, "sip/2.0 ") ? kst__sip_response(&m) : kst__sip_request(&m);
 }
 
-/* The end of the message that begins a TCP payload, NULL if it is not all there or cannot be told. */
+/* The end of the message that begins a TCP payload, NULL if it is not all there or cannot be
+ * told. */
 static const uint8_t *kst__sip_end(struct kst_help *h, const uint8_t *begin, const uint8_t *end)
 {
     const struct kst__sip_message m = {h, begin, end, 0, 0};
     struct kst__text text = kst__sip_text(&m);
     uint32_t length;
-    if (!kst__sip_header_next(&text, &kst__sip_length) || !kst__sip_number(&text, KST__SIP_DIGITS, &length))
+    if (!kst__sip_header_next(&text, &kst__sip_length) ||
+        !kst__sip_number(&text, KST__SIP_DIGITS, &length))
         return NULL;
     while (kst__left(&text) >= 4 && memcmp(text.at, "\r\n\r\n", 4) != 0)
         text.at++;
@@ -6227,7 +6256,10 @@ static enum kst_reason kst__tftp_help(struct kst_help *h)
 }
 
 static const struct kst_helper KST__MAYBE_UNUSED kst_helper_tftp = {
-    "tftp", {KST__UDP, 0}, 0, false, 69, {{"", 1, 300}, {"", 0, 0}, {"", 0, 0}, {"", 0, 0}}, kst__tftp_help};
+    "tftp", {KST__UDP, 0},
+    0,      false,
+    69,     {{"", 1, 300}, {"", 0, 0}, {"", 0, 0}, {"", 0, 0}},
+    kst__tftp_help};
 
 #endif
 /* ======== core/help.h ==================================================================== */
@@ -6307,8 +6339,8 @@ static uint32_t kst__payload_at(const struct kst__parsed *p)
     }
 }
 
-/* Shows a packet that the tracker accepted to its connection's helper. NONE, or the reason why it is to be
- * dropped. Of a packet that is not all there the helper hears nothing. */
+/* Shows a packet that the tracker accepted to its connection's helper. NONE, or the reason why
+ * it is to be dropped. Of a packet that is not all there the helper hears nothing. */
 static uint16_t kst__helper_hear(struct kst *t, const struct kst__kit *kit, uint32_t slot,
                                  const struct kst__parsed *p, uint8_t direction, bool answered)
 {
@@ -6382,8 +6414,9 @@ static void kst__tell_case(struct kst *t, const struct kst__case *c, uint32_t sl
         kst__tell(t, KST_EVENT_UPDATE, slot, changed, KST_GONE_EXPIRED);
 }
 
-/* A packet that is refused: a newcomer is forgotten. A known connection may keep a mark of it all the
- * same: what SCTP's earlier chunks did, or a shorter life because the two sides lost each other. */
+/* A packet that is refused: a newcomer is forgotten. A known connection may keep a mark of it
+ * all the same: what SCTP's earlier chunks did, or a shorter life because the two sides lost
+ * each other. */
 static void kst__refuse(struct kst *t, const struct kst__kit *kit, const struct kst__case *c,
                         uint32_t slot, const struct kst__judgement *judgement,
                         struct kst_result *r)
@@ -6545,8 +6578,8 @@ static void kst__judge_first(struct kst *t, const struct kst__kit *kit,
     kst__settle(t, kit, &c, slot, &judgement, reason, r);
 }
 
-/* The connection of a packet, or KST__NONE; `key` is what it was found by, or what a new one will have. A zone
- * of one direction counts for that one only. */
+/* The connection of a packet, or KST__NONE; `key` is what it was found by, or what a new one
+ * will have. A zone of one direction counts for that one only. */
 static uint32_t kst__find_zoned(struct kst *t, const struct kst__kit *kit,
                                 const struct kst__parsed *p, struct kst__key *key)
 {
@@ -7004,7 +7037,8 @@ void kst_flush(struct kst *t)
 {
     for (uint32_t slot = 0; slot < t->used; slot++)
         if (kst__live(t, slot))
-            kst__remove(t, &kst__kit, slot, kst__expired(t, slot) ? KST_GONE_EXPIRED : KST_GONE_DELETED);
+            kst__remove(t, &kst__kit, slot,
+                        kst__expired(t, slot) ? KST_GONE_EXPIRED : KST_GONE_DELETED);
     kst__clear(t);
 }
 
@@ -7116,9 +7150,9 @@ static enum kst_error kst__insert(struct kst *t, const struct kst_flow *flow, ks
     if (t->features & KST_WITH_LABELS)
         memcpy(kst__labels_at(t, slot)->bytes, flow->labels, KST_LABEL_BYTES);
     if (t->features & KST_WITH_TIMESTAMPS) /* it may be older than the clock */
-        *kst__birth_at(t, slot) = flow->timestamped && flow->age_ms <= t->now_ms ? t->now_ms - flow->age_ms
-                                  : flow->timestamped                            ? 0
-                                                                                 : KST__NEVER;
+        *kst__birth_at(t, slot) = !flow->timestamped           ? KST__NEVER
+                                  : flow->age_ms <= t->now_ms ? t->now_ms - flow->age_ms
+                                                              : 0;
     if (t->expect_at != 0 && (flow->helper != 0 || flow->master != 0)) {
         kst__helper_attach(t, slot, flow->helper);
         kst__help_of(t, slot)->master = flow->master;
@@ -7269,8 +7303,8 @@ kst_id kst_expectation_next(const struct kst *t, kst_id id)
 {
     if (t->expect_at == 0)
         return 0;
-    for (uint64_t place = id == 0 ? 0 : (id & UINT32_MAX) + 1; place < kst__expectations_of(t)->used;
-         place++) {
+    for (uint64_t place = id == 0 ? 0 : (id & UINT32_MAX) + 1;
+         place < kst__expectations_of(t)->used; place++) {
         const kst_id next = kst__expectation_id(t, (uint32_t)place);
         if (kst__expected_place(t, next) != KST__NONE)
             return next;
@@ -7831,8 +7865,8 @@ static const struct kst__labels kst__proc_labels = {
     " src=", " dst=", " sport=", " dport=", " type=", " code=", " id=",
     " srckey=0x", " dstkey=0x", "", 16, false};
 
-/* Three formats of one family: PROC has the network layer in front, LEGACY no zone and no age, CONNTRACK
- * short addresses, a zone only if it is one, no timeouts of GRE's own, but the helper. */
+/* Three formats of one family: PROC has the network layer in front, LEGACY no zone and no age,
+ * CONNTRACK short addresses, a zone only if it is one, no timeouts of GRE's own, but the helper. */
 static void kst__put_proc(struct kst__line *line, const struct kst_flow *flow,
                           enum kst_format format, uint32_t telling)
 {
@@ -7947,11 +7981,13 @@ size_t kst_print(const struct kst_flow *flow, enum kst_format format, char *text
     if (format == KST_FORMAT_JSON)
         kst__put_json(&line, flow);
     else if (format != KST_FORMAT_LEGACY || flow->tuple[KST_ORIGINAL].family == KST_IPV4)
-        kst__put_proc(&line, flow, format, KST__TELL_MARK | KST__TELL_COUNTERS | KST__TELL_HELPER | KST__TELL_EXPIRED);
+        kst__put_proc(&line, flow, format,
+                      KST__TELL_MARK | KST__TELL_COUNTERS | KST__TELL_HELPER | KST__TELL_EXPIRED);
     return kst__line_end(&line);
 }
 
-/* What an expectation is besides where it goes: words with `between` between, `behind` behind the last. */
+/* What an expectation is besides where it goes: words with `between` between, `behind` behind
+ * the last. */
 static void kst__put_flags(struct kst__line *line, uint32_t flags, const char *between,
                            const char *behind)
 {
@@ -7980,7 +8016,8 @@ static void kst__put_mask(struct kst__line *line, const char *name, uint8_t fami
 static void kst__put_conntrack_expectation(struct kst__line *line,
                                            const struct kst_expectation *x)
 {
-    static const char *const ports[][2] = {{"", ""}, {" sport=", " dport="}, {"", ""}, {" srckey=0x", " dstkey=0x"}};
+    static const char *const ports[][2] = {
+        {"", ""}, {" sport=", " dport="}, {"", ""}, {" srckey=0x", " dstkey=0x"}};
     struct kst__labels labels = kst__proc_labels;
     const uint8_t kind = kst__protocol_of(x->tuple.protocol)->ports;
     const uint32_t base = kind == KST__KEYS ? 16 : 10;
@@ -8058,10 +8095,13 @@ size_t kst_print_expectation(const struct kst_expectation *expectation, enum kst
     return kst__line_end(&line);
 }
 
-size_t kst_print_event(const struct kst_event *event, enum kst_format format, char *text, size_t size)
+size_t kst_print_event(const struct kst_event *event, enum kst_format format, char *text,
+                       size_t size)
 {
-    static const char *const heads[] = {"    [NEW] ", " [UPDATE] ", "[DESTROY] ", "    [NEW] ", "[DESTROY] "};
-    static const char *const names[] = {"new", "update", "destroy", "expect_new", "expect_destroy", "pressure", "relief"};
+    static const char *const heads[] = {"    [NEW] ", " [UPDATE] ", "[DESTROY] ", "    [NEW] ",
+                                        "[DESTROY] "};
+    static const char *const names[] = {"new",      "update",         "destroy", "expect_new",
+                                        "expect_destroy", "pressure", "relief"};
     struct kst__line line = {text, size, 0};
     const bool json = format == KST_FORMAT_JSON, of_flow = event->type <= KST_EVENT_DESTROY;
     const bool of_expectation = !of_flow && event->type <= KST_EVENT_EXPECT_DESTROY;
@@ -8074,7 +8114,9 @@ size_t kst_print_event(const struct kst_event *event, enum kst_format format, ch
             kst__put(&line, "\",\"cause\":\"");
             kst__put(&line, kst_cause_text((enum kst_cause)event->cause));
         }
-        kst__put(&line, of_flow ? "\",\"connection\":" : of_expectation ? "\",\"expectation\":" : "\",\"connections\":");
+        kst__put(&line, of_flow          ? "\",\"connection\":"
+                        : of_expectation ? "\",\"expectation\":"
+                                         : "\",\"connections\":");
         if (of_flow)
             kst__put_json(&line, &event->about.flow);
         else if (of_expectation)

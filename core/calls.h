@@ -260,7 +260,8 @@ void kst_flush(struct kst *t)
 {
     for (uint32_t slot = 0; slot < t->used; slot++)
         if (kst__live(t, slot))
-            kst__remove(t, &kst__kit, slot, kst__expired(t, slot) ? KST_GONE_EXPIRED : KST_GONE_DELETED);
+            kst__remove(t, &kst__kit, slot,
+                        kst__expired(t, slot) ? KST_GONE_EXPIRED : KST_GONE_DELETED);
     kst__clear(t);
 }
 
@@ -372,9 +373,9 @@ static enum kst_error kst__insert(struct kst *t, const struct kst_flow *flow, ks
     if (t->features & KST_WITH_LABELS)
         memcpy(kst__labels_at(t, slot)->bytes, flow->labels, KST_LABEL_BYTES);
     if (t->features & KST_WITH_TIMESTAMPS) /* it may be older than the clock */
-        *kst__birth_at(t, slot) = flow->timestamped && flow->age_ms <= t->now_ms ? t->now_ms - flow->age_ms
-                                  : flow->timestamped                            ? 0
-                                                                                 : KST__NEVER;
+        *kst__birth_at(t, slot) = !flow->timestamped           ? KST__NEVER
+                                  : flow->age_ms <= t->now_ms ? t->now_ms - flow->age_ms
+                                                              : 0;
     if (t->expect_at != 0 && (flow->helper != 0 || flow->master != 0)) {
         kst__helper_attach(t, slot, flow->helper);
         kst__help_of(t, slot)->master = flow->master;
@@ -525,8 +526,8 @@ kst_id kst_expectation_next(const struct kst *t, kst_id id)
 {
     if (t->expect_at == 0)
         return 0;
-    for (uint64_t place = id == 0 ? 0 : (id & UINT32_MAX) + 1; place < kst__expectations_of(t)->used;
-         place++) {
+    for (uint64_t place = id == 0 ? 0 : (id & UINT32_MAX) + 1;
+         place < kst__expectations_of(t)->used; place++) {
         const kst_id next = kst__expectation_id(t, (uint32_t)place);
         if (kst__expected_place(t, next) != KST__NONE)
             return next;

@@ -30,8 +30,9 @@
 #define KST_TIMER wheel
 #endif
 
-/* KST_HELPERS(X)  the helpers there are, by the names of their struct kst_helper: kst_helper_ftp and so
- * on. Leave some out, or add your own: a struct that is defined where the implementation goes. */
+/* KST_HELPERS(X)  the helpers there are, by the names of their struct kst_helper: kst_helper_ftp
+ * and so on. Leave some out, or add your own: a struct that is defined where the implementation
+ * goes. */
 #ifndef KST_HELPERS
 #define KST_HELPERS(X) X(ftp) X(irc) X(pptp) X(sip) X(tftp)
 #endif
@@ -80,7 +81,8 @@
 #error "KST_FRAGMENTS_MAX must lie in 2..8192: more than 8192 of 8 bytes do not fit a datagram"
 #endif
 
-/* Least memory for reassembly, bytes: any datagram of 64 KiB in KST_FRAGMENTS_MAX fragments fits. */
+/* Least memory for reassembly, bytes: any datagram of 64 KiB in KST_FRAGMENTS_MAX fragments
+ * fits. */
 #define KST_REASSEMBLY_MIN (UINT32_C(256) * (65536 / 243 + KST_FRAGMENTS_MAX + 8))
 
 /* Steps that a packet which finds the table full may spend on collecting expired connections
@@ -100,8 +102,9 @@
 /* Most expectations at a time: a bound on the memory that a typing error can ask for. */
 #define KST_EXPECTATIONS_MAX (UINT32_C(1) << 20)
 
-/* Expectations that share one hash bucket beyond which one is refused, HELPER_EXPECT: a client may expect
- * many to the same port of its own, each from another server. The bound on what a newcomer costs. */
+/* Expectations that share one hash bucket beyond which one is refused, HELPER_EXPECT: a client
+ * may expect many to the same port of its own, each from another server. The bound on what a
+ * newcomer costs. */
 #ifndef KST_EXPECT_CHAIN_MAX
 #define KST_EXPECT_CHAIN_MAX 64
 #endif

@@ -80,8 +80,8 @@ static uint32_t kst__payload_at(const struct kst__parsed *p)
     }
 }
 
-/* Shows a packet that the tracker accepted to its connection's helper. NONE, or the reason why it is to be
- * dropped. Of a packet that is not all there the helper hears nothing. */
+/* Shows a packet that the tracker accepted to its connection's helper. NONE, or the reason why
+ * it is to be dropped. Of a packet that is not all there the helper hears nothing. */
 static uint16_t kst__helper_hear(struct kst *t, const struct kst__kit *kit, uint32_t slot,
                                  const struct kst__parsed *p, uint8_t direction, bool answered)
 {

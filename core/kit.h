@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* core/kit.h - the back ends that were chosen, and where they lie. What lies on a packet's way takes
- * the kit as an argument, a constant that folds. */
+/* core/kit.h - the back ends that were chosen, and where they lie. What lies on a packet's way
+ * takes the kit as an argument, a constant that folds. */
 #ifndef KST_KIT_H
 #define KST_KIT_H
 

@@ -105,7 +105,8 @@ struct kst__expected {
     struct kst_tuple tuple;
     uint64_t expires_ms;
     uint32_t master;       /* slot */
-    uint32_t newer, older; /* neighbours in its bucket, KST__NONE at the ends; of a free place `older` names the next free one */
+    uint32_t newer, older; /* neighbours in its bucket, KST__NONE at the ends; of a free place
+                            * `older` names the next free one */
     uint32_t own_newer, own_older; /* among its master's */
     uint32_t serial;       /* upper half of its kst_id; 0: the place is free */
     uint8_t flags;         /* enum kst_expectation_flags, or'ed, and the one below */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* core/table.h - the life of an entry: confirmed, refreshed, removed; and who goes when it is full. */
+/* core/table.h - the life of an entry: confirmed, refreshed, removed; and who goes when it is
+ * full. */
 #ifndef KST_TABLE_H
 #define KST_TABLE_H
 
@@ -48,8 +49,8 @@ KST_INLINE uint64_t kst__reply_hash(const struct kst *t, uint32_t slot)
 
 static void kst__foretells_no_more(struct kst *t, const struct kst__kit *kit, uint32_t slot);
 
-/* Takes an entry that is not armed out of the rest. One that was called back before it was confirmed
- * goes without a word. */
+/* Takes an entry that is not armed out of the rest. One that was called back before it was
+ * confirmed goes without a word. */
 static void kst__unlink(struct kst *t, const struct kst__kit *kit, uint32_t slot,
                         enum kst_cause cause)
 {
@@ -76,8 +77,9 @@ static void kst__remove(struct kst *t, const struct kst__kit *kit, uint32_t slot
     kst__unlink(t, kit, slot, cause);
 }
 
-/* Ends the call that a PPTP session has announced, in one direction: the connection, if it has begun, else the
- * expectation. Whatever has these identifiers is taken for it, as in Linux; but not the newcomer that room is being made for. */
+/* Ends the call that a PPTP session has announced, in one direction: the connection, if it has
+ * begun, else the expectation. Whatever has these identifiers is taken for it, as in Linux; but
+ * not the newcomer that room is being made for. */
 static void kst__call_end(struct kst *t, const struct kst__kit *kit, uint32_t slot,
                           uint32_t direction)
 {

@@ -48,8 +48,9 @@ static void kst__tell_case(struct kst *t, const struct kst__case *c, uint32_t sl
         kst__tell(t, KST_EVENT_UPDATE, slot, changed, KST_GONE_EXPIRED);
 }
 
-/* A packet that is refused: a newcomer is forgotten. A known connection may keep a mark of it all the
- * same: what SCTP's earlier chunks did, or a shorter life because the two sides lost each other. */
+/* A packet that is refused: a newcomer is forgotten. A known connection may keep a mark of it
+ * all the same: what SCTP's earlier chunks did, or a shorter life because the two sides lost
+ * each other. */
 static void kst__refuse(struct kst *t, const struct kst__kit *kit, const struct kst__case *c,
                         uint32_t slot, const struct kst__judgement *judgement,
                         struct kst_result *r)
@@ -211,8 +212,8 @@ static void kst__judge_first(struct kst *t, const struct kst__kit *kit,
     kst__settle(t, kit, &c, slot, &judgement, reason, r);
 }
 
-/* The connection of a packet, or KST__NONE; `key` is what it was found by, or what a new one will have. A zone
- * of one direction counts for that one only. */
+/* The connection of a packet, or KST__NONE; `key` is what it was found by, or what a new one
+ * will have. A zone of one direction counts for that one only. */
 static uint32_t kst__find_zoned(struct kst *t, const struct kst__kit *kit,
                                 const struct kst__parsed *p, struct kst__key *key)
 {

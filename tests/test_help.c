@@ -391,8 +391,8 @@ START_TEST(ftp_line_starts)
     must_be(count(&talk), 1);
     must(kst_expectation_delete(talk.t, kst_expectation_next(talk.t, 0)));
 
-    /* Of the last two lines the older one goes, also where they lie on both sides of 2^32; and an old
-     * line that is sent again is not news. */
+    /* Of the last two lines the older one goes, also where they lie on both sides of 2^32; and
+     * an old line that is sent again is not news. */
     const uint32_t second = talk.seq[1];
     talk.seq[1] = first - 40;
     must_say(tell(&talk, 1, "200 x\r\n"), KST_REASON_NONE);
@@ -1025,7 +1025,8 @@ START_TEST(spoilt_at_random)
 }
 END_TEST
 
-/* Any header of TCP's: options, none, more than there is; a packet of which only the front is there. */
+/* Any header of TCP's: options, none, more than there is; a packet of which only the front is
+ * there. */
 START_TEST(where_the_payload_is)
 {
     struct kst *t = table_new((struct kst_config){.max = 4, .expectations = 4});
