@@ -6520,6 +6520,7 @@ static void kst__expected_came(struct kst *t, const struct kst__kit *kit, uint32
 static void kst__zone_apart(struct kst *t, uint32_t slot, const struct kst__parsed *p)
 {
     struct kst_tuple *reply = kst__reply_tuple(t, slot);
+    KST_ASSERT(t->features & KST_WITH_NAT);
     kst__tuple_invert(&kst__entry_at(t, slot)->tuple, reply);
     reply->zone = p->zones & KST_PACKET_ZONE_REPLY ? p->tuple.zone : 0;
     kst__entry_at(t, slot)->kind |= KST__KIND_NAT;
@@ -7858,7 +7859,7 @@ enum kst__telling {
     KST__TELL_MARK = 1,     /* the mark, also if it is 0 */
     KST__TELL_COUNTERS = 2, /* packets, bytes, age */
     KST__TELL_HELPER = 4,
-    KST__TELL_EXPIRED = 8   /* the time left, also if there is none */
+    KST__TELL_EXPIRED = 8   /* the time left, also if it is no whole second */
 };
 
 static const struct kst__labels kst__proc_labels = {
@@ -7883,7 +7884,7 @@ static void kst__put_proc(struct kst__line *line, const struct kst_flow *flow,
     }
     kst__put_padded(line, kst__protocol_of(original->protocol)->name, 8);
     kst__put_field(line, " ", original->protocol);
-    if (flow->timeout_ms != 0 || (telling & KST__TELL_EXPIRED))
+    if (flow->timeout_ms >= 1000 || (telling & KST__TELL_EXPIRED))
         kst__put_field(line, " ", flow->timeout_ms / 1000);
     if (kst__state_word(flow) != NULL) {
         kst__put(line, " ");
@@ -8132,8 +8133,8 @@ size_t kst_print_event(const struct kst_event *event, enum kst_format format, ch
     else
         kst__put_proc(&line, &event->about.flow, KST_FORMAT_CONNTRACK,
                       event->type == KST_EVENT_DESTROY ? KST__TELL_COUNTERS
-                      : event->type == KST_EVENT_NEW   ? KST__TELL_HELPER
-                                                       : 0);
+                      : event->type == KST_EVENT_NEW   ? KST__TELL_HELPER | KST__TELL_EXPIRED
+                                                       : KST__TELL_EXPIRED);
     return kst__line_end(&line);
 }
 

@@ -154,6 +154,7 @@ static void kst__expected_came(struct kst *t, const struct kst__kit *kit, uint32
 static void kst__zone_apart(struct kst *t, uint32_t slot, const struct kst__parsed *p)
 {
     struct kst_tuple *reply = kst__reply_tuple(t, slot);
+    KST_ASSERT(t->features & KST_WITH_NAT);
     kst__tuple_invert(&kst__entry_at(t, slot)->tuple, reply);
     reply->zone = p->zones & KST_PACKET_ZONE_REPLY ? p->tuple.zone : 0;
     kst__entry_at(t, slot)->kind |= KST__KIND_NAT;
