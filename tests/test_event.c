@@ -82,6 +82,24 @@ START_TEST(what_packets_do)
 }
 END_TEST
 
+/* Of a packet that is refused what its first chunk did remains, and is told. */
+START_TEST(what_a_refused_packet_does)
+{
+    const struct say steps[] = {sctp(0, 0, 1), sctp(1, 0, 2), sctp(0, 0, 10), sctp(1, 0, 11)};
+    static const uint8_t chunks[] = {7, 0, 0, 8, 0, 0, 0, 0, 6, 0, 0, 4}; /* SHUTDOWN, ABORT */
+    struct kst *t = table_new(config);
+    struct say last = sctp(0, 5, 0); /* with another's tag */
+    for (size_t i = 0; i < COUNT(steps); i++)
+        must_say(track(t, 0, steps[i]), KST_REASON_NONE);
+    must_tell(t, "N U5 U4 U6");
+    last.body = chunks;
+    last.bytes = sizeof chunks;
+    must_say(track(t, 0, last), KST_REASON_SCTP_TAG);
+    must_tell(t, "U4");
+    free(t);
+}
+END_TEST
+
 /* Every cause, and the caller's doings. */
 START_TEST(what_calls_do)
 {
@@ -333,6 +351,8 @@ START_TEST(pressure)
     must_tell(t, "N");
     track(t, 0, stranger(2));
     must_tell(t, "P2 N");
+    must(kst_delete(t, track(t, 0, stranger(3)).entry));
+    must_tell(t, "N D5");
     must(kst_delete(t, first));
     must_tell(t, "D5 R1");
     free(t);
@@ -603,5 +623,5 @@ START_TEST(as_json)
 }
 END_TEST
 
-SUITE("event", what_packets_do, what_calls_do, what_expectations_do, what_is_told, overflow,
+SUITE("event", what_packets_do, what_a_refused_packet_does, what_calls_do, what_expectations_do, what_is_told, overflow,
       switched_off, pressure, who_follows_knows, batches_change_nothing, as_conntrack_prints, as_json)
