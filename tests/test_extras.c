@@ -72,6 +72,9 @@ START_TEST(a_zone_of_the_original_direction)
     must(kst_delete(t, first.entry));
     must_be_sound(t);
     must_be(in_zone(t, to, 10, ORIGINAL).direction, KST_ORIGINAL);
+    kst_flush(t);
+    must_be(in_zone(t, to, 0, 0).state, KST_NEW);
+    must_say(in_zone(t, to, 10, ORIGINAL), KST_REASON_CLASH); /* not a packet of that one */
     free(t);
 }
 END_TEST
@@ -111,6 +114,10 @@ START_TEST(no_zone_of_one_direction)
     must_be(flow.tuple[0].zone, 0);
     must_be(in_zone(t, answer_to(to), 0, REPLY).entry, flow.id);
     must_be(kst_count(t), 2);
+    free(t);
+    t = table_new((struct kst_config){.max = 2}); /* so that it needs no memory either */
+    must_be(in_zone(t, to, 9, ORIGINAL | REPLY).state, KST_NEW);
+    must_be(in_zone(t, answer_to(to), 9, 0).direction, KST_REPLY);
     free(t);
 }
 END_TEST
@@ -373,8 +380,15 @@ START_TEST(policies_refused)
     /* Every timeout of a connection is one, and nothing else. */
     uint32_t taken = 0;
     const char *name;
-    for (uint32_t i = 0; (name = kst_setting_name(i)) != NULL; i++)
-        taken += kst_set_policy(t, 2, name, 1) == KST_ERROR_OK;
+    for (uint32_t i = 0; (name = kst_setting_name(i)) != NULL; i++) {
+        if (kst_set_policy(t, 2, name, 1) != KST_ERROR_OK)
+            continue;
+        about("%s", name);
+        must_be(kst_set(t, name, 9), KST_ERROR_OK);
+        must_be(t->policy[1][i], 1);
+        must_be(t->policy[2][i], 9);
+        taken++;
+    }
     must_be(taken, 7 + 8 + 10); /* generic, GRE, ICMP, UDP; SCTP; TCP */
     free(t);
 }
