@@ -819,11 +819,13 @@ extern "C" {
 #if defined(__GNUC__)
 #define KST_INLINE static inline __attribute__((always_inline))
 #define KST_UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define KST_LIKELY(x) __builtin_expect(!!(x), 1)
 #define KST_PREFETCH(address) __builtin_prefetch(address, 1)
 #define KST__MAYBE_UNUSED __attribute__((unused))
 #else
 #define KST_INLINE static inline
 #define KST_UNLIKELY(x) (x)
+#define KST_LIKELY(x) (x)
 #define KST_PREFETCH(address) ((void)(address))
 #define KST__MAYBE_UNUSED
 #endif
@@ -1815,6 +1817,7 @@ struct kst__key { /* what is looked for */
     struct kst_tuple inverse; /* of the tuple, if `invertible` */
     uint64_t hash;
     bool invertible;
+    uint8_t only; /* enum kst_direction: a packet of the other one is not meant; NO_DIRECTION: any */
 };
 
 KST_INLINE void kst__key_make(const struct kst *t, const struct kst_tuple *tuple,
@@ -1823,6 +1826,7 @@ KST_INLINE void kst__key_make(const struct kst *t, const struct kst_tuple *tuple
     key->tuple = *tuple;
     key->invertible = kst__tuple_invert(tuple, &key->inverse);
     key->hash = kst__tuple_hash(tuple, t->seed);
+    key->only = KST_NO_DIRECTION;
 }
 
 KST_INLINE uint32_t kst__nodes(const struct kst *t)
@@ -1842,15 +1846,6 @@ KST_INLINE const struct kst_tuple *kst__node_tuple(const struct kst *t, uint32_t
                                 : kst__reply_tuple(t, node - kst__slots(t));
 }
 
-/* Whether the entry behind a node has one of its two directions look like the key. */
-KST_INLINE bool kst__node_matches(const struct kst *t, uint32_t node, const struct kst__key *key)
-{
-    const struct kst_tuple *tuple = kst__node_tuple(t, node);
-    const bool mirrored = !(kst__entry_at(t, kst__node_slot(t, node))->kind & KST__KIND_NAT);
-    return kst__tuple_same(tuple, &key->tuple) ||
-           (mirrored && key->invertible && kst__tuple_same(tuple, &key->inverse));
-}
-
 /* Which way a packet goes that the node matches. One from an address and port to themselves looks
  * like its own answer: Linux takes it for that. */
 KST_INLINE uint8_t kst__node_direction(const struct kst *t, uint32_t node,
@@ -1861,6 +1856,18 @@ KST_INLINE uint8_t kst__node_direction(const struct kst *t, uint32_t node,
     if (e->kind & KST__KIND_NAT)
         return node == slot ? KST_ORIGINAL : KST_REPLY;
     return key->invertible && kst__tuple_same(&e->tuple, &key->inverse) ? KST_REPLY : KST_ORIGINAL;
+}
+
+/* Whether the entry behind a node has one of its two directions look like the key. */
+KST_INLINE bool kst__node_matches(const struct kst *t, uint32_t node, const struct kst__key *key)
+{
+    const struct kst_tuple *tuple = kst__node_tuple(t, node);
+    const bool mirrored = !(kst__entry_at(t, kst__node_slot(t, node))->kind & KST__KIND_NAT);
+    const bool matches =
+        kst__tuple_same(tuple, &key->tuple) ||
+        (mirrored && key->invertible && kst__tuple_same(tuple, &key->inverse));
+    return matches && (key->only == KST_NO_DIRECTION ||
+                       kst__node_direction(t, node, key) == key->only);
 }
 
 /* The tuple of an entry's answers. */
@@ -2755,12 +2762,14 @@ static enum kst_error kst__expect_insert(struct kst *t, const struct kst__kit *k
  * first of them counts. */
 static void kst__key_complete(const struct kst *t, struct kst_tuple *tuple)
 {
+    struct kst_tuple anywhere = *tuple;
+    anywhere.zone = 0;
     if (t->expect_at == 0 || kst__expectations_of(t)->keys == 0)
         return;
-    for (uint32_t place = *kst__expect_bucket(t, tuple); place != KST__NONE;) {
+    for (uint32_t place = *kst__expect_bucket(t, &anywhere); place != KST__NONE;) {
         const struct kst__expected *x = kst__expected_at(t, place);
         if ((x->flags & KST__EXPECT_KEY) && !kst__expired(t, x->master) &&
-            kst__expect_meets(&x->tuple, tuple, KST_EXPECT_ANY_SRC_PORT))
+            kst__expect_meets(&x->tuple, &anywhere, KST_EXPECT_ANY_SRC_PORT))
             tuple->src_port = x->tuple.src_port;
         place = x->older;
     }
@@ -2791,13 +2800,14 @@ static bool kst__key_insert(struct kst *t, const struct kst__kit *kit, uint32_t 
                             const struct kst_tuple *tuple)
 {
     struct kst__expected key;
-    if (!kst__expect_room(t) || kst__expect_neighbours(t, tuple) >= KST_EXPECT_CHAIN_MAX)
-        return false;
     memset(&key, 0, sizeof key);
     key.tuple = *tuple;
+    key.tuple.zone = 0; /* Linux knows calls by their ends alone */
     key.expires_ms = KST__NEVER;
     key.master = master;
     key.flags = KST__EXPECT_KEY;
+    if (!kst__expect_room(t) || kst__expect_neighbours(t, &key.tuple) >= KST_EXPECT_CHAIN_MAX)
+        return false;
     kst__expect_link(t, kit, &key);
     kst__expectations_of(t)->keys++;
     return true;
@@ -3634,12 +3644,14 @@ static uint16_t kst__make_room(struct kst *t, const struct kst__kit *kit)
     return KST_REASON_TABLE_FULL;
 }
 
-/* Frees a tuple that only an expired connection still holds; false if a live one has it. */
+/* Frees a tuple that only an expired connection still holds; false if a live one has it, in the
+ * direction `only`, or in any if that is KST_NO_DIRECTION. */
 static bool kst__tuple_clear(struct kst *t, const struct kst__kit *kit,
-                             const struct kst_tuple *tuple)
+                             const struct kst_tuple *tuple, uint8_t only)
 {
     struct kst__key key;
     kst__key_make(t, tuple, &key);
+    key.only = only;
     const uint32_t node = kit->index->find(kst__index(t), t, &key);
     if (node == KST__NONE)
         return true;
@@ -3716,13 +3728,12 @@ static void kst__confirm(struct kst *t, const struct kst__kit *kit, uint32_t slo
 static uint16_t kst__admit(struct kst *t, const struct kst__kit *kit, uint32_t slot, uint64_t hash)
 {
     uint16_t reason = KST_REASON_NONE;
-    /* Without NAT a tuple and its inverse have one owner; with it another may own the inverse, and,
-     * of a newcomer with a zone of one direction, even the tuple: as its reply. */
+    /* Without NAT a tuple and its inverse have one owner; with it another may own the inverse. A zone of one
+     * direction parts it from what goes the other way. */
     if (t->features & KST_WITH_NAT) {
         const struct kst_tuple reply = kst__reply_of(t, slot);
-        const struct kst__entry *e = kst__entry_at(t, slot);
-        if (!kst__tuple_clear(t, kit, &reply) ||
-            ((e->kind & KST__KIND_NAT) && !kst__tuple_clear(t, kit, &e->tuple)))
+        const bool apart = reply.zone != kst__entry_at(t, slot)->tuple.zone;
+        if (!kst__tuple_clear(t, kit, &reply, apart ? KST_REPLY : KST_NO_DIRECTION))
             return KST_REASON_CLASH;
     }
     if (!kst__index_in(t, kit, slot, hash))
@@ -6516,6 +6527,18 @@ static void kst__expected_came(struct kst *t, const struct kst__kit *kit, uint32
         kst__expect_remove(t, kit, other);
 }
 
+/* Makes the key of a packet whose zone is that of one direction, for it going `direction`. */
+static void kst__key_zoned(const struct kst *t, const struct kst__parsed *p, uint8_t direction,
+                           struct kst__key *key)
+{
+    const uint8_t with_zone =
+        direction == KST_ORIGINAL ? KST_PACKET_ZONE_ORIGINAL : KST_PACKET_ZONE_REPLY;
+    struct kst_tuple tuple = key->tuple;
+    tuple.zone = p->zones & with_zone ? p->tuple.zone : 0;
+    kst__key_make(t, &tuple, key);
+    key->only = direction;
+}
+
 /* The reply tuple of a newcomer whose zone is that of one direction only. */
 static void kst__zone_apart(struct kst *t, uint32_t slot, const struct kst__parsed *p)
 {
@@ -6529,9 +6552,11 @@ static void kst__zone_apart(struct kst *t, uint32_t slot, const struct kst__pars
 /* A packet of no known connection: judged as the first of one, which is let in if there is room. */
 static void kst__judge_first(struct kst *t, const struct kst__kit *kit,
                              const struct kst_packet *packet, const struct kst__parsed *p,
-                             const struct kst__key *key, struct kst_result *r)
+                             struct kst__key *key, struct kst_result *r)
 {
     uint32_t place = KST__NONE, serial = 0;
+    if (KST_UNLIKELY(p->zones != 0))
+        kst__key_zoned(t, p, KST_ORIGINAL, key);
     if (!key->invertible) {
         kst__report(r, KST_INVALID, KST_NO_DIRECTION, KST_REASON_ICMP_NO_ANSWER);
         return;
@@ -6579,26 +6604,16 @@ static void kst__judge_first(struct kst *t, const struct kst__kit *kit,
     kst__settle(t, kit, &c, slot, &judgement, reason, r);
 }
 
-/* The connection of a packet, or KST__NONE; `key` is what it was found by, or what a new one
- * will have. A zone of one direction counts for that one only. */
+/* The connection of such a packet, or KST__NONE. */
 static uint32_t kst__find_zoned(struct kst *t, const struct kst__kit *kit,
                                 const struct kst__parsed *p, struct kst__key *key)
 {
-    struct kst_tuple tuple = key->tuple;
-    struct kst__key original;
-    tuple.zone = p->zones & KST_PACKET_ZONE_ORIGINAL ? p->tuple.zone : 0;
-    kst__key_make(t, &tuple, key);
-    uint32_t node = kit->index->find(kst__index(t), t, key);
-    if (node != KST__NONE && kst__node_direction(t, node, key) == KST_ORIGINAL)
-        return node;
-    original = *key;
-    tuple.zone = p->zones & KST_PACKET_ZONE_REPLY ? p->tuple.zone : 0;
-    kst__key_make(t, &tuple, key);
-    node = kit->index->find(kst__index(t), t, key);
-    if (node != KST__NONE && kst__node_direction(t, node, key) == KST_REPLY)
-        return node;
-    *key = original;
-    return KST__NONE;
+    uint32_t node = KST__NONE;
+    for (uint8_t direction = 0; direction < 2 && node == KST__NONE; direction++) {
+        kst__key_zoned(t, p, direction, key);
+        node = kit->index->find(kst__index(t), t, key);
+    }
+    return node;
 }
 
 /* Packets whose tuple is not all there is to it: of a GRE call, or with a zone of one direction. */
@@ -6615,36 +6630,39 @@ static uint32_t kst__find_odd(struct kst *t, const struct kst__kit *kit,
     return kit->index->find(kst__index(t), t, key);
 }
 
-/* A packet with a tuple of its own: of a known connection, or the first of one. */
+/* A packet with a tuple of its own: of a known connection, or the first of one. One that is out of date, or
+ * that it reopens, makes way; under zones of one direction another may then be found. */
 KST_INLINE void kst__judge_packet(struct kst *t, const struct kst__kit *kit,
                                   const struct kst_packet *packet, const struct kst__parsed *p,
                                   struct kst__key *key, struct kst_result *r)
 {
-    const uint32_t node = KST_UNLIKELY(p->call || p->zones != 0)
-                              ? kst__find_odd(t, kit, p, key)
-                              : kit->index->find(kst__index(t), t, key);
-    if (KST_UNLIKELY(node == KST__NONE)) {
-        kst__judge_first(t, kit, packet, p, key, r);
-        return;
+    for (;;) {
+        const uint32_t node = KST_UNLIKELY(p->call || p->zones != 0)
+                                  ? kst__find_odd(t, kit, p, key)
+                                  : kit->index->find(kst__index(t), t, key);
+        if (KST_UNLIKELY(node == KST__NONE))
+            break;
+        const uint32_t slot = kst__node_slot(t, node);
+        enum kst_cause cause = KST_GONE_EXPIRED;
+        if (KST_LIKELY(!kst__expired(t, slot))) {
+            struct kst__entry *e = kst__entry_at(t, slot);
+            const struct kst__case c = {t, kst__set_of(t, e), p, e,
+                                        kst__node_direction(t, node, key), false,
+                                        e->status, e->state};
+            const struct kst__judgement judgement = kst__judge(&c);
+            if (KST_UNLIKELY(judgement.action == KST__REFUSE)) {
+                kst__refuse(t, kit, &c, slot, &judgement, r);
+                return;
+            }
+            if (KST_LIKELY(judgement.action != KST__REOPEN)) {
+                kst__settle(t, kit, &c, slot, &judgement, judgement.reason, r);
+                return;
+            }
+            cause = KST_GONE_REPLACED;
+        }
+        kst__remove(t, kit, slot, cause);
     }
-    const uint32_t slot = kst__node_slot(t, node);
-    struct kst__entry *e = kst__entry_at(t, slot);
-    if (KST_UNLIKELY(kst__expired(t, slot))) {
-        kst__remove(t, kit, slot, KST_GONE_EXPIRED);
-        kst__judge_first(t, kit, packet, p, key, r);
-        return;
-    }
-    const struct kst__case c = {t,     kst__set_of(t, e), p,        e, kst__node_direction(t, node, key),
-                                false, e->status,         e->state};
-    const struct kst__judgement judgement = kst__judge(&c);
-    switch (judgement.action) {
-    case KST__REFUSE: kst__refuse(t, kit, &c, slot, &judgement, r); break;
-    case KST__REOPEN:
-        kst__remove(t, kit, slot, KST_GONE_REPLACED);
-        kst__judge_first(t, kit, packet, p, key, r);
-        break;
-    default: kst__settle(t, kit, &c, slot, &judgement, judgement.reason, r); break;
-    }
+    kst__judge_first(t, kit, packet, p, key, r);
 }
 
 /* An ICMP error: RELATED to the connection that the packet it carries belongs to, if it goes to
@@ -7128,7 +7146,8 @@ static enum kst_error kst__insert(struct kst *t, const struct kst_flow *flow, ks
     const enum kst_error error = kst__flow_error(t, flow);
     if (error != KST_ERROR_OK)
         return error;
-    if (!kst__tuple_clear(t, &kst__kit, original) || !kst__tuple_clear(t, &kst__kit, reply))
+    if (!kst__tuple_clear(t, &kst__kit, original, KST_NO_DIRECTION) ||
+        !kst__tuple_clear(t, &kst__kit, reply, KST_NO_DIRECTION))
         return KST_ERROR_FLOW_EXISTS;
     if (t->count >= t->set[KST__SET_MAX])
         kst__collect(t, &kst__kit, &work);
@@ -7533,10 +7552,14 @@ static const char *kst__check_found(const struct kst *t, uint32_t slot)
     const struct kst_tuple reply = kst__reply_of(t, slot);
     struct kst__key key;
     kst__key_make(t, &kst__entry_at(t, slot)->tuple, &key);
+    key.only = KST_ORIGINAL;
+    if (kst__tuple_same(&key.tuple, &reply)) /* it is its own answer */
+        key.only = KST_REPLY;
     const uint32_t original_node = kst__kit.index->find(kst__index(t), t, &key);
     if (original_node == KST__NONE || kst__node_slot(t, original_node) != slot)
         return "index: an entry is not found by its original tuple";
     kst__key_make(t, &reply, &key);
+    key.only = KST_REPLY;
     const uint32_t reply_node = kst__kit.index->find(kst__index(t), t, &key);
     if (reply_node == KST__NONE || kst__node_slot(t, reply_node) != slot)
         return "index: an entry is not found by its reply tuple";

@@ -8,11 +8,13 @@
 #if defined(__GNUC__)
 #define KST_INLINE static inline __attribute__((always_inline))
 #define KST_UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define KST_LIKELY(x) __builtin_expect(!!(x), 1)
 #define KST_PREFETCH(address) __builtin_prefetch(address, 1)
 #define KST__MAYBE_UNUSED __attribute__((unused))
 #else
 #define KST_INLINE static inline
 #define KST_UNLIKELY(x) (x)
+#define KST_LIKELY(x) (x)
 #define KST_PREFETCH(address) ((void)(address))
 #define KST__MAYBE_UNUSED
 #endif

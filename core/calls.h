@@ -350,7 +350,8 @@ static enum kst_error kst__insert(struct kst *t, const struct kst_flow *flow, ks
     const enum kst_error error = kst__flow_error(t, flow);
     if (error != KST_ERROR_OK)
         return error;
-    if (!kst__tuple_clear(t, &kst__kit, original) || !kst__tuple_clear(t, &kst__kit, reply))
+    if (!kst__tuple_clear(t, &kst__kit, original, KST_NO_DIRECTION) ||
+        !kst__tuple_clear(t, &kst__kit, reply, KST_NO_DIRECTION))
         return KST_ERROR_FLOW_EXISTS;
     if (t->count >= t->set[KST__SET_MAX])
         kst__collect(t, &kst__kit, &work);

@@ -208,12 +208,14 @@ static enum kst_error kst__expect_insert(struct kst *t, const struct kst__kit *k
  * first of them counts. */
 static void kst__key_complete(const struct kst *t, struct kst_tuple *tuple)
 {
+    struct kst_tuple anywhere = *tuple;
+    anywhere.zone = 0;
     if (t->expect_at == 0 || kst__expectations_of(t)->keys == 0)
         return;
-    for (uint32_t place = *kst__expect_bucket(t, tuple); place != KST__NONE;) {
+    for (uint32_t place = *kst__expect_bucket(t, &anywhere); place != KST__NONE;) {
         const struct kst__expected *x = kst__expected_at(t, place);
         if ((x->flags & KST__EXPECT_KEY) && !kst__expired(t, x->master) &&
-            kst__expect_meets(&x->tuple, tuple, KST_EXPECT_ANY_SRC_PORT))
+            kst__expect_meets(&x->tuple, &anywhere, KST_EXPECT_ANY_SRC_PORT))
             tuple->src_port = x->tuple.src_port;
         place = x->older;
     }
@@ -244,13 +246,14 @@ static bool kst__key_insert(struct kst *t, const struct kst__kit *kit, uint32_t 
                             const struct kst_tuple *tuple)
 {
     struct kst__expected key;
-    if (!kst__expect_room(t) || kst__expect_neighbours(t, tuple) >= KST_EXPECT_CHAIN_MAX)
-        return false;
     memset(&key, 0, sizeof key);
     key.tuple = *tuple;
+    key.tuple.zone = 0; /* Linux knows calls by their ends alone */
     key.expires_ms = KST__NEVER;
     key.master = master;
     key.flags = KST__EXPECT_KEY;
+    if (!kst__expect_room(t) || kst__expect_neighbours(t, &key.tuple) >= KST_EXPECT_CHAIN_MAX)
+        return false;
     kst__expect_link(t, kit, &key);
     kst__expectations_of(t)->keys++;
     return true;

@@ -154,12 +154,14 @@ static uint16_t kst__make_room(struct kst *t, const struct kst__kit *kit)
     return KST_REASON_TABLE_FULL;
 }
 
-/* Frees a tuple that only an expired connection still holds; false if a live one has it. */
+/* Frees a tuple that only an expired connection still holds; false if a live one has it, in the
+ * direction `only`, or in any if that is KST_NO_DIRECTION. */
 static bool kst__tuple_clear(struct kst *t, const struct kst__kit *kit,
-                             const struct kst_tuple *tuple)
+                             const struct kst_tuple *tuple, uint8_t only)
 {
     struct kst__key key;
     kst__key_make(t, tuple, &key);
+    key.only = only;
     const uint32_t node = kit->index->find(kst__index(t), t, &key);
     if (node == KST__NONE)
         return true;
@@ -236,13 +238,12 @@ static void kst__confirm(struct kst *t, const struct kst__kit *kit, uint32_t slo
 static uint16_t kst__admit(struct kst *t, const struct kst__kit *kit, uint32_t slot, uint64_t hash)
 {
     uint16_t reason = KST_REASON_NONE;
-    /* Without NAT a tuple and its inverse have one owner; with it another may own the inverse, and,
-     * of a newcomer with a zone of one direction, even the tuple: as its reply. */
+    /* Without NAT a tuple and its inverse have one owner; with it another may own the inverse. A zone of one
+     * direction parts it from what goes the other way. */
     if (t->features & KST_WITH_NAT) {
         const struct kst_tuple reply = kst__reply_of(t, slot);
-        const struct kst__entry *e = kst__entry_at(t, slot);
-        if (!kst__tuple_clear(t, kit, &reply) ||
-            ((e->kind & KST__KIND_NAT) && !kst__tuple_clear(t, kit, &e->tuple)))
+        const bool apart = reply.zone != kst__entry_at(t, slot)->tuple.zone;
+        if (!kst__tuple_clear(t, kit, &reply, apart ? KST_REPLY : KST_NO_DIRECTION))
             return KST_REASON_CLASH;
     }
     if (!kst__index_in(t, kit, slot, hash))

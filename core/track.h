@@ -150,6 +150,18 @@ static void kst__expected_came(struct kst *t, const struct kst__kit *kit, uint32
         kst__expect_remove(t, kit, other);
 }
 
+/* Makes the key of a packet whose zone is that of one direction, for it going `direction`. */
+static void kst__key_zoned(const struct kst *t, const struct kst__parsed *p, uint8_t direction,
+                           struct kst__key *key)
+{
+    const uint8_t with_zone =
+        direction == KST_ORIGINAL ? KST_PACKET_ZONE_ORIGINAL : KST_PACKET_ZONE_REPLY;
+    struct kst_tuple tuple = key->tuple;
+    tuple.zone = p->zones & with_zone ? p->tuple.zone : 0;
+    kst__key_make(t, &tuple, key);
+    key->only = direction;
+}
+
 /* The reply tuple of a newcomer whose zone is that of one direction only. */
 static void kst__zone_apart(struct kst *t, uint32_t slot, const struct kst__parsed *p)
 {
@@ -163,9 +175,11 @@ static void kst__zone_apart(struct kst *t, uint32_t slot, const struct kst__pars
 /* A packet of no known connection: judged as the first of one, which is let in if there is room. */
 static void kst__judge_first(struct kst *t, const struct kst__kit *kit,
                              const struct kst_packet *packet, const struct kst__parsed *p,
-                             const struct kst__key *key, struct kst_result *r)
+                             struct kst__key *key, struct kst_result *r)
 {
     uint32_t place = KST__NONE, serial = 0;
+    if (KST_UNLIKELY(p->zones != 0))
+        kst__key_zoned(t, p, KST_ORIGINAL, key);
     if (!key->invertible) {
         kst__report(r, KST_INVALID, KST_NO_DIRECTION, KST_REASON_ICMP_NO_ANSWER);
         return;
@@ -213,26 +227,16 @@ static void kst__judge_first(struct kst *t, const struct kst__kit *kit,
     kst__settle(t, kit, &c, slot, &judgement, reason, r);
 }
 
-/* The connection of a packet, or KST__NONE; `key` is what it was found by, or what a new one
- * will have. A zone of one direction counts for that one only. */
+/* The connection of such a packet, or KST__NONE. */
 static uint32_t kst__find_zoned(struct kst *t, const struct kst__kit *kit,
                                 const struct kst__parsed *p, struct kst__key *key)
 {
-    struct kst_tuple tuple = key->tuple;
-    struct kst__key original;
-    tuple.zone = p->zones & KST_PACKET_ZONE_ORIGINAL ? p->tuple.zone : 0;
-    kst__key_make(t, &tuple, key);
-    uint32_t node = kit->index->find(kst__index(t), t, key);
-    if (node != KST__NONE && kst__node_direction(t, node, key) == KST_ORIGINAL)
-        return node;
-    original = *key;
-    tuple.zone = p->zones & KST_PACKET_ZONE_REPLY ? p->tuple.zone : 0;
-    kst__key_make(t, &tuple, key);
-    node = kit->index->find(kst__index(t), t, key);
-    if (node != KST__NONE && kst__node_direction(t, node, key) == KST_REPLY)
-        return node;
-    *key = original;
-    return KST__NONE;
+    uint32_t node = KST__NONE;
+    for (uint8_t direction = 0; direction < 2 && node == KST__NONE; direction++) {
+        kst__key_zoned(t, p, direction, key);
+        node = kit->index->find(kst__index(t), t, key);
+    }
+    return node;
 }
 
 /* Packets whose tuple is not all there is to it: of a GRE call, or with a zone of one direction. */
@@ -249,36 +253,39 @@ static uint32_t kst__find_odd(struct kst *t, const struct kst__kit *kit,
     return kit->index->find(kst__index(t), t, key);
 }
 
-/* A packet with a tuple of its own: of a known connection, or the first of one. */
+/* A packet with a tuple of its own: of a known connection, or the first of one. One that is out of date, or
+ * that it reopens, makes way; under zones of one direction another may then be found. */
 KST_INLINE void kst__judge_packet(struct kst *t, const struct kst__kit *kit,
                                   const struct kst_packet *packet, const struct kst__parsed *p,
                                   struct kst__key *key, struct kst_result *r)
 {
-    const uint32_t node = KST_UNLIKELY(p->call || p->zones != 0)
-                              ? kst__find_odd(t, kit, p, key)
-                              : kit->index->find(kst__index(t), t, key);
-    if (KST_UNLIKELY(node == KST__NONE)) {
-        kst__judge_first(t, kit, packet, p, key, r);
-        return;
+    for (;;) {
+        const uint32_t node = KST_UNLIKELY(p->call || p->zones != 0)
+                                  ? kst__find_odd(t, kit, p, key)
+                                  : kit->index->find(kst__index(t), t, key);
+        if (KST_UNLIKELY(node == KST__NONE))
+            break;
+        const uint32_t slot = kst__node_slot(t, node);
+        enum kst_cause cause = KST_GONE_EXPIRED;
+        if (KST_LIKELY(!kst__expired(t, slot))) {
+            struct kst__entry *e = kst__entry_at(t, slot);
+            const struct kst__case c = {t, kst__set_of(t, e), p, e,
+                                        kst__node_direction(t, node, key), false,
+                                        e->status, e->state};
+            const struct kst__judgement judgement = kst__judge(&c);
+            if (KST_UNLIKELY(judgement.action == KST__REFUSE)) {
+                kst__refuse(t, kit, &c, slot, &judgement, r);
+                return;
+            }
+            if (KST_LIKELY(judgement.action != KST__REOPEN)) {
+                kst__settle(t, kit, &c, slot, &judgement, judgement.reason, r);
+                return;
+            }
+            cause = KST_GONE_REPLACED;
+        }
+        kst__remove(t, kit, slot, cause);
     }
-    const uint32_t slot = kst__node_slot(t, node);
-    struct kst__entry *e = kst__entry_at(t, slot);
-    if (KST_UNLIKELY(kst__expired(t, slot))) {
-        kst__remove(t, kit, slot, KST_GONE_EXPIRED);
-        kst__judge_first(t, kit, packet, p, key, r);
-        return;
-    }
-    const struct kst__case c = {t,     kst__set_of(t, e), p,        e, kst__node_direction(t, node, key),
-                                false, e->status,         e->state};
-    const struct kst__judgement judgement = kst__judge(&c);
-    switch (judgement.action) {
-    case KST__REFUSE: kst__refuse(t, kit, &c, slot, &judgement, r); break;
-    case KST__REOPEN:
-        kst__remove(t, kit, slot, KST_GONE_REPLACED);
-        kst__judge_first(t, kit, packet, p, key, r);
-        break;
-    default: kst__settle(t, kit, &c, slot, &judgement, judgement.reason, r); break;
-    }
+    kst__judge_first(t, kit, packet, p, key, r);
 }
 
 /* An ICMP error: RELATED to the connection that the packet it carries belongs to, if it goes to

@@ -33,6 +33,9 @@ struct talk_state {
     bool opened, answered;
     bool fragments; /* many of them */
     bool waits;     /* at its end: Linux would have forgotten its fragments by then */
+    bool whole;     /* no fragments: Linux joins them before it gives them a zone */
+    uint16_t zone;  /* of its packets */
+    uint8_t zone_of;
     bool helped;    /* rules attach helpers by port, and nftables sees no port behind an AH */
     bool alone;     /* one host talks to itself, from a port to the same one */
 };

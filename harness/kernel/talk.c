@@ -369,10 +369,16 @@ struct vec_case talk(uint64_t seed, uint64_t number)
         t.side[i].tag = (uint32_t)draw(chance) | 1;
     }
     const uint32_t kind = below(chance, 16);
-    const enum speech speech = one_in(chance, 3) ? speech_begin(&t) : SPEECH_NONE;
     t.waits = kind == 9 && one_in(chance, 1000); /* long enough to become a stream */
+    const enum speech speech = one_in(chance, 3) ? speech_begin(&t) : SPEECH_NONE;
     const size_t count = 3 + below(chance, PACKETS_MAX - 3);
+    const bool zones = !t.alone && one_in(chance, 8), wander = zones && one_in(chance, 2);
+    t.whole = wander;
     while (t.c.packets_count < count) {
+        if (zones && (t.c.packets_count == 0 || (wander && one_in(chance, 3)))) {
+            t.zone = (uint16_t)below(chance, wander ? 3 : 4);
+            t.zone_of = t.zone != 0 ? (uint8_t)below(chance, VEC_ZONE_WAYS) : 0;
+        }
         if (one_in(chance, speech == SPEECH_NONE ? 10 : 25))
             talk_again(&t);
         else if (speech != SPEECH_NONE && !one_in(chance, 15))
