@@ -6305,6 +6305,7 @@ static const struct kst_helper *kst__helper(uint8_t number)
 /* Calls it. By name, so that the compiler sees whom: no call through a pointer. */
 static enum kst_reason kst__helper_call(uint8_t number, struct kst_help *h)
 {
+    (void)h; /* if there are no helpers at all */
     switch (number) {
 #define KST__X(name) case KST__HELPER_##name: return kst_helper_##name.help(h);
         KST_HELPERS(KST__X)
