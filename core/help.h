@@ -106,7 +106,8 @@ static uint16_t kst__helper_hear(struct kst *t, const struct kst__kit *kit, uint
     h.size = p->l4_bytes - at;
     h.state = help->state;
     const enum kst_reason reason = kst__helper_call(help->helper, &h);
-    if (h.timeout_s != 0 && !(e->status & KST_FIXED_TIMEOUT))
+    const bool there = kst__live(t, slot) && kst__id(t, slot) == h.connection; /* it may have deleted it */
+    if (there && h.timeout_s != 0 && !(e->status & KST_FIXED_TIMEOUT))
         kst__expire_at(t, kit, slot, kst__due_ms(t, h.timeout_s));
     return (uint16_t)reason;
 }

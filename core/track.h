@@ -79,8 +79,10 @@ static void kst__hear(struct kst *t, const struct kst__kit *kit, const struct ks
     kst__report(r, KST_INVALID, KST_NO_DIRECTION, reason);
     r->verdict = KST_DROP;
     if (c->fresh) {
-        c->entry->status &= (uint16_t)~KST_CONFIRMED;
-        kst__remove(t, kit, slot, KST_GONE_REFUSED);
+        if (kst__live(t, slot) && kst__id(t, slot) == r->entry) {
+            c->entry->status &= (uint16_t)~KST_CONFIRMED;
+            kst__remove(t, kit, slot, KST_GONE_REFUSED);
+        }
         r->entry = 0;
         r->flags = 0;
     }
