@@ -567,8 +567,7 @@ enum kst_change {
     KST_CHANGED_ASSURED = 2,
     KST_CHANGED_STATE = 4,    /* of TCP or SCTP */
     KST_CHANGED_MARK = 8,
-    KST_CHANGED_LABELS = 16,
-    KST_CHANGED_HELPER = 32
+    KST_CHANGED_LABELS = 16
 };
 
 struct kst_event {
@@ -602,7 +601,7 @@ struct kst_event {
     X(SETTING_READ_ONLY, "this setting can only be read")                                          \
     X(SETTING_FEATURE, "config.features left out the memory that this setting needs")              \
     X(POLICY, "no policy has this number, or the setting is not a timeout")                        \
-    X(HELPER, "no helper has this number, or config.expectations is 0")                            \
+    X(HELPER, "no helper has this number or speaks this protocol, or config.expectations is 0")    \
     X(HELPERS_MANY, "more than KST_ATTACH_MAX ports have a helper")                                \
     X(NOT_FOUND, "the connection is gone")                                                         \
     X(EXPECT_TUPLE, "the tuple is not one that a packet could have, or of another zone")           \
@@ -6455,6 +6454,8 @@ static void kst__hear(struct kst *t, const struct kst__kit *kit, const struct ks
                                              r->state == KST_ESTABLISHED);
     if (reason == KST_REASON_NONE)
         return;
+    if (r->reason != KST_REASON_NONE) /* who made room for it is gone all the same */
+        t->stats.reasons[r->reason]++;
     kst__report(r, KST_INVALID, KST_NO_DIRECTION, reason);
     r->verdict = KST_DROP;
     if (c->fresh) {
@@ -7234,7 +7235,9 @@ const char *kst_helper_name(uint8_t helper)
 enum kst_error kst_attach(struct kst *t, uint8_t protocol, uint16_t port, uint8_t helper)
 {
     uint32_t i = 0, last = 0;
-    if (helper != 0 && (t->expect_at == 0 || kst__helper(helper) == NULL))
+    const struct kst_helper *is = kst__helper(helper);
+    if (helper != 0 && (t->expect_at == 0 || is == NULL ||
+                        (is->protocols[0] != protocol && is->protocols[1] != protocol)))
         return KST_ERROR_HELPER;
     while (last < KST_ATTACH_MAX && t->attached[last].helper != 0)
         last++;
@@ -7291,6 +7294,8 @@ enum kst_error kst_expect(struct kst *t, const struct kst_expectation *expectati
     const uint64_t timeout_ms = expectation->timeout_ms != 0 ? expectation->timeout_ms
                                 : class_ != NULL ? (uint64_t)class_->timeout_s * 1000
                                                  : 0;
+    if (timeout_ms == 0)
+        return KST_ERROR_FLOW_TIMEOUT;
     memset(&x, 0, sizeof x);
     x.tuple = expectation->tuple;
     if (expectation->flags & KST_EXPECT_ANY_SRC)

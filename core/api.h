@@ -407,8 +407,7 @@ enum kst_change {
     KST_CHANGED_ASSURED = 2,
     KST_CHANGED_STATE = 4,    /* of TCP or SCTP */
     KST_CHANGED_MARK = 8,
-    KST_CHANGED_LABELS = 16,
-    KST_CHANGED_HELPER = 32
+    KST_CHANGED_LABELS = 16
 };
 
 struct kst_event {
@@ -442,7 +441,7 @@ struct kst_event {
     X(SETTING_READ_ONLY, "this setting can only be read")                                          \
     X(SETTING_FEATURE, "config.features left out the memory that this setting needs")              \
     X(POLICY, "no policy has this number, or the setting is not a timeout")                        \
-    X(HELPER, "no helper has this number, or config.expectations is 0")                            \
+    X(HELPER, "no helper has this number or speaks this protocol, or config.expectations is 0")    \
     X(HELPERS_MANY, "more than KST_ATTACH_MAX ports have a helper")                                \
     X(NOT_FOUND, "the connection is gone")                                                         \
     X(EXPECT_TUPLE, "the tuple is not one that a packet could have, or of another zone")           \

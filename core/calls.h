@@ -434,7 +434,9 @@ const char *kst_helper_name(uint8_t helper)
 enum kst_error kst_attach(struct kst *t, uint8_t protocol, uint16_t port, uint8_t helper)
 {
     uint32_t i = 0, last = 0;
-    if (helper != 0 && (t->expect_at == 0 || kst__helper(helper) == NULL))
+    const struct kst_helper *is = kst__helper(helper);
+    if (helper != 0 && (t->expect_at == 0 || is == NULL ||
+                        (is->protocols[0] != protocol && is->protocols[1] != protocol)))
         return KST_ERROR_HELPER;
     while (last < KST_ATTACH_MAX && t->attached[last].helper != 0)
         last++;
@@ -491,6 +493,8 @@ enum kst_error kst_expect(struct kst *t, const struct kst_expectation *expectati
     const uint64_t timeout_ms = expectation->timeout_ms != 0 ? expectation->timeout_ms
                                 : class_ != NULL ? (uint64_t)class_->timeout_s * 1000
                                                  : 0;
+    if (timeout_ms == 0)
+        return KST_ERROR_FLOW_TIMEOUT;
     memset(&x, 0, sizeof x);
     x.tuple = expectation->tuple;
     if (expectation->flags & KST_EXPECT_ANY_SRC)

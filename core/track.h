@@ -76,6 +76,8 @@ static void kst__hear(struct kst *t, const struct kst__kit *kit, const struct ks
                                              r->state == KST_ESTABLISHED);
     if (reason == KST_REASON_NONE)
         return;
+    if (r->reason != KST_REASON_NONE) /* who made room for it is gone all the same */
+        t->stats.reasons[r->reason]++;
     kst__report(r, KST_INVALID, KST_NO_DIRECTION, reason);
     r->verdict = KST_DROP;
     if (c->fresh) {
