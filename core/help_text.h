@@ -123,7 +123,8 @@ static bool kst__ipv6_read(struct kst__text *text, uint8_t *address)
         }
         const struct kst__text number = ahead;
         if (!kst__group_read(&ahead, &group)) {
-            if (gap != bytes || (number.at < number.end && *number.at == ':'))
+            if (gap != bytes || (number.at < number.end &&
+                                 (*number.at == ':' || kst__hex_digit(*number.at) >= 0)))
                 return false;
             *text = number;
             break;
