@@ -75,8 +75,8 @@
 #define KST_ASSERT(condition) assert(condition)
 #endif
 
-/* Packets that are parsed, hashed and prefetched together before the first is judged. More hide
- * more of the memory's latency and cost more stack (about 200 bytes each). */
+/* Packets that are parsed, hashed and prefetched ahead of the one that is judged. More hide more of
+ * the memory's latency and cost more stack (about 200 bytes each). */
 #ifndef KST_BURST
 #define KST_BURST 32
 #endif
@@ -819,7 +819,13 @@ extern "C" {
 #define KST_INLINE static inline __attribute__((always_inline))
 #define KST_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define KST_LIKELY(x) __builtin_expect(!!(x), 1)
-#define KST_PREFETCH(address) __builtin_prefetch(address, 1)
+/* The empty statement keeps gcc from taking a function that only prefetches for one that does
+ * nothing, and leaving out its calls. */
+#define KST_PREFETCH(address)                                                                      \
+    do {                                                                                           \
+        __builtin_prefetch(address, 1);                                                            \
+        __asm__ volatile("");                                                                      \
+    } while (0)
 #define KST__MAYBE_UNUSED __attribute__((unused))
 #else
 #define KST_INLINE static inline
@@ -1857,6 +1863,14 @@ KST_INLINE uint8_t kst__node_direction(const struct kst *t, uint32_t node,
     return key->invertible && kst__tuple_same(&e->tuple, &key->inverse) ? KST_REPLY : KST_ORIGINAL;
 }
 
+/* Starts the memory accesses of a packet that the entry behind a node will get: both its lines. */
+KST_INLINE void kst__node_prefetch(const struct kst *t, uint32_t node)
+{
+    const uint8_t *entry = (const uint8_t *)kst__entry_at(t, kst__node_slot(t, node));
+    KST_PREFETCH(entry);
+    KST_PREFETCH(entry + KST_ALIGN);
+}
+
 /* Whether the entry behind a node has one of its two directions look like the key. */
 KST_INLINE bool kst__node_matches(const struct kst *t, uint32_t node, const struct kst__key *key)
 {
@@ -1939,6 +1953,7 @@ static void kst__class_join(struct kst *t, uint32_t slot, uint8_t number)
  *   => bytes    memory for so many nodes and, as far as the index has such a thing, buckets.
  *   => init     makes it empty.
  *   => prefetch starts the memory access of a find with this hash. May be NULL.
+ *   => peek     continues it: starts the accesses that depend on what prefetch has fetched. May be NULL.
  *   => find     a node that matches, KST__NONE if there is none.
  *   => insert   false if there is no place: a named outcome (CHAIN_TOO_LONG), nothing is changed.
  *   => remove   of a node that is in it, under the hash it was inserted with.
@@ -1952,6 +1967,7 @@ struct kst_index_ops {
     uint64_t (*bytes)(uint32_t nodes_max, uint32_t buckets);
     void (*init)(void *ix, uint32_t nodes_max, uint32_t buckets);
     void (*prefetch)(const void *ix, uint64_t hash);
+    void (*peek)(const void *ix, const struct kst *t, uint64_t hash);
     uint32_t (*find)(const void *ix, const struct kst *t, const struct kst__key *key);
     bool (*insert)(void *ix, uint32_t node, uint64_t hash);
     void (*remove)(void *ix, uint32_t node, uint64_t hash);
@@ -2019,6 +2035,16 @@ static void kst__chain_prefetch(const void *ix, uint64_t hash)
     KST_PREFETCH(kst__chain_head(ix, hash));
 }
 
+/* The first of the chain is the one, mostly. */
+static void kst__chain_peek(const void *ix, const struct kst *t, uint64_t hash)
+{
+    const uint32_t node = *kst__chain_head(ix, hash);
+    if (node == KST__NONE)
+        return;
+    KST_PREFETCH(kst__chain_link(ix, node));
+    kst__node_prefetch(t, node);
+}
+
 static uint32_t kst__chain_find(const void *ix, const struct kst *t, const struct kst__key *key)
 {
     const uint32_t tag = (uint32_t)(key->hash >> 32);
@@ -2081,8 +2107,9 @@ static const char *kst__chain_check(const void *ix, const struct kst *t, uint32_
 }
 
 static const struct kst_index_ops kst_index_chain = {
-    "chain",           kst__chain_bytes,  kst__chain_init,   kst__chain_prefetch,
-    kst__chain_find,   kst__chain_insert, kst__chain_remove, kst__chain_check,
+    "chain",         kst__chain_bytes, kst__chain_init,   kst__chain_prefetch,
+    kst__chain_peek, kst__chain_find,  kst__chain_insert, kst__chain_remove,
+    kst__chain_check,
 };
 
 #endif
@@ -6770,30 +6797,44 @@ KST_INLINE void kst__set_clock(struct kst *t, uint64_t now_ms)
         t->stats.clock_back++;
 }
 
-/* A burst is parsed, hashed and prefetched as a whole, then judged in order: the memory's latency
- * is paid once. What is done ahead depends on the packets alone, so the cut changes nothing. */
+/* Parses a packet and starts its lookup. */
+KST_INLINE void kst__look_ahead(struct kst *t, const struct kst__kit *kit,
+                                const struct kst_packet *packet, struct kst__parsed *p,
+                                struct kst__key *key)
+{
+    kst__parse(packet, t->set[KST__SET_CHECKSUM] != 0, p);
+    if (p->reason != KST_REASON_NONE)
+        return;
+    kst__key_make(t, &p->tuple, key);
+    if (kit->index->prefetch != NULL)
+        kit->index->prefetch(kst__index(t), key->hash);
+}
+
+/* The batch runs through a window: a packet is parsed and its bucket fetched a whole window ahead, what
+ * lies in the bucket half a window ahead, and then it is judged. So the memory's latency is hidden, and the
+ * window never drains before the batch ends. What is done ahead depends on the packets alone, or
+ * only fetches; so how packets are cut into batches changes nothing. */
 KST_INLINE void kst__run(struct kst *t, const struct kst__kit *kit, uint64_t now_ms,
                          const struct kst_packet *packets, size_t count,
                          struct kst_result *results)
 {
+    enum { HALF = KST_BURST / 2 };
     struct kst__parsed parsed[KST_BURST];
     struct kst__key keys[KST_BURST];
     kst__set_clock(t, now_ms);
-    while (count > 0) {
-        const size_t burst = count < KST_BURST ? count : KST_BURST;
-        for (size_t i = 0; i < burst; i++) {
-            kst__parse(&packets[i], t->set[KST__SET_CHECKSUM] != 0, &parsed[i]);
-            if (parsed[i].reason != KST_REASON_NONE)
-                continue;
-            kst__key_make(t, &parsed[i].tuple, &keys[i]);
-            if (kit->index->prefetch != NULL)
-                kit->index->prefetch(kst__index(t), keys[i].hash);
-        }
-        for (size_t i = 0; i < burst; i++)
-            kst__judge_any(t, kit, &packets[i], &parsed[i], &keys[i], &results[i]);
-        packets += burst;
-        results += burst;
-        count -= burst;
+    for (size_t i = 0; i < count && i < KST_BURST; i++)
+        kst__look_ahead(t, kit, &packets[i], &parsed[i], &keys[i]);
+    for (size_t i = 0; kit->index->peek != NULL && i < count && i < HALF; i++)
+        if (parsed[i].reason == KST_REASON_NONE)
+            kit->index->peek(kst__index(t), t, keys[i].hash);
+    for (size_t i = 0; i < count; i++) {
+        const size_t here = i % KST_BURST, half = (i + HALF) % KST_BURST;
+        if (kit->index->peek != NULL && HALF > 0 && i + HALF < count &&
+            parsed[half].reason == KST_REASON_NONE)
+            kit->index->peek(kst__index(t), t, keys[half].hash);
+        kst__judge_any(t, kit, &packets[i], &parsed[here], &keys[here], &results[i]);
+        if (i + KST_BURST < count)
+            kst__look_ahead(t, kit, &packets[i + KST_BURST], &parsed[here], &keys[here]);
     }
 }
 

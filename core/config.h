@@ -44,8 +44,8 @@
 #define KST_ASSERT(condition) assert(condition)
 #endif
 
-/* Packets that are parsed, hashed and prefetched together before the first is judged. More hide
- * more of the memory's latency and cost more stack (about 200 bytes each). */
+/* Packets that are parsed, hashed and prefetched ahead of the one that is judged. More hide more of
+ * the memory's latency and cost more stack (about 200 bytes each). */
 #ifndef KST_BURST
 #define KST_BURST 32
 #endif

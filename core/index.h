@@ -7,6 +7,7 @@
  *   => bytes    memory for so many nodes and, as far as the index has such a thing, buckets.
  *   => init     makes it empty.
  *   => prefetch starts the memory access of a find with this hash. May be NULL.
+ *   => peek     continues it: starts the accesses that depend on what prefetch has fetched. May be NULL.
  *   => find     a node that matches, KST__NONE if there is none.
  *   => insert   false if there is no place: a named outcome (CHAIN_TOO_LONG), nothing is changed.
  *   => remove   of a node that is in it, under the hash it was inserted with.
@@ -21,6 +22,7 @@ struct kst_index_ops {
     uint64_t (*bytes)(uint32_t nodes_max, uint32_t buckets);
     void (*init)(void *ix, uint32_t nodes_max, uint32_t buckets);
     void (*prefetch)(const void *ix, uint64_t hash);
+    void (*peek)(const void *ix, const struct kst *t, uint64_t hash);
     uint32_t (*find)(const void *ix, const struct kst *t, const struct kst__key *key);
     bool (*insert)(void *ix, uint32_t node, uint64_t hash);
     void (*remove)(void *ix, uint32_t node, uint64_t hash);

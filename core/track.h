@@ -391,30 +391,44 @@ KST_INLINE void kst__set_clock(struct kst *t, uint64_t now_ms)
         t->stats.clock_back++;
 }
 
-/* A burst is parsed, hashed and prefetched as a whole, then judged in order: the memory's latency
- * is paid once. What is done ahead depends on the packets alone, so the cut changes nothing. */
+/* Parses a packet and starts its lookup. */
+KST_INLINE void kst__look_ahead(struct kst *t, const struct kst__kit *kit,
+                                const struct kst_packet *packet, struct kst__parsed *p,
+                                struct kst__key *key)
+{
+    kst__parse(packet, t->set[KST__SET_CHECKSUM] != 0, p);
+    if (p->reason != KST_REASON_NONE)
+        return;
+    kst__key_make(t, &p->tuple, key);
+    if (kit->index->prefetch != NULL)
+        kit->index->prefetch(kst__index(t), key->hash);
+}
+
+/* The batch runs through a window: a packet is parsed and its bucket fetched a whole window ahead, what
+ * lies in the bucket half a window ahead, and then it is judged. So the memory's latency is hidden, and the
+ * window never drains before the batch ends. What is done ahead depends on the packets alone, or
+ * only fetches; so how packets are cut into batches changes nothing. */
 KST_INLINE void kst__run(struct kst *t, const struct kst__kit *kit, uint64_t now_ms,
                          const struct kst_packet *packets, size_t count,
                          struct kst_result *results)
 {
+    enum { HALF = KST_BURST / 2 };
     struct kst__parsed parsed[KST_BURST];
     struct kst__key keys[KST_BURST];
     kst__set_clock(t, now_ms);
-    while (count > 0) {
-        const size_t burst = count < KST_BURST ? count : KST_BURST;
-        for (size_t i = 0; i < burst; i++) {
-            kst__parse(&packets[i], t->set[KST__SET_CHECKSUM] != 0, &parsed[i]);
-            if (parsed[i].reason != KST_REASON_NONE)
-                continue;
-            kst__key_make(t, &parsed[i].tuple, &keys[i]);
-            if (kit->index->prefetch != NULL)
-                kit->index->prefetch(kst__index(t), keys[i].hash);
-        }
-        for (size_t i = 0; i < burst; i++)
-            kst__judge_any(t, kit, &packets[i], &parsed[i], &keys[i], &results[i]);
-        packets += burst;
-        results += burst;
-        count -= burst;
+    for (size_t i = 0; i < count && i < KST_BURST; i++)
+        kst__look_ahead(t, kit, &packets[i], &parsed[i], &keys[i]);
+    for (size_t i = 0; kit->index->peek != NULL && i < count && i < HALF; i++)
+        if (parsed[i].reason == KST_REASON_NONE)
+            kit->index->peek(kst__index(t), t, keys[i].hash);
+    for (size_t i = 0; i < count; i++) {
+        const size_t here = i % KST_BURST, half = (i + HALF) % KST_BURST;
+        if (kit->index->peek != NULL && HALF > 0 && i + HALF < count &&
+            parsed[half].reason == KST_REASON_NONE)
+            kit->index->peek(kst__index(t), t, keys[half].hash);
+        kst__judge_any(t, kit, &packets[i], &parsed[here], &keys[here], &results[i]);
+        if (i + KST_BURST < count)
+            kst__look_ahead(t, kit, &packets[i + KST_BURST], &parsed[here], &keys[here]);
     }
 }
 
