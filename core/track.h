@@ -343,7 +343,7 @@ static void kst__judge_fragment(struct kst *t, const struct kst__kit *kit,
                                 const struct kst_packet *packet, const struct kst__parsed *p,
                                 struct kst__key *first, struct kst_result *r)
 {
-    struct kst_packet whole;
+    struct kst_packet whole = *packet;
     struct kst__parsed parsed;
     struct kst__key key;
     r->reason = kst__defrag_take(t, packet, p, &whole);
