@@ -53,13 +53,17 @@
 #define KST_API extern
 #endif
 
-/* KST_INDEX, KST_TIMER  the back ends, folded into the pipeline at compile time. */
+/* KST_INDEX, KST_TIMER  the back ends, folded into the pipeline at compile time. The index is chain,
+ * swiss, cuckoo or robin (core/README.md tells which for what), the timer wheel. */
 #ifndef KST_INDEX
 #define KST_INDEX chain
 #endif
 #ifndef KST_TIMER
 #define KST_TIMER wheel
 #endif
+
+/* KST_NO_SIMD  no vector instructions in the indexes swiss and cuckoo: the same results, by 64-bit
+ * words. So it is anyway where there is no SSE2. */
 
 /* KST_HELPERS(X)  the helpers there are, by the names of their struct kst_helper: kst_helper_ftp
  * and so on. Leave some out, or add your own: a struct that is defined where the implementation
@@ -1939,6 +1943,9 @@ static void kst__class_join(struct kst *t, uint32_t slot, uint8_t number)
  *   => bytes    memory for so many nodes and, as far as the index has such a thing, buckets.
  *   => init     makes it empty.
  *   => prefetch starts the memory access of a find with this hash. May be NULL.
+ *   => peek     once that has arrived: starts the access to the entry, and to what else of the index
+ *               a find with this hash will want. A guess that may be wrong; nothing depends on it.
+ *               May be NULL.
  *   => find     a node that matches, KST__NONE if there is none.
  *   => insert   false if there is no place: a named outcome (CHAIN_TOO_LONG), nothing is changed.
  *   => remove   of a node that is in it, under the hash it was inserted with.
@@ -1947,11 +1954,29 @@ static void kst__class_join(struct kst *t, uint32_t slot, uint8_t number)
 #define KST_INDEX_H
 
 
+/* The hash that a node is in the index under. */
+KST_INLINE uint64_t kst__node_hash(const struct kst *t, uint32_t node)
+{
+    return kst__tuple_hash(kst__node_tuple(t, node), t->seed);
+}
+
+/* Starts the access to all that a find looks at to compare a node. */
+KST_INLINE void kst__node_prefetch(const struct kst *t, uint32_t node)
+{
+    const uint32_t slot = kst__node_slot(t, node);
+    const struct kst__entry *e = kst__entry_at(t, slot);
+    KST_PREFETCH(e);
+    KST_PREFETCH(&e->kind);
+    if (KST_UNLIKELY(node != slot))
+        KST_PREFETCH(kst__reply_tuple(t, slot));
+}
+
 struct kst_index_ops {
     const char *name;
     uint64_t (*bytes)(uint32_t nodes_max, uint32_t buckets);
     void (*init)(void *ix, uint32_t nodes_max, uint32_t buckets);
     void (*prefetch)(const void *ix, uint64_t hash);
+    void (*peek)(const void *ix, const struct kst *t, uint64_t hash);
     uint32_t (*find)(const void *ix, const struct kst *t, const struct kst__key *key);
     bool (*insert)(void *ix, uint32_t node, uint64_t hash);
     void (*remove)(void *ix, uint32_t node, uint64_t hash);
@@ -2019,6 +2044,16 @@ static void kst__chain_prefetch(const void *ix, uint64_t hash)
     KST_PREFETCH(kst__chain_head(ix, hash));
 }
 
+/* The head of a chain is its likeliest node: hits stop there two times out of three. */
+static void kst__chain_peek(const void *ix, const struct kst *t, uint64_t hash)
+{
+    const uint32_t node = *kst__chain_head(ix, hash);
+    if (node != KST__NONE) {
+        KST_PREFETCH(kst__chain_link(ix, node));
+        kst__node_prefetch(t, node);
+    }
+}
+
 static uint32_t kst__chain_find(const void *ix, const struct kst *t, const struct kst__key *key)
 {
     const uint32_t tag = (uint32_t)(key->hash >> 32);
@@ -2081,8 +2116,371 @@ static const char *kst__chain_check(const void *ix, const struct kst *t, uint32_
 }
 
 static const struct kst_index_ops kst_index_chain = {
-    "chain",           kst__chain_bytes,  kst__chain_init,   kst__chain_prefetch,
-    kst__chain_find,   kst__chain_insert, kst__chain_remove, kst__chain_check,
+    "chain",         kst__chain_bytes,  kst__chain_init,   kst__chain_prefetch, kst__chain_peek,
+    kst__chain_find, kst__chain_insert, kst__chain_remove, kst__chain_check,
+};
+
+#endif
+/* ======== core/index_group.h ============================================================= */
+
+/* SPDX-License-Identifier: MIT */
+/* core/index_group.h - what `swiss` and `cuckoo` are made of: groups of nodes, a cache line each.
+ *
+ *     struct kst__groups | group | group | ...           each aligned to KST_ALIGN
+ *
+ * A group has room for twelve nodes and a tag of eight hash bits beside each, which are compared all
+ * at once: by SSE2, or eight at a time in a 64-bit word, with the same result. So a find that hits
+ * costs one line here and the entry. A tag that matches by chance, one in 255 a node, costs a look at
+ * another entry.
+ *
+ * The low bits of the hash choose the group, the highest eight make the tag: who does not know the
+ * seed chooses neither. */
+#ifndef KST_INDEX_GROUP_H
+#define KST_INDEX_GROUP_H
+
+
+enum { KST__GROUP_NODES = 12, KST__GROUP_FULL = (1 << KST__GROUP_NODES) - 1, KST__GROUP_LOAD = 8 };
+
+struct kst__group {
+    uint8_t tags[KST__GROUP_NODES]; /* 0: this place is free */
+    uint16_t passed; /* nodes that belong here but had to go elsewhere; 0: no need to look there */
+    uint16_t moved;  /* bits by place: nodes that are here for such a reason. See the index */
+    uint32_t nodes[KST__GROUP_NODES];
+};
+
+struct kst__groups {
+    uint64_t mask;  /* groups - 1 */
+    uint32_t reach; /* of `swiss`: groups that a find looks at, at most */
+};
+
+typedef char kst__group_is_a_cache_line[sizeof(struct kst__group) == KST_ALIGN ? 1 : -1];
+typedef char kst__groups_fit_a_line[sizeof(struct kst__groups) <= KST_ALIGN ? 1 : -1];
+
+/* As many groups as make eight nodes to each of twelve places, or fewer, if there are as many buckets
+ * as connections: under NAT there are two nodes to each. Fewer buckets mean fewer groups. */
+static uint64_t kst__groups_count(uint32_t nodes_max, uint32_t buckets)
+{
+    const uint64_t room = nodes_max <= (uint64_t)buckets + 1 ? buckets : (uint64_t)buckets * 2;
+    return room > KST__GROUP_LOAD ? room / KST__GROUP_LOAD : 1;
+}
+
+static uint64_t kst__groups_bytes(uint32_t nodes_max, uint32_t buckets)
+{
+    return KST_ALIGN + kst__groups_count(nodes_max, buckets) * sizeof(struct kst__group);
+}
+
+KST_INLINE struct kst__group *kst__group_at(const void *ix, uint64_t number)
+{
+    return (struct kst__group *)((uint8_t *)(uintptr_t)ix + KST_ALIGN) + number;
+}
+
+KST_INLINE uint64_t kst__group_home(const void *ix, uint64_t hash)
+{
+    return hash & ((const struct kst__groups *)ix)->mask;
+}
+
+KST_INLINE uint8_t kst__group_tag(uint64_t hash) /* 1..255 */
+{
+    return (uint8_t)(((hash >> 56) * 255 >> 8) + 1);
+}
+
+/* ---- which places have this tag, bit by bit ---- */
+
+#if defined(__GNUC__) && defined(__SSE2__) && !defined(KST_NO_SIMD)
+
+typedef char kst__bytes16 __attribute__((vector_size(16)));
+
+KST_INLINE uint32_t kst__group_match(const struct kst__group *group, uint8_t tag)
+{
+    kst__bytes16 tags, wanted;
+    memcpy(&tags, group, sizeof tags);
+    memset(&wanted, tag, sizeof wanted);
+    return (uint32_t)__builtin_ia32_pmovmskb128((kst__bytes16)(tags == wanted)) & KST__GROUP_FULL;
+}
+
+#else
+
+/* The first byte becomes the lowest, on every machine. */
+KST_INLINE uint64_t kst__le64(const uint8_t *p)
+{
+    return (uint64_t)p[0] | (uint64_t)p[1] << 8 | (uint64_t)p[2] << 16 | (uint64_t)p[3] << 24 |
+           (uint64_t)p[4] << 32 | (uint64_t)p[5] << 40 | (uint64_t)p[6] << 48 | (uint64_t)p[7] << 56;
+}
+
+/* A bit for each of eight bytes that is 0. No byte's sum carries into the next one's. */
+KST_INLINE uint32_t kst__zero_bytes(uint64_t word)
+{
+    const uint64_t low = UINT64_C(0x7f7f7f7f7f7f7f7f);
+    const uint64_t zero = ~(((word & low) + low) | word | low); /* 0x80 where a byte was 0 */
+    return (uint32_t)((zero >> 7) * UINT64_C(0x0102040810204080) >> 56);
+}
+
+KST_INLINE uint32_t kst__group_match(const struct kst__group *group, uint8_t tag)
+{
+    const uint64_t wanted = tag * UINT64_C(0x0101010101010101);
+    const uint32_t first = kst__zero_bytes(kst__le64(group->tags) ^ wanted);
+    const uint32_t last = kst__zero_bytes(kst__le64(group->tags + KST__GROUP_NODES - 8) ^ wanted);
+    return first | last << (KST__GROUP_NODES - 8);
+}
+
+#endif
+
+KST_INLINE uint32_t kst__group_find(const struct kst__group *group, const struct kst *t,
+                                   const struct kst__key *key, uint8_t tag)
+{
+    for (uint32_t hits = kst__group_match(group, tag); hits != 0; hits &= hits - 1) {
+        const uint32_t node = group->nodes[kst__lowest_bit(hits)];
+        if (kst__node_matches(t, node, key))
+            return node;
+    }
+    return KST__NONE;
+}
+
+/* The place of a node, KST__NONE if it is not in this group. */
+KST_INLINE uint32_t kst__group_place(const struct kst__group *group, uint8_t tag, uint32_t node)
+{
+    for (uint32_t hits = kst__group_match(group, tag); hits != 0; hits &= hits - 1) {
+        const uint32_t place = kst__lowest_bit(hits);
+        if (group->nodes[place] == node)
+            return place;
+    }
+    return KST__NONE;
+}
+
+/* A free place, KST__NONE if the group is full. */
+KST_INLINE uint32_t kst__group_free(const struct kst__group *group)
+{
+    const uint32_t places = kst__group_match(group, 0);
+    return places != 0 ? kst__lowest_bit(places) : KST__NONE;
+}
+
+KST_INLINE void kst__group_put(struct kst__group *group, uint32_t place, uint8_t tag, uint32_t node,
+                              bool moved)
+{
+    group->tags[place] = tag;
+    group->nodes[place] = node;
+    group->moved = (uint16_t)((group->moved & ~(1U << place)) | (uint32_t)moved << place);
+}
+
+KST_INLINE void kst__group_clear(struct kst__group *group, uint32_t place)
+{
+    group->tags[place] = 0;
+    group->moved = (uint16_t)(group->moved & ~(1U << place));
+}
+
+static void kst__group_prefetch(const void *ix, uint64_t hash)
+{
+    KST_PREFETCH(kst__group_at(ix, kst__group_home(ix, hash)));
+}
+
+/* Starts the access to the entries whose tags match. Returns whether there is one. */
+KST_INLINE bool kst__group_peek(const struct kst__group *group, const struct kst *t, uint8_t tag)
+{
+    const uint32_t hits = kst__group_match(group, tag);
+    for (uint32_t left = hits; left != 0; left &= left - 1)
+        kst__node_prefetch(t, group->nodes[kst__lowest_bit(left)]);
+    return hits != 0;
+}
+
+static void kst__groups_init(void *ix, uint32_t nodes_max, uint32_t buckets)
+{
+    const uint64_t count = kst__groups_count(nodes_max, buckets);
+    struct kst__groups *groups = (struct kst__groups *)ix;
+    memset(ix, 0, (size_t)kst__groups_bytes(nodes_max, buckets));
+    groups->mask = count - 1;
+}
+
+/* A group by itself; its nodes are added to those counted. Where they belong is the index's affair. */
+static const char *kst__group_check(const struct kst__group *group, const struct kst *t,
+                                   uint32_t *nodes)
+{
+    for (uint32_t place = 0; place < KST__GROUP_NODES; place++) {
+        if (group->tags[place] == 0) {
+            if (group->moved >> place & 1)
+                return "group: a free place has been moved to";
+            continue;
+        }
+        const uint32_t node = group->nodes[place];
+        if (node >= kst__nodes(t))
+            return "group: a node leads astray";
+        if (!kst__live(t, kst__node_slot(t, node)))
+            return "group: a free entry is in the index";
+        if (group->tags[place] != kst__group_tag(kst__node_hash(t, node)))
+            return "group: an entry has a tag that is not its own";
+        *nodes += 1;
+    }
+    return group->moved >> KST__GROUP_NODES ? "group: more has been moved than there are places" : NULL;
+}
+
+#endif
+/* ======== core/index_swiss.h ============================================================= */
+
+/* SPDX-License-Identifier: MIT */
+/* core/index_swiss.h - open addressing by groups of twelve (index_group.h).
+ *
+ * A node lies in the group that its hash chooses or, if that was full, in one of the next. Each group
+ * that it went past counts it in `passed`: a find goes on only where somebody did, and a removal
+ * leaves nothing behind. `moved` marks nodes that belong in the group before; they go back when it
+ * gets a free place, so a table that has long been in use finds as fast as a fresh one.
+ *
+ * Room: 8 bytes a node where `max` is a power of two, up to 16 elsewhere; at most 8 of 12 places are
+ * taken on average. Then 2 of 100 nodes lie beyond their first group, and no search in a table that
+ * was filled under a secret seed goes on for KST__SWISS_REACH groups: more than 768 nodes would have
+ * to belong in 64 groups where 512 do, a chance of less than 1e-23 a group.
+ *
+ * Bounds: a find or a removal looks at KST__SWISS_REACH groups, an insertion at twice as many. An
+ * insertion that finds no place within them is refused. */
+#ifndef KST_INDEX_SWISS_H
+#define KST_INDEX_SWISS_H
+
+
+#define KST__SWISS_REACH 64U
+
+static void kst__swiss_init(void *ix, uint32_t nodes_max, uint32_t buckets)
+{
+    struct kst__groups *groups = (struct kst__groups *)ix;
+    kst__groups_init(ix, nodes_max, buckets);
+    groups->reach = groups->mask < KST__SWISS_REACH ? (uint32_t)groups->mask + 1 : KST__SWISS_REACH;
+}
+
+/* The group so many behind another; the first follows the last. */
+KST_INLINE struct kst__group *kst__swiss_group(const void *ix, uint64_t number, uint32_t distance)
+{
+    return kst__group_at(ix, (number + distance) & ((const struct kst__groups *)ix)->mask);
+}
+
+static void kst__swiss_peek(const void *ix, const struct kst *t, uint64_t hash)
+{
+    const uint64_t home = kst__group_home(ix, hash);
+    const struct kst__group *group = kst__group_at(ix, home);
+    if (!kst__group_peek(group, t, kst__group_tag(hash)) && group->passed != 0)
+        KST_PREFETCH(kst__swiss_group(ix, home, 1));
+}
+
+static uint32_t kst__swiss_find(const void *ix, const struct kst *t, const struct kst__key *key)
+{
+    const uint32_t reach = ((const struct kst__groups *)ix)->reach;
+    const uint64_t home = kst__group_home(ix, key->hash);
+    const uint8_t tag = kst__group_tag(key->hash);
+    for (uint32_t distance = 0; distance < reach; distance++) {
+        const struct kst__group *group = kst__swiss_group(ix, home, distance);
+        const uint32_t node = kst__group_find(group, t, key, tag);
+        if (node != KST__NONE || group->passed == 0)
+            return node;
+    }
+    return KST__NONE;
+}
+
+static bool kst__swiss_insert(void *ix, uint32_t node, uint64_t hash)
+{
+    const uint32_t reach = ((const struct kst__groups *)ix)->reach;
+    const uint64_t home = kst__group_home(ix, hash);
+    uint32_t distance = 0, place;
+    while ((place = kst__group_free(kst__swiss_group(ix, home, distance))) == KST__NONE)
+        if (++distance == reach)
+            return false;
+    kst__group_put(kst__swiss_group(ix, home, distance), place, kst__group_tag(hash), node,
+                  distance == 1);
+    while (distance-- > 0)
+        kst__swiss_group(ix, home, distance)->passed++;
+    return true;
+}
+
+/* A group has a free place: whoever belongs here and lies in the next group comes back, and makes a
+ * free place there. */
+static void kst__swiss_pull(void *ix, uint64_t number, uint32_t place)
+{
+    const uint32_t reach = ((const struct kst__groups *)ix)->reach;
+    struct kst__group *group = kst__swiss_group(ix, number, 0);
+    for (uint32_t distance = 1; distance < reach && group->passed != 0; distance++) {
+        struct kst__group *next = kst__swiss_group(ix, number, distance);
+        if (next->moved == 0)
+            return;
+        const uint32_t from = kst__lowest_bit(next->moved);
+        kst__group_put(group, place, next->tags[from], next->nodes[from], false);
+        kst__group_clear(next, from);
+        group->passed--;
+        group = next;
+        place = from;
+    }
+}
+
+static void kst__swiss_remove(void *ix, uint32_t node, uint64_t hash)
+{
+    const uint8_t tag = kst__group_tag(hash);
+    uint64_t number = kst__group_home(ix, hash);
+    for (uint32_t distance = 0;; distance++, number++) {
+        struct kst__group *group = kst__swiss_group(ix, number, 0);
+        const uint32_t place = kst__group_place(group, tag, node);
+        if (place != KST__NONE) {
+            kst__group_clear(group, place);
+            kst__swiss_pull(ix, number, place);
+            return;
+        }
+        KST_ASSERT(distance < KST__SWISS_REACH && group->passed != 0);
+        group->passed--;
+    }
+}
+
+/* How far a node lies from where it belongs. */
+static uint32_t kst__swiss_distance(const void *ix, const struct kst *t, uint64_t number,
+                                    uint32_t node)
+{
+    return (uint32_t)kst__group_home(ix, number - kst__group_home(ix, kst__node_hash(t, node)));
+}
+
+/* How many nodes have gone past a group. */
+static uint32_t kst__swiss_passed(const void *ix, const struct kst *t, uint64_t number)
+{
+    const uint32_t reach = ((const struct kst__groups *)ix)->reach;
+    uint32_t passed = 0;
+    for (uint32_t further = 1; further < reach; further++) {
+        const struct kst__group *group = kst__swiss_group(ix, number, further);
+        for (uint32_t place = 0; place < KST__GROUP_NODES; place++)
+            if (group->tags[place] != 0 &&
+                kst__swiss_distance(ix, t, number + further, group->nodes[place]) >= further)
+                passed++;
+        if (group->passed == 0)
+            break;
+    }
+    return passed;
+}
+
+static const char *kst__swiss_check(const void *ix, const struct kst *t, uint32_t *nodes)
+{
+    const struct kst__groups *groups = (const struct kst__groups *)ix;
+    const char *broken;
+    *nodes = 0;
+    if (groups->mask != kst__groups_count(kst__nodes(t), t->buckets) - 1)
+        return "swiss: not as many groups as there should be";
+    if (groups->reach > KST__SWISS_REACH || groups->reach > groups->mask + 1)
+        return "swiss: a search would go on for too long";
+    for (uint64_t number = 0; number <= groups->mask; number++)
+        if ((broken = kst__group_check(kst__group_at(ix, number), t, nodes)) != NULL)
+            return broken;
+    for (uint64_t number = 0; number <= groups->mask; number++) {
+        const struct kst__group *group = kst__group_at(ix, number);
+        for (uint32_t place = 0; place < KST__GROUP_NODES; place++) {
+            if (group->tags[place] == 0)
+                continue;
+            const uint32_t distance = kst__swiss_distance(ix, t, number, group->nodes[place]);
+            if (distance >= groups->reach)
+                return "swiss: an entry lies out of reach";
+            if ((group->moved >> place & 1) != (distance == 1))
+                return "swiss: an entry does not know the group that it belongs in";
+            for (uint32_t back = 1; back <= distance; back++)
+                if (kst__group_at(ix, kst__group_home(ix, number - back))->passed == 0)
+                    return "swiss: a group does not know who went past it";
+        }
+        if (group->passed != 0 && group->passed != kst__swiss_passed(ix, t, number))
+            return "swiss: a group does not know how many went past it";
+    }
+    return NULL;
+}
+
+static const struct kst_index_ops kst_index_swiss = {
+    "swiss",         kst__groups_bytes,  kst__swiss_init,   kst__group_prefetch, kst__swiss_peek,
+    kst__swiss_find, kst__swiss_insert, kst__swiss_remove, kst__swiss_check,
 };
 
 #endif

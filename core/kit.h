@@ -5,6 +5,7 @@
 #define KST_KIT_H
 
 #include "index_chain.h"
+#include "index_swiss.h"
 #include "timer_wheel.h"
 
 struct kst__kit {
