@@ -2313,6 +2313,394 @@ static const char *kst__group_check(const struct kst__group *group, const struct
 }
 
 #endif
+/* ======== core/index_cuckoo.h ============================================================ */
+
+/* SPDX-License-Identifier: MIT */
+/* core/index_cuckoo.h - two groups of twelve to choose from (index_group.h).
+ *
+ * A node lies in the group that its hash chooses or, if that was full, in the group across, which is a
+ * matter of the first and the tag: so either leads to the other, and a node can be moved without its
+ * hash. `passed` counts who belongs in a group but lies across: a find looks there only if there is
+ * somebody. `moved` marks who lies across. When both groups are full a node of theirs moves across,
+ * or makes another one move first: two moves at most, tried in a fixed order.
+ *
+ * Room: 8 bytes a node where `max` is a power of two, up to 16 elsewhere; at most 8 of 12 places are
+ * taken on average. Then at most 1 of 9 groups is full, and an insertion is refused if both of its
+ * own and the 24 groups across from those, at least, are: under a secret seed a chance below 1e-20.
+ *
+ * Bounds: a find or a removal looks at two groups, an insertion at 2 + 2 * 12 * (1 + 12) = 314, and
+ * at more than 26 with a chance below 1e-20. An insertion that finds no place is refused. */
+#ifndef KST_INDEX_CUCKOO_H
+#define KST_INDEX_CUCKOO_H
+
+
+/* The other group of a node with this tag; never the same, if there are two. */
+KST_INLINE uint64_t kst__cuckoo_across(const void *ix, uint64_t number, uint8_t tag)
+{
+    const uint64_t far = (tag * UINT64_C(0x9e3779b97f4a7c15) >> 32) | 1;
+    return number ^ (far & ((const struct kst__groups *)ix)->mask);
+}
+
+static void kst__cuckoo_peek(const void *ix, const struct kst *t, uint64_t hash)
+{
+    const uint64_t home = kst__group_home(ix, hash);
+    const uint8_t tag = kst__group_tag(hash);
+    const struct kst__group *group = kst__group_at(ix, home);
+    if (!kst__group_peek(group, t, tag) && group->passed != 0)
+        KST_PREFETCH(kst__group_at(ix, kst__cuckoo_across(ix, home, tag)));
+}
+
+static uint32_t kst__cuckoo_find(const void *ix, const struct kst *t, const struct kst__key *key)
+{
+    const uint64_t home = kst__group_home(ix, key->hash);
+    const uint8_t tag = kst__group_tag(key->hash);
+    const struct kst__group *group = kst__group_at(ix, home);
+    const uint32_t node = kst__group_find(group, t, key, tag);
+    if (node != KST__NONE || group->passed == 0)
+        return node;
+    return kst__group_find(kst__group_at(ix, kst__cuckoo_across(ix, home, tag)), t, key, tag);
+}
+
+/* Where the node in a place would go. */
+KST_INLINE uint64_t kst__cuckoo_other(const void *ix, uint64_t number, uint32_t place)
+{
+    return kst__cuckoo_across(ix, number, kst__group_at(ix, number)->tags[place]);
+}
+
+/* Moves a node across, to a free place there. */
+static void kst__cuckoo_move(void *ix, uint64_t number, uint32_t place, uint32_t free_place)
+{
+    struct kst__group *from = kst__group_at(ix, number);
+    struct kst__group *to = kst__group_at(ix, kst__cuckoo_other(ix, number, place));
+    const bool home = from->moved >> place & 1; /* it goes back there */
+    if (home)
+        to->passed--;
+    else
+        from->passed++;
+    kst__group_put(to, free_place, from->tags[place], from->nodes[place], !home);
+    kst__group_clear(from, place);
+}
+
+/* Makes a place free in a full group by moving a node across. KST__NONE if none can. */
+static uint32_t kst__cuckoo_push(void *ix, uint64_t number)
+{
+    for (uint32_t place = 0; place < KST__GROUP_NODES; place++) {
+        const uint64_t other = kst__cuckoo_other(ix, number, place);
+        const uint32_t free_place = kst__group_free(kst__group_at(ix, other));
+        if (free_place != KST__NONE) {
+            kst__cuckoo_move(ix, number, place, free_place);
+            return place;
+        }
+    }
+    return KST__NONE;
+}
+
+/* Likewise where all groups across are full too: one of those makes a place free first. */
+static uint32_t kst__cuckoo_push_twice(void *ix, uint64_t number)
+{
+    for (uint32_t place = 0; place < KST__GROUP_NODES; place++) {
+        const uint32_t free_place = kst__cuckoo_push(ix, kst__cuckoo_other(ix, number, place));
+        if (free_place != KST__NONE) {
+            kst__cuckoo_move(ix, number, place, free_place);
+            return place;
+        }
+    }
+    return KST__NONE;
+}
+
+static bool kst__cuckoo_insert(void *ix, uint32_t node, uint64_t hash)
+{
+    const uint8_t tag = kst__group_tag(hash);
+    const uint64_t home = kst__group_home(ix, hash), across = kst__cuckoo_across(ix, home, tag);
+    uint64_t number = home;
+    uint32_t place = kst__group_free(kst__group_at(ix, home));
+    if (KST_UNLIKELY(place == KST__NONE))
+        place = kst__group_free(kst__group_at(ix, number = across));
+    if (KST_UNLIKELY(place == KST__NONE))
+        place = kst__cuckoo_push(ix, number = home);
+    if (KST_UNLIKELY(place == KST__NONE))
+        place = kst__cuckoo_push(ix, number = across);
+    if (KST_UNLIKELY(place == KST__NONE))
+        place = kst__cuckoo_push_twice(ix, number = home);
+    if (KST_UNLIKELY(place == KST__NONE))
+        place = kst__cuckoo_push_twice(ix, number = across);
+    if (KST_UNLIKELY(place == KST__NONE))
+        return false;
+    kst__group_put(kst__group_at(ix, number), place, tag, node, number != home);
+    if (number != home)
+        kst__group_at(ix, home)->passed++;
+    return true;
+}
+
+static void kst__cuckoo_remove(void *ix, uint32_t node, uint64_t hash)
+{
+    const uint8_t tag = kst__group_tag(hash);
+    struct kst__group *home = kst__group_at(ix, kst__group_home(ix, hash)), *group = home;
+    uint32_t place = kst__group_place(group, tag, node);
+    if (place == KST__NONE) {
+        group = kst__group_at(ix, kst__cuckoo_across(ix, kst__group_home(ix, hash), tag));
+        place = kst__group_place(group, tag, node);
+        KST_ASSERT(place != KST__NONE && home->passed != 0);
+        home->passed--;
+    }
+    kst__group_clear(group, place);
+}
+
+/* How many nodes that belong in a group lie across from it. */
+static uint32_t kst__cuckoo_passed(const void *ix, uint64_t number)
+{
+    uint32_t passed = 0;
+    for (uint32_t tag = 1; tag < 256; tag++) {
+        const struct kst__group *group = kst__group_at(ix, kst__cuckoo_across(ix, number, (uint8_t)tag));
+        for (uint32_t place = 0; place < KST__GROUP_NODES; place++)
+            passed += group->tags[place] == tag && (group->moved >> place & 1);
+    }
+    return passed;
+}
+
+static const char *kst__cuckoo_check(const void *ix, const struct kst *t, uint32_t *nodes)
+{
+    const struct kst__groups *groups = (const struct kst__groups *)ix;
+    const char *broken;
+    *nodes = 0;
+    if (groups->mask != kst__groups_count(kst__nodes(t), t->buckets) - 1)
+        return "cuckoo: not as many groups as there should be";
+    for (uint64_t number = 0; number <= groups->mask; number++) {
+        const struct kst__group *group = kst__group_at(ix, number);
+        if ((broken = kst__group_check(group, t, nodes)) != NULL)
+            return broken;
+        for (uint32_t place = 0; place < KST__GROUP_NODES; place++) {
+            if (group->tags[place] == 0)
+                continue;
+            const uint64_t home = kst__group_home(ix, kst__node_hash(t, group->nodes[place]));
+            const bool moved = group->moved >> place & 1;
+            if (number != (moved ? kst__cuckoo_across(ix, home, group->tags[place]) : home))
+                return "cuckoo: an entry lies in neither of its groups";
+            if (moved && kst__group_at(ix, home)->passed == 0)
+                return "cuckoo: a group does not know who lies across";
+        }
+        if (group->passed != 0 && group->passed != kst__cuckoo_passed(ix, number))
+            return "cuckoo: a group does not know how many lie across";
+    }
+    return NULL;
+}
+
+static const struct kst_index_ops kst_index_cuckoo = {
+    "cuckoo",         kst__groups_bytes,   kst__groups_init,    kst__group_prefetch, kst__cuckoo_peek,
+    kst__cuckoo_find, kst__cuckoo_insert, kst__cuckoo_remove, kst__cuckoo_check,
+};
+
+#endif
+/* ======== core/index_robin.h ============================================================= */
+
+/* SPDX-License-Identifier: MIT */
+/* core/index_robin.h - open addressing place by place, robin hood: who lies further from home goes first.
+ *
+ *     struct kst__robin | place | place | ...         eight to a cache line
+ *
+ * A place keeps 32 bits of its node's hash, so a walk looks at an entry only when it is (nearly)
+ * sure to match, and everybody's home is known without it. An insertion takes the first place whose
+ * node lies nearer to its home, and moves that one and those behind it one place on; a removal
+ * moves them back. So nobody lies further off than need be, a search ends at the first who lies
+ * nearer to home than it has come, and nothing is left behind.
+ *
+ * The places are cut into rings of KST__ROBIN_RING, each by itself: the last is followed by the
+ * first. That is the bound on everything.
+ *
+ * Room: 16 bytes a node where `max` is a power of two, up to 32 elsewhere; at most half of the places
+ * are taken. Under a secret seed twice as many nodes as the average would have to belong in one ring
+ * for an insertion to be refused: a chance of less than 1e-21 a ring.
+ *
+ * Bounds: a find, an insertion or a removal looks at the KST__ROBIN_RING places of a ring (32 lines),
+ * twice. On average a find that hits looks at one and a half. An insertion into a full ring is
+ * refused.
+ *
+ * The high half of the hash is kept; its low bits choose the place. Who does not know the seed
+ * chooses neither. */
+#ifndef KST_INDEX_ROBIN_H
+#define KST_INDEX_ROBIN_H
+
+
+#define KST__ROBIN_RING 256U
+#define KST__ROBIN_LINE 8U /* places in a cache line, the fewest there are */
+
+struct kst__place {
+    uint32_t node; /* KST__NONE: free */
+    uint32_t bits; /* high half of the hash */
+};
+
+struct kst__robin {
+    uint32_t mask; /* places - 1 */
+    uint32_t ring; /* places in a ring - 1 */
+};
+
+typedef char kst__robin_fits_a_line[sizeof(struct kst__robin) <= KST_ALIGN ? 1 : -1];
+
+/* Two places a node, if there are as many buckets as connections. Fewer buckets mean fewer places. */
+static uint64_t kst__robin_count(uint32_t nodes_max, uint32_t buckets)
+{
+    const uint64_t room = nodes_max <= (uint64_t)buckets + 1 ? buckets : (uint64_t)buckets * 2;
+    return 2 * room > KST__ROBIN_LINE ? 2 * room : KST__ROBIN_LINE;
+}
+
+static uint64_t kst__robin_bytes(uint32_t nodes_max, uint32_t buckets)
+{
+    return KST_ALIGN + kst__robin_count(nodes_max, buckets) * sizeof(struct kst__place);
+}
+
+static void kst__robin_init(void *ix, uint32_t nodes_max, uint32_t buckets)
+{
+    struct kst__robin *robin = (struct kst__robin *)ix;
+    const uint64_t count = kst__robin_count(nodes_max, buckets);
+    memset(ix, 0, KST_ALIGN);
+    robin->mask = (uint32_t)(count - 1);
+    robin->ring = count < KST__ROBIN_RING ? robin->mask : KST__ROBIN_RING - 1;
+    memset((uint8_t *)ix + KST_ALIGN, 0xff, (size_t)count * sizeof(struct kst__place)); /* KST__NONE */
+}
+
+KST_INLINE struct kst__place *kst__robin_at(const void *ix, uint32_t number)
+{
+    return (struct kst__place *)((uint8_t *)(uintptr_t)ix + KST_ALIGN) + number;
+}
+
+/* The next place in the ring. */
+KST_INLINE uint32_t kst__robin_next(const void *ix, uint32_t number)
+{
+    const uint32_t ring = ((const struct kst__robin *)ix)->ring;
+    return (number & ~ring) | ((number + 1) & ring);
+}
+
+KST_INLINE uint32_t kst__robin_home(const void *ix, uint32_t bits)
+{
+    return bits & ((const struct kst__robin *)ix)->mask;
+}
+
+/* How far the place is from the home of who is in it. */
+KST_INLINE uint32_t kst__robin_distance(const void *ix, uint32_t number)
+{
+    return (number - kst__robin_at(ix, number)->bits) & ((const struct kst__robin *)ix)->ring;
+}
+
+static void kst__robin_prefetch(const void *ix, uint64_t hash)
+{
+    KST_PREFETCH(kst__robin_at(ix, kst__robin_home(ix, (uint32_t)(hash >> 32))));
+}
+
+/* Not beyond the line that was fetched; what lies there is fetched if the search gets so far. */
+static void kst__robin_peek(const void *ix, const struct kst *t, uint64_t hash)
+{
+    const uint32_t bits = (uint32_t)(hash >> 32);
+    uint32_t number = kst__robin_home(ix, bits);
+    for (uint32_t distance = 0;; distance++) {
+        const struct kst__place *place = kst__robin_at(ix, number);
+        if (place->node == KST__NONE || kst__robin_distance(ix, number) < distance)
+            return;
+        if (place->bits == bits) {
+            kst__node_prefetch(t, place->node);
+            return;
+        }
+        number = kst__robin_next(ix, number);
+        if (number % KST__ROBIN_LINE == 0) {
+            KST_PREFETCH(kst__robin_at(ix, number));
+            return;
+        }
+    }
+}
+
+static uint32_t kst__robin_find(const void *ix, const struct kst *t, const struct kst__key *key)
+{
+    const uint32_t ring = ((const struct kst__robin *)ix)->ring;
+    const uint32_t bits = (uint32_t)(key->hash >> 32);
+    uint32_t number = kst__robin_home(ix, bits);
+    for (uint32_t distance = 0; distance <= ring; distance++) {
+        const struct kst__place *place = kst__robin_at(ix, number);
+        if (place->node == KST__NONE || kst__robin_distance(ix, number) < distance)
+            return KST__NONE;
+        if (place->bits == bits && kst__node_matches(t, place->node, key))
+            return place->node;
+        number = kst__robin_next(ix, number);
+    }
+    return KST__NONE;
+}
+
+static bool kst__robin_insert(void *ix, uint32_t node, uint64_t hash)
+{
+    const uint32_t ring = ((const struct kst__robin *)ix)->ring;
+    struct kst__place newcomer = {node, (uint32_t)(hash >> 32)};
+    const uint32_t home = kst__robin_home(ix, newcomer.bits);
+    uint32_t number = home, distance = 0, free_at = home, free_distance = 0;
+    while (kst__robin_at(ix, free_at)->node != KST__NONE) {
+        free_at = kst__robin_next(ix, free_at);
+        if (++free_distance > ring)
+            return false;
+    }
+    for (; distance < free_distance && kst__robin_distance(ix, number) >= distance; distance++)
+        number = kst__robin_next(ix, number);
+    for (;; number = kst__robin_next(ix, number)) { /* all one on, up to the free one */
+        const struct kst__place pushed = *kst__robin_at(ix, number);
+        *kst__robin_at(ix, number) = newcomer;
+        if (number == free_at)
+            return true;
+        newcomer = pushed;
+    }
+}
+
+static void kst__robin_remove(void *ix, uint32_t node, uint64_t hash)
+{
+    const uint32_t ring = ((const struct kst__robin *)ix)->ring;
+    uint32_t number = kst__robin_home(ix, (uint32_t)(hash >> 32));
+    for (uint32_t distance = 0; kst__robin_at(ix, number)->node != node; distance++) {
+        KST_ASSERT(distance < ring);
+        number = kst__robin_next(ix, number);
+    }
+    for (uint32_t moved = 0; moved <= ring; moved++) { /* all one back, up to one who is at home */
+        const uint32_t next = kst__robin_next(ix, number);
+        kst__robin_at(ix, number)->node = KST__NONE;
+        kst__robin_at(ix, number)->bits = UINT32_MAX;
+        if (kst__robin_at(ix, next)->node == KST__NONE || kst__robin_distance(ix, next) == 0)
+            return;
+        *kst__robin_at(ix, number) = *kst__robin_at(ix, next);
+        number = next;
+    }
+}
+
+static const char *kst__robin_check(const void *ix, const struct kst *t, uint32_t *nodes)
+{
+    const struct kst__robin *robin = (const struct kst__robin *)ix;
+    const uint64_t count = kst__robin_count(kst__nodes(t), t->buckets);
+    *nodes = 0;
+    if (robin->mask != count - 1)
+        return "robin: not as many places as there should be";
+    if (robin->ring != (count < KST__ROBIN_RING ? count : KST__ROBIN_RING) - 1)
+        return "robin: rings of a wrong size";
+    for (uint32_t number = 0; number < count; number++) {
+        const struct kst__place *place = kst__robin_at(ix, number);
+        const uint32_t next = kst__robin_next(ix, number);
+        if (kst__robin_at(ix, next)->node != KST__NONE && kst__robin_distance(ix, next) > 0 &&
+            (place->node == KST__NONE ||
+             kst__robin_distance(ix, next) > kst__robin_distance(ix, number) + 1))
+            return "robin: an entry lies further from home than need be";
+        if (place->node == KST__NONE)
+            continue;
+        if (place->node >= kst__nodes(t))
+            return "robin: a place leads astray";
+        if (!kst__live(t, kst__node_slot(t, place->node)))
+            return "robin: a free entry has a place";
+        if (place->bits != kst__node_hash(t, place->node) >> 32)
+            return "robin: an entry lies under a hash that is not its own";
+        if ((kst__robin_home(ix, place->bits) ^ number) & ~robin->ring)
+            return "robin: an entry lies in another ring than its own";
+        *nodes += 1;
+    }
+    return NULL;
+}
+
+static const struct kst_index_ops kst_index_robin = {
+    "robin",         kst__robin_bytes,  kst__robin_init,   kst__robin_prefetch, kst__robin_peek,
+    kst__robin_find, kst__robin_insert, kst__robin_remove, kst__robin_check,
+};
+
+#endif
 /* ======== core/index_swiss.h ============================================================= */
 
 /* SPDX-License-Identifier: MIT */
