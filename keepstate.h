@@ -53,13 +53,17 @@
 #define KST_API extern
 #endif
 
-/* KST_INDEX, KST_TIMER  the back ends, folded into the pipeline at compile time. */
+/* KST_INDEX, KST_TIMER  the back ends, folded into the pipeline at compile time. The index is chain,
+ * swiss, cuckoo or robin (core/README.md tells which for what), the timer wheel. */
 #ifndef KST_INDEX
 #define KST_INDEX chain
 #endif
 #ifndef KST_TIMER
 #define KST_TIMER wheel
 #endif
+
+/* KST_NO_SIMD  no vector instructions in the indexes swiss and cuckoo: the same results, by 64-bit
+ * words. So it is anyway where there is no SSE2. */
 
 /* KST_HELPERS(X)  the helpers there are, by the names of their struct kst_helper: kst_helper_ftp
  * and so on. Leave some out, or add your own: a struct that is defined where the implementation
@@ -1863,14 +1867,6 @@ KST_INLINE uint8_t kst__node_direction(const struct kst *t, uint32_t node,
     return key->invertible && kst__tuple_same(&e->tuple, &key->inverse) ? KST_REPLY : KST_ORIGINAL;
 }
 
-/* Starts the memory accesses of a packet that the entry behind a node will get: both its lines. */
-KST_INLINE void kst__node_prefetch(const struct kst *t, uint32_t node)
-{
-    const uint8_t *entry = (const uint8_t *)kst__entry_at(t, kst__node_slot(t, node));
-    KST_PREFETCH(entry);
-    KST_PREFETCH(entry + KST_ALIGN);
-}
-
 /* Whether the entry behind a node has one of its two directions look like the key. */
 KST_INLINE bool kst__node_matches(const struct kst *t, uint32_t node, const struct kst__key *key)
 {
@@ -1953,7 +1949,9 @@ static void kst__class_join(struct kst *t, uint32_t slot, uint8_t number)
  *   => bytes    memory for so many nodes and, as far as the index has such a thing, buckets.
  *   => init     makes it empty.
  *   => prefetch starts the memory access of a find with this hash. May be NULL.
- *   => peek     continues it: starts the accesses that depend on what prefetch has fetched. May be NULL.
+ *   => peek     once that has arrived: starts the access to the entry, and to what else of the index
+ *               a find with this hash will want. A guess that may be wrong; nothing depends on it.
+ *               May be NULL.
  *   => find     a node that matches, KST__NONE if there is none.
  *   => insert   false if there is no place: a named outcome (CHAIN_TOO_LONG), nothing is changed.
  *   => remove   of a node that is in it, under the hash it was inserted with.
@@ -1961,6 +1959,23 @@ static void kst__class_join(struct kst *t, uint32_t slot, uint8_t number)
 #ifndef KST_INDEX_H
 #define KST_INDEX_H
 
+
+/* The hash that a node is in the index under. */
+KST_INLINE uint64_t kst__node_hash(const struct kst *t, uint32_t node)
+{
+    return kst__tuple_hash(kst__node_tuple(t, node), t->seed);
+}
+
+/* Starts the access to all that a find looks at to compare a node. */
+KST_INLINE void kst__node_prefetch(const struct kst *t, uint32_t node)
+{
+    const uint32_t slot = kst__node_slot(t, node);
+    const struct kst__entry *e = kst__entry_at(t, slot);
+    KST_PREFETCH(e);
+    KST_PREFETCH(&e->kind);
+    if (KST_UNLIKELY(node != slot))
+        KST_PREFETCH(kst__reply_tuple(t, slot));
+}
 
 struct kst_index_ops {
     const char *name;
@@ -2035,14 +2050,14 @@ static void kst__chain_prefetch(const void *ix, uint64_t hash)
     KST_PREFETCH(kst__chain_head(ix, hash));
 }
 
-/* The first of the chain is the one, mostly. */
+/* The head of a chain is its likeliest node: hits stop there two times out of three. */
 static void kst__chain_peek(const void *ix, const struct kst *t, uint64_t hash)
 {
     const uint32_t node = *kst__chain_head(ix, hash);
-    if (node == KST__NONE)
-        return;
-    KST_PREFETCH(kst__chain_link(ix, node));
-    kst__node_prefetch(t, node);
+    if (node != KST__NONE) {
+        KST_PREFETCH(kst__chain_link(ix, node));
+        kst__node_prefetch(t, node);
+    }
 }
 
 static uint32_t kst__chain_find(const void *ix, const struct kst *t, const struct kst__key *key)
@@ -2107,9 +2122,759 @@ static const char *kst__chain_check(const void *ix, const struct kst *t, uint32_
 }
 
 static const struct kst_index_ops kst_index_chain = {
-    "chain",         kst__chain_bytes, kst__chain_init,   kst__chain_prefetch,
-    kst__chain_peek, kst__chain_find,  kst__chain_insert, kst__chain_remove,
-    kst__chain_check,
+    "chain",         kst__chain_bytes,  kst__chain_init,   kst__chain_prefetch, kst__chain_peek,
+    kst__chain_find, kst__chain_insert, kst__chain_remove, kst__chain_check,
+};
+
+#endif
+/* ======== core/index_group.h ============================================================= */
+
+/* SPDX-License-Identifier: MIT */
+/* core/index_group.h - what `swiss` and `cuckoo` are made of: groups of nodes, a cache line each.
+ *
+ *     struct kst__groups | group | group | ...           each aligned to KST_ALIGN
+ *
+ * A group has room for twelve nodes and a tag of eight hash bits beside each, which are compared all
+ * at once: by SSE2, or eight at a time in a 64-bit word, with the same result. So a find that hits
+ * costs one line here and the entry. A tag that matches by chance, one in 255 a node, costs a look at
+ * another entry.
+ *
+ * The low bits of the hash choose the group, the highest eight make the tag: who does not know the
+ * seed chooses neither. */
+#ifndef KST_INDEX_GROUP_H
+#define KST_INDEX_GROUP_H
+
+
+enum { KST__GROUP_NODES = 12, KST__GROUP_FULL = (1 << KST__GROUP_NODES) - 1, KST__GROUP_LOAD = 8 };
+
+struct kst__group {
+    uint8_t tags[KST__GROUP_NODES]; /* 0: this place is free */
+    uint16_t passed; /* nodes that belong here but had to go elsewhere; 0: no need to look there */
+    uint16_t moved;  /* bits by place: nodes that are here for such a reason. See the index */
+    uint32_t nodes[KST__GROUP_NODES];
+};
+
+struct kst__groups {
+    uint64_t mask;  /* groups - 1 */
+    uint32_t reach; /* of `swiss`: groups that a find looks at, at most */
+};
+
+typedef char kst__group_is_a_cache_line[sizeof(struct kst__group) == KST_ALIGN ? 1 : -1];
+typedef char kst__groups_fit_a_line[sizeof(struct kst__groups) <= KST_ALIGN ? 1 : -1];
+
+/* As many groups as make eight nodes to each of twelve places, or fewer, if there are as many buckets
+ * as connections: under NAT there are two nodes to each. Fewer buckets mean fewer groups. */
+static uint64_t kst__groups_count(uint32_t nodes_max, uint32_t buckets)
+{
+    const uint64_t room = nodes_max <= (uint64_t)buckets + 1 ? buckets : (uint64_t)buckets * 2;
+    return room > KST__GROUP_LOAD ? room / KST__GROUP_LOAD : 1;
+}
+
+static uint64_t kst__groups_bytes(uint32_t nodes_max, uint32_t buckets)
+{
+    return KST_ALIGN + kst__groups_count(nodes_max, buckets) * sizeof(struct kst__group);
+}
+
+KST_INLINE struct kst__group *kst__group_at(const void *ix, uint64_t number)
+{
+    return (struct kst__group *)((uint8_t *)(uintptr_t)ix + KST_ALIGN) + number;
+}
+
+KST_INLINE uint64_t kst__group_home(const void *ix, uint64_t hash)
+{
+    return hash & ((const struct kst__groups *)ix)->mask;
+}
+
+KST_INLINE uint8_t kst__group_tag(uint64_t hash) /* 1..255 */
+{
+    return (uint8_t)(((hash >> 56) * 255 >> 8) + 1);
+}
+
+/* ---- which places have this tag, bit by bit ---- */
+
+#if defined(__GNUC__) && defined(__SSE2__) && !defined(KST_NO_SIMD)
+
+typedef char kst__bytes16 __attribute__((vector_size(16)));
+
+KST_INLINE uint32_t kst__group_match(const struct kst__group *group, uint8_t tag)
+{
+    kst__bytes16 tags, wanted;
+    memcpy(&tags, group, sizeof tags);
+    memset(&wanted, tag, sizeof wanted);
+    return (uint32_t)__builtin_ia32_pmovmskb128((kst__bytes16)(tags == wanted)) & KST__GROUP_FULL;
+}
+
+#else
+
+/* The first byte becomes the lowest, on every machine. */
+KST_INLINE uint64_t kst__le64(const uint8_t *p)
+{
+    return (uint64_t)p[0] | (uint64_t)p[1] << 8 | (uint64_t)p[2] << 16 | (uint64_t)p[3] << 24 |
+           (uint64_t)p[4] << 32 | (uint64_t)p[5] << 40 | (uint64_t)p[6] << 48 | (uint64_t)p[7] << 56;
+}
+
+/* A bit for each of eight bytes that is 0. No byte's sum carries into the next one's. */
+KST_INLINE uint32_t kst__zero_bytes(uint64_t word)
+{
+    const uint64_t low = UINT64_C(0x7f7f7f7f7f7f7f7f);
+    const uint64_t zero = ~(((word & low) + low) | word | low); /* 0x80 where a byte was 0 */
+    return (uint32_t)((zero >> 7) * UINT64_C(0x0102040810204080) >> 56);
+}
+
+KST_INLINE uint32_t kst__group_match(const struct kst__group *group, uint8_t tag)
+{
+    const uint64_t wanted = tag * UINT64_C(0x0101010101010101);
+    const uint32_t first = kst__zero_bytes(kst__le64(group->tags) ^ wanted);
+    const uint32_t last = kst__zero_bytes(kst__le64(group->tags + KST__GROUP_NODES - 8) ^ wanted);
+    return first | last << (KST__GROUP_NODES - 8);
+}
+
+#endif
+
+KST_INLINE uint32_t kst__group_find(const struct kst__group *group, const struct kst *t,
+                                   const struct kst__key *key, uint8_t tag)
+{
+    for (uint32_t hits = kst__group_match(group, tag); hits != 0; hits &= hits - 1) {
+        const uint32_t node = group->nodes[kst__lowest_bit(hits)];
+        if (kst__node_matches(t, node, key))
+            return node;
+    }
+    return KST__NONE;
+}
+
+/* The place of a node, KST__NONE if it is not in this group. */
+KST_INLINE uint32_t kst__group_place(const struct kst__group *group, uint8_t tag, uint32_t node)
+{
+    for (uint32_t hits = kst__group_match(group, tag); hits != 0; hits &= hits - 1) {
+        const uint32_t place = kst__lowest_bit(hits);
+        if (group->nodes[place] == node)
+            return place;
+    }
+    return KST__NONE;
+}
+
+/* A free place, KST__NONE if the group is full. */
+KST_INLINE uint32_t kst__group_free(const struct kst__group *group)
+{
+    const uint32_t places = kst__group_match(group, 0);
+    return places != 0 ? kst__lowest_bit(places) : KST__NONE;
+}
+
+KST_INLINE void kst__group_put(struct kst__group *group, uint32_t place, uint8_t tag, uint32_t node,
+                              bool moved)
+{
+    group->tags[place] = tag;
+    group->nodes[place] = node;
+    group->moved = (uint16_t)((group->moved & ~(1U << place)) | (uint32_t)moved << place);
+}
+
+KST_INLINE void kst__group_clear(struct kst__group *group, uint32_t place)
+{
+    group->tags[place] = 0;
+    group->moved = (uint16_t)(group->moved & ~(1U << place));
+}
+
+static void kst__group_prefetch(const void *ix, uint64_t hash)
+{
+    KST_PREFETCH(kst__group_at(ix, kst__group_home(ix, hash)));
+}
+
+/* Starts the access to the entries whose tags match. Returns whether there is one. */
+KST_INLINE bool kst__group_peek(const struct kst__group *group, const struct kst *t, uint8_t tag)
+{
+    const uint32_t hits = kst__group_match(group, tag);
+    for (uint32_t left = hits; left != 0; left &= left - 1)
+        kst__node_prefetch(t, group->nodes[kst__lowest_bit(left)]);
+    return hits != 0;
+}
+
+static void kst__groups_init(void *ix, uint32_t nodes_max, uint32_t buckets)
+{
+    const uint64_t count = kst__groups_count(nodes_max, buckets);
+    struct kst__groups *groups = (struct kst__groups *)ix;
+    memset(ix, 0, (size_t)kst__groups_bytes(nodes_max, buckets));
+    groups->mask = count - 1;
+}
+
+/* A group by itself; its nodes are added to those counted. Where they belong is the index's affair. */
+static const char *kst__group_check(const struct kst__group *group, const struct kst *t,
+                                   uint32_t *nodes)
+{
+    for (uint32_t place = 0; place < KST__GROUP_NODES; place++) {
+        if (group->tags[place] == 0) {
+            if (group->moved >> place & 1)
+                return "group: a free place has been moved to";
+            continue;
+        }
+        const uint32_t node = group->nodes[place];
+        if (node >= kst__nodes(t))
+            return "group: a node leads astray";
+        if (!kst__live(t, kst__node_slot(t, node)))
+            return "group: a free entry is in the index";
+        if (group->tags[place] != kst__group_tag(kst__node_hash(t, node)))
+            return "group: an entry has a tag that is not its own";
+        *nodes += 1;
+    }
+    return group->moved >> KST__GROUP_NODES ? "group: more has been moved than there are places" : NULL;
+}
+
+#endif
+/* ======== core/index_cuckoo.h ============================================================ */
+
+/* SPDX-License-Identifier: MIT */
+/* core/index_cuckoo.h - two groups of twelve to choose from (index_group.h).
+ *
+ * A node lies in the group that its hash chooses or, if that was full, in the group across, which is a
+ * matter of the first and the tag: so either leads to the other, and a node can be moved without its
+ * hash. `passed` counts who belongs in a group but lies across: a find looks there only if there is
+ * somebody. `moved` marks who lies across. When both groups are full a node of theirs moves across,
+ * or makes another one move first: two moves at most, tried in a fixed order.
+ *
+ * Room: 8 bytes a node where `max` is a power of two, up to 16 elsewhere; at most 8 of 12 places are
+ * taken on average. Then at most 1 of 9 groups is full, and an insertion is refused if both of its
+ * own and the 24 groups across from those, at least, are: under a secret seed a chance below 1e-20.
+ *
+ * Bounds: a find or a removal looks at two groups, an insertion at 2 + 2 * 12 * (1 + 12) = 314, and
+ * at more than 26 with a chance below 1e-20. An insertion that finds no place is refused. */
+#ifndef KST_INDEX_CUCKOO_H
+#define KST_INDEX_CUCKOO_H
+
+
+/* The other group of a node with this tag; never the same, if there are two. */
+KST_INLINE uint64_t kst__cuckoo_across(const void *ix, uint64_t number, uint8_t tag)
+{
+    const uint64_t far = (tag * UINT64_C(0x9e3779b97f4a7c15) >> 32) | 1;
+    return number ^ (far & ((const struct kst__groups *)ix)->mask);
+}
+
+static void kst__cuckoo_peek(const void *ix, const struct kst *t, uint64_t hash)
+{
+    const uint64_t home = kst__group_home(ix, hash);
+    const uint8_t tag = kst__group_tag(hash);
+    const struct kst__group *group = kst__group_at(ix, home);
+    if (!kst__group_peek(group, t, tag) && group->passed != 0)
+        KST_PREFETCH(kst__group_at(ix, kst__cuckoo_across(ix, home, tag)));
+}
+
+static uint32_t kst__cuckoo_find(const void *ix, const struct kst *t, const struct kst__key *key)
+{
+    const uint64_t home = kst__group_home(ix, key->hash);
+    const uint8_t tag = kst__group_tag(key->hash);
+    const struct kst__group *group = kst__group_at(ix, home);
+    const uint32_t node = kst__group_find(group, t, key, tag);
+    if (node != KST__NONE || group->passed == 0)
+        return node;
+    return kst__group_find(kst__group_at(ix, kst__cuckoo_across(ix, home, tag)), t, key, tag);
+}
+
+/* Where the node in a place would go. */
+KST_INLINE uint64_t kst__cuckoo_other(const void *ix, uint64_t number, uint32_t place)
+{
+    return kst__cuckoo_across(ix, number, kst__group_at(ix, number)->tags[place]);
+}
+
+/* Moves a node across, to a free place there. */
+static void kst__cuckoo_move(void *ix, uint64_t number, uint32_t place, uint32_t free_place)
+{
+    struct kst__group *from = kst__group_at(ix, number);
+    struct kst__group *to = kst__group_at(ix, kst__cuckoo_other(ix, number, place));
+    const bool home = from->moved >> place & 1; /* it goes back there */
+    if (home)
+        to->passed--;
+    else
+        from->passed++;
+    kst__group_put(to, free_place, from->tags[place], from->nodes[place], !home);
+    kst__group_clear(from, place);
+}
+
+/* Makes a place free in a full group by moving a node across. KST__NONE if none can. */
+static uint32_t kst__cuckoo_push(void *ix, uint64_t number)
+{
+    for (uint32_t place = 0; place < KST__GROUP_NODES; place++) {
+        const uint64_t other = kst__cuckoo_other(ix, number, place);
+        const uint32_t free_place = kst__group_free(kst__group_at(ix, other));
+        if (free_place != KST__NONE) {
+            kst__cuckoo_move(ix, number, place, free_place);
+            return place;
+        }
+    }
+    return KST__NONE;
+}
+
+/* Likewise where all groups across are full too: one of those makes a place free first. */
+static uint32_t kst__cuckoo_push_twice(void *ix, uint64_t number)
+{
+    for (uint32_t place = 0; place < KST__GROUP_NODES; place++) {
+        const uint32_t free_place = kst__cuckoo_push(ix, kst__cuckoo_other(ix, number, place));
+        if (free_place != KST__NONE) {
+            kst__cuckoo_move(ix, number, place, free_place);
+            return place;
+        }
+    }
+    return KST__NONE;
+}
+
+static bool kst__cuckoo_insert(void *ix, uint32_t node, uint64_t hash)
+{
+    const uint8_t tag = kst__group_tag(hash);
+    const uint64_t home = kst__group_home(ix, hash), across = kst__cuckoo_across(ix, home, tag);
+    uint64_t number = home;
+    uint32_t place = kst__group_free(kst__group_at(ix, home));
+    if (KST_UNLIKELY(place == KST__NONE))
+        place = kst__group_free(kst__group_at(ix, number = across));
+    if (KST_UNLIKELY(place == KST__NONE))
+        place = kst__cuckoo_push(ix, number = home);
+    if (KST_UNLIKELY(place == KST__NONE))
+        place = kst__cuckoo_push(ix, number = across);
+    if (KST_UNLIKELY(place == KST__NONE))
+        place = kst__cuckoo_push_twice(ix, number = home);
+    if (KST_UNLIKELY(place == KST__NONE))
+        place = kst__cuckoo_push_twice(ix, number = across);
+    if (KST_UNLIKELY(place == KST__NONE))
+        return false;
+    kst__group_put(kst__group_at(ix, number), place, tag, node, number != home);
+    if (number != home)
+        kst__group_at(ix, home)->passed++;
+    return true;
+}
+
+static void kst__cuckoo_remove(void *ix, uint32_t node, uint64_t hash)
+{
+    const uint8_t tag = kst__group_tag(hash);
+    struct kst__group *home = kst__group_at(ix, kst__group_home(ix, hash)), *group = home;
+    uint32_t place = kst__group_place(group, tag, node);
+    if (place == KST__NONE) {
+        group = kst__group_at(ix, kst__cuckoo_across(ix, kst__group_home(ix, hash), tag));
+        place = kst__group_place(group, tag, node);
+        KST_ASSERT(place != KST__NONE && home->passed != 0);
+        home->passed--;
+    }
+    kst__group_clear(group, place);
+}
+
+/* How many nodes that belong in a group lie across from it. */
+static uint32_t kst__cuckoo_passed(const void *ix, uint64_t number)
+{
+    uint32_t passed = 0;
+    for (uint32_t tag = 1; tag < 256; tag++) {
+        const struct kst__group *group = kst__group_at(ix, kst__cuckoo_across(ix, number, (uint8_t)tag));
+        for (uint32_t place = 0; place < KST__GROUP_NODES; place++)
+            passed += group->tags[place] == tag && (group->moved >> place & 1);
+    }
+    return passed;
+}
+
+static const char *kst__cuckoo_check(const void *ix, const struct kst *t, uint32_t *nodes)
+{
+    const struct kst__groups *groups = (const struct kst__groups *)ix;
+    const char *broken;
+    *nodes = 0;
+    if (groups->mask != kst__groups_count(kst__nodes(t), t->buckets) - 1)
+        return "cuckoo: not as many groups as there should be";
+    for (uint64_t number = 0; number <= groups->mask; number++) {
+        const struct kst__group *group = kst__group_at(ix, number);
+        if ((broken = kst__group_check(group, t, nodes)) != NULL)
+            return broken;
+        for (uint32_t place = 0; place < KST__GROUP_NODES; place++) {
+            if (group->tags[place] == 0)
+                continue;
+            const uint64_t home = kst__group_home(ix, kst__node_hash(t, group->nodes[place]));
+            const bool moved = group->moved >> place & 1;
+            if (number != (moved ? kst__cuckoo_across(ix, home, group->tags[place]) : home))
+                return "cuckoo: an entry lies in neither of its groups";
+            if (moved && kst__group_at(ix, home)->passed == 0)
+                return "cuckoo: a group does not know who lies across";
+        }
+        if (group->passed != 0 && group->passed != kst__cuckoo_passed(ix, number))
+            return "cuckoo: a group does not know how many lie across";
+    }
+    return NULL;
+}
+
+static const struct kst_index_ops kst_index_cuckoo = {
+    "cuckoo",         kst__groups_bytes,   kst__groups_init,    kst__group_prefetch, kst__cuckoo_peek,
+    kst__cuckoo_find, kst__cuckoo_insert, kst__cuckoo_remove, kst__cuckoo_check,
+};
+
+#endif
+/* ======== core/index_robin.h ============================================================= */
+
+/* SPDX-License-Identifier: MIT */
+/* core/index_robin.h - open addressing place by place, robin hood: who lies further from home goes first.
+ *
+ *     struct kst__robin | place | place | ...         eight to a cache line
+ *
+ * A place keeps 32 bits of its node's hash, so a walk looks at an entry only when it is (nearly)
+ * sure to match, and everybody's home is known without it. An insertion takes the first place whose
+ * node lies nearer to its home, and moves that one and those behind it one place on; a removal
+ * moves them back. So nobody lies further off than need be, a search ends at the first who lies
+ * nearer to home than it has come, and nothing is left behind.
+ *
+ * The places are cut into rings of KST__ROBIN_RING, each by itself: the last is followed by the
+ * first. That is the bound on everything.
+ *
+ * Room: 16 bytes a node where `max` is a power of two, up to 32 elsewhere; at most half of the places
+ * are taken. Under a secret seed twice as many nodes as the average would have to belong in one ring
+ * for an insertion to be refused: a chance of less than 1e-21 a ring.
+ *
+ * Bounds: a find, an insertion or a removal looks at the KST__ROBIN_RING places of a ring (32 lines),
+ * twice. On average a find that hits looks at one and a half. An insertion into a full ring is
+ * refused.
+ *
+ * The high half of the hash is kept; its low bits choose the place. Who does not know the seed
+ * chooses neither. */
+#ifndef KST_INDEX_ROBIN_H
+#define KST_INDEX_ROBIN_H
+
+
+#define KST__ROBIN_RING 256U
+#define KST__ROBIN_LINE 8U /* places in a cache line, the fewest there are */
+
+struct kst__place {
+    uint32_t node; /* KST__NONE: free */
+    uint32_t bits; /* high half of the hash */
+};
+
+struct kst__robin {
+    uint32_t mask; /* places - 1 */
+    uint32_t ring; /* places in a ring - 1 */
+};
+
+typedef char kst__robin_fits_a_line[sizeof(struct kst__robin) <= KST_ALIGN ? 1 : -1];
+
+/* Two places a node, if there are as many buckets as connections. Fewer buckets mean fewer places. */
+static uint64_t kst__robin_count(uint32_t nodes_max, uint32_t buckets)
+{
+    const uint64_t room = nodes_max <= (uint64_t)buckets + 1 ? buckets : (uint64_t)buckets * 2;
+    return 2 * room > KST__ROBIN_LINE ? 2 * room : KST__ROBIN_LINE;
+}
+
+static uint64_t kst__robin_bytes(uint32_t nodes_max, uint32_t buckets)
+{
+    return KST_ALIGN + kst__robin_count(nodes_max, buckets) * sizeof(struct kst__place);
+}
+
+static void kst__robin_init(void *ix, uint32_t nodes_max, uint32_t buckets)
+{
+    struct kst__robin *robin = (struct kst__robin *)ix;
+    const uint64_t count = kst__robin_count(nodes_max, buckets);
+    memset(ix, 0, KST_ALIGN);
+    robin->mask = (uint32_t)(count - 1);
+    robin->ring = count < KST__ROBIN_RING ? robin->mask : KST__ROBIN_RING - 1;
+    memset((uint8_t *)ix + KST_ALIGN, 0xff, (size_t)count * sizeof(struct kst__place)); /* KST__NONE */
+}
+
+KST_INLINE struct kst__place *kst__robin_at(const void *ix, uint32_t number)
+{
+    return (struct kst__place *)((uint8_t *)(uintptr_t)ix + KST_ALIGN) + number;
+}
+
+/* The next place in the ring. */
+KST_INLINE uint32_t kst__robin_next(const void *ix, uint32_t number)
+{
+    const uint32_t ring = ((const struct kst__robin *)ix)->ring;
+    return (number & ~ring) | ((number + 1) & ring);
+}
+
+KST_INLINE uint32_t kst__robin_home(const void *ix, uint32_t bits)
+{
+    return bits & ((const struct kst__robin *)ix)->mask;
+}
+
+/* How far the place is from the home of who is in it. */
+KST_INLINE uint32_t kst__robin_distance(const void *ix, uint32_t number)
+{
+    return (number - kst__robin_at(ix, number)->bits) & ((const struct kst__robin *)ix)->ring;
+}
+
+static void kst__robin_prefetch(const void *ix, uint64_t hash)
+{
+    KST_PREFETCH(kst__robin_at(ix, kst__robin_home(ix, (uint32_t)(hash >> 32))));
+}
+
+/* Not beyond the line that was fetched; what lies there is fetched if the search gets so far. */
+static void kst__robin_peek(const void *ix, const struct kst *t, uint64_t hash)
+{
+    const uint32_t bits = (uint32_t)(hash >> 32);
+    uint32_t number = kst__robin_home(ix, bits);
+    for (uint32_t distance = 0;; distance++) {
+        const struct kst__place *place = kst__robin_at(ix, number);
+        if (place->node == KST__NONE || kst__robin_distance(ix, number) < distance)
+            return;
+        if (place->bits == bits) {
+            kst__node_prefetch(t, place->node);
+            return;
+        }
+        number = kst__robin_next(ix, number);
+        if (number % KST__ROBIN_LINE == 0) {
+            KST_PREFETCH(kst__robin_at(ix, number));
+            return;
+        }
+    }
+}
+
+static uint32_t kst__robin_find(const void *ix, const struct kst *t, const struct kst__key *key)
+{
+    const uint32_t ring = ((const struct kst__robin *)ix)->ring;
+    const uint32_t bits = (uint32_t)(key->hash >> 32);
+    uint32_t number = kst__robin_home(ix, bits);
+    for (uint32_t distance = 0; distance <= ring; distance++) {
+        const struct kst__place *place = kst__robin_at(ix, number);
+        if (place->node == KST__NONE || kst__robin_distance(ix, number) < distance)
+            return KST__NONE;
+        if (place->bits == bits && kst__node_matches(t, place->node, key))
+            return place->node;
+        number = kst__robin_next(ix, number);
+    }
+    return KST__NONE;
+}
+
+static bool kst__robin_insert(void *ix, uint32_t node, uint64_t hash)
+{
+    const uint32_t ring = ((const struct kst__robin *)ix)->ring;
+    struct kst__place newcomer = {node, (uint32_t)(hash >> 32)};
+    const uint32_t home = kst__robin_home(ix, newcomer.bits);
+    uint32_t number = home, distance = 0, free_at = home, free_distance = 0;
+    while (kst__robin_at(ix, free_at)->node != KST__NONE) {
+        free_at = kst__robin_next(ix, free_at);
+        if (++free_distance > ring)
+            return false;
+    }
+    for (; distance < free_distance && kst__robin_distance(ix, number) >= distance; distance++)
+        number = kst__robin_next(ix, number);
+    for (;; number = kst__robin_next(ix, number)) { /* all one on, up to the free one */
+        const struct kst__place pushed = *kst__robin_at(ix, number);
+        *kst__robin_at(ix, number) = newcomer;
+        if (number == free_at)
+            return true;
+        newcomer = pushed;
+    }
+}
+
+static void kst__robin_remove(void *ix, uint32_t node, uint64_t hash)
+{
+    const uint32_t ring = ((const struct kst__robin *)ix)->ring;
+    uint32_t number = kst__robin_home(ix, (uint32_t)(hash >> 32));
+    for (uint32_t distance = 0; kst__robin_at(ix, number)->node != node; distance++) {
+        KST_ASSERT(distance < ring);
+        number = kst__robin_next(ix, number);
+    }
+    for (uint32_t moved = 0; moved <= ring; moved++) { /* all one back, up to one who is at home */
+        const uint32_t next = kst__robin_next(ix, number);
+        kst__robin_at(ix, number)->node = KST__NONE;
+        kst__robin_at(ix, number)->bits = UINT32_MAX;
+        if (kst__robin_at(ix, next)->node == KST__NONE || kst__robin_distance(ix, next) == 0)
+            return;
+        *kst__robin_at(ix, number) = *kst__robin_at(ix, next);
+        number = next;
+    }
+}
+
+static const char *kst__robin_check(const void *ix, const struct kst *t, uint32_t *nodes)
+{
+    const struct kst__robin *robin = (const struct kst__robin *)ix;
+    const uint64_t count = kst__robin_count(kst__nodes(t), t->buckets);
+    *nodes = 0;
+    if (robin->mask != count - 1)
+        return "robin: not as many places as there should be";
+    if (robin->ring != (count < KST__ROBIN_RING ? count : KST__ROBIN_RING) - 1)
+        return "robin: rings of a wrong size";
+    for (uint32_t number = 0; number < count; number++) {
+        const struct kst__place *place = kst__robin_at(ix, number);
+        const uint32_t next = kst__robin_next(ix, number);
+        if (kst__robin_at(ix, next)->node != KST__NONE && kst__robin_distance(ix, next) > 0 &&
+            (place->node == KST__NONE ||
+             kst__robin_distance(ix, next) > kst__robin_distance(ix, number) + 1))
+            return "robin: an entry lies further from home than need be";
+        if (place->node == KST__NONE)
+            continue;
+        if (place->node >= kst__nodes(t))
+            return "robin: a place leads astray";
+        if (!kst__live(t, kst__node_slot(t, place->node)))
+            return "robin: a free entry has a place";
+        if (place->bits != kst__node_hash(t, place->node) >> 32)
+            return "robin: an entry lies under a hash that is not its own";
+        if ((kst__robin_home(ix, place->bits) ^ number) & ~robin->ring)
+            return "robin: an entry lies in another ring than its own";
+        *nodes += 1;
+    }
+    return NULL;
+}
+
+static const struct kst_index_ops kst_index_robin = {
+    "robin",         kst__robin_bytes,  kst__robin_init,   kst__robin_prefetch, kst__robin_peek,
+    kst__robin_find, kst__robin_insert, kst__robin_remove, kst__robin_check,
+};
+
+#endif
+/* ======== core/index_swiss.h ============================================================= */
+
+/* SPDX-License-Identifier: MIT */
+/* core/index_swiss.h - open addressing by groups of twelve (index_group.h).
+ *
+ * A node lies in the group that its hash chooses or, if that was full, in one of the next. Each group
+ * that it went past counts it in `passed`: a find goes on only where somebody did, and a removal
+ * leaves nothing behind. `moved` marks nodes that belong in the group before; they go back when it
+ * gets a free place, so a table that has long been in use finds as fast as a fresh one.
+ *
+ * Room: 8 bytes a node where `max` is a power of two, up to 16 elsewhere; at most 8 of 12 places are
+ * taken on average. Then 2 of 100 nodes lie beyond their first group, and no search in a table that
+ * was filled under a secret seed goes on for KST__SWISS_REACH groups: more than 768 nodes would have
+ * to belong in 64 groups where 512 do, a chance of less than 1e-23 a group.
+ *
+ * Bounds: a find or a removal looks at KST__SWISS_REACH groups, an insertion at twice as many. An
+ * insertion that finds no place within them is refused. */
+#ifndef KST_INDEX_SWISS_H
+#define KST_INDEX_SWISS_H
+
+
+#define KST__SWISS_REACH 64U
+
+static void kst__swiss_init(void *ix, uint32_t nodes_max, uint32_t buckets)
+{
+    struct kst__groups *groups = (struct kst__groups *)ix;
+    kst__groups_init(ix, nodes_max, buckets);
+    groups->reach = groups->mask < KST__SWISS_REACH ? (uint32_t)groups->mask + 1 : KST__SWISS_REACH;
+}
+
+/* The group so many behind another; the first follows the last. */
+KST_INLINE struct kst__group *kst__swiss_group(const void *ix, uint64_t number, uint32_t distance)
+{
+    return kst__group_at(ix, (number + distance) & ((const struct kst__groups *)ix)->mask);
+}
+
+static void kst__swiss_peek(const void *ix, const struct kst *t, uint64_t hash)
+{
+    const uint64_t home = kst__group_home(ix, hash);
+    const struct kst__group *group = kst__group_at(ix, home);
+    if (!kst__group_peek(group, t, kst__group_tag(hash)) && group->passed != 0)
+        KST_PREFETCH(kst__swiss_group(ix, home, 1));
+}
+
+static uint32_t kst__swiss_find(const void *ix, const struct kst *t, const struct kst__key *key)
+{
+    const uint32_t reach = ((const struct kst__groups *)ix)->reach;
+    const uint64_t home = kst__group_home(ix, key->hash);
+    const uint8_t tag = kst__group_tag(key->hash);
+    for (uint32_t distance = 0; distance < reach; distance++) {
+        const struct kst__group *group = kst__swiss_group(ix, home, distance);
+        const uint32_t node = kst__group_find(group, t, key, tag);
+        if (node != KST__NONE || group->passed == 0)
+            return node;
+    }
+    return KST__NONE;
+}
+
+static bool kst__swiss_insert(void *ix, uint32_t node, uint64_t hash)
+{
+    const uint32_t reach = ((const struct kst__groups *)ix)->reach;
+    const uint64_t home = kst__group_home(ix, hash);
+    uint32_t distance = 0, place;
+    while ((place = kst__group_free(kst__swiss_group(ix, home, distance))) == KST__NONE)
+        if (++distance == reach)
+            return false;
+    kst__group_put(kst__swiss_group(ix, home, distance), place, kst__group_tag(hash), node,
+                  distance == 1);
+    while (distance-- > 0)
+        kst__swiss_group(ix, home, distance)->passed++;
+    return true;
+}
+
+/* A group has a free place: whoever belongs here and lies in the next group comes back, and makes a
+ * free place there. */
+static void kst__swiss_pull(void *ix, uint64_t number, uint32_t place)
+{
+    const uint32_t reach = ((const struct kst__groups *)ix)->reach;
+    struct kst__group *group = kst__swiss_group(ix, number, 0);
+    for (uint32_t distance = 1; distance < reach && group->passed != 0; distance++) {
+        struct kst__group *next = kst__swiss_group(ix, number, distance);
+        if (next->moved == 0)
+            return;
+        const uint32_t from = kst__lowest_bit(next->moved);
+        kst__group_put(group, place, next->tags[from], next->nodes[from], false);
+        kst__group_clear(next, from);
+        group->passed--;
+        group = next;
+        place = from;
+    }
+}
+
+static void kst__swiss_remove(void *ix, uint32_t node, uint64_t hash)
+{
+    const uint8_t tag = kst__group_tag(hash);
+    uint64_t number = kst__group_home(ix, hash);
+    for (uint32_t distance = 0;; distance++, number++) {
+        struct kst__group *group = kst__swiss_group(ix, number, 0);
+        const uint32_t place = kst__group_place(group, tag, node);
+        if (place != KST__NONE) {
+            kst__group_clear(group, place);
+            kst__swiss_pull(ix, number, place);
+            return;
+        }
+        KST_ASSERT(distance < KST__SWISS_REACH && group->passed != 0);
+        group->passed--;
+    }
+}
+
+/* How far a node lies from where it belongs. */
+static uint32_t kst__swiss_distance(const void *ix, const struct kst *t, uint64_t number,
+                                    uint32_t node)
+{
+    return (uint32_t)kst__group_home(ix, number - kst__group_home(ix, kst__node_hash(t, node)));
+}
+
+/* How many nodes have gone past a group. */
+static uint32_t kst__swiss_passed(const void *ix, const struct kst *t, uint64_t number)
+{
+    const uint32_t reach = ((const struct kst__groups *)ix)->reach;
+    uint32_t passed = 0;
+    for (uint32_t further = 1; further < reach; further++) {
+        const struct kst__group *group = kst__swiss_group(ix, number, further);
+        for (uint32_t place = 0; place < KST__GROUP_NODES; place++)
+            if (group->tags[place] != 0 &&
+                kst__swiss_distance(ix, t, number + further, group->nodes[place]) >= further)
+                passed++;
+        if (group->passed == 0)
+            break;
+    }
+    return passed;
+}
+
+static const char *kst__swiss_check(const void *ix, const struct kst *t, uint32_t *nodes)
+{
+    const struct kst__groups *groups = (const struct kst__groups *)ix;
+    const char *broken;
+    *nodes = 0;
+    if (groups->mask != kst__groups_count(kst__nodes(t), t->buckets) - 1)
+        return "swiss: not as many groups as there should be";
+    if (groups->reach > KST__SWISS_REACH || groups->reach > groups->mask + 1)
+        return "swiss: a search would go on for too long";
+    for (uint64_t number = 0; number <= groups->mask; number++)
+        if ((broken = kst__group_check(kst__group_at(ix, number), t, nodes)) != NULL)
+            return broken;
+    for (uint64_t number = 0; number <= groups->mask; number++) {
+        const struct kst__group *group = kst__group_at(ix, number);
+        for (uint32_t place = 0; place < KST__GROUP_NODES; place++) {
+            if (group->tags[place] == 0)
+                continue;
+            const uint32_t distance = kst__swiss_distance(ix, t, number, group->nodes[place]);
+            if (distance >= groups->reach)
+                return "swiss: an entry lies out of reach";
+            if ((group->moved >> place & 1) != (distance == 1))
+                return "swiss: an entry does not know the group that it belongs in";
+            for (uint32_t back = 1; back <= distance; back++)
+                if (kst__group_at(ix, kst__group_home(ix, number - back))->passed == 0)
+                    return "swiss: a group does not know who went past it";
+        }
+        if (group->passed != 0 && group->passed != kst__swiss_passed(ix, t, number))
+            return "swiss: a group does not know how many went past it";
+    }
+    return NULL;
+}
+
+static const struct kst_index_ops kst_index_swiss = {
+    "swiss",         kst__groups_bytes,  kst__swiss_init,   kst__group_prefetch, kst__swiss_peek,
+    kst__swiss_find, kst__swiss_insert, kst__swiss_remove, kst__swiss_check,
 };
 
 #endif

@@ -22,13 +22,17 @@
 #define KST_API extern
 #endif
 
-/* KST_INDEX, KST_TIMER  the back ends, folded into the pipeline at compile time. */
+/* KST_INDEX, KST_TIMER  the back ends, folded into the pipeline at compile time. The index is chain,
+ * swiss, cuckoo or robin (core/README.md tells which for what), the timer wheel. */
 #ifndef KST_INDEX
 #define KST_INDEX chain
 #endif
 #ifndef KST_TIMER
 #define KST_TIMER wheel
 #endif
+
+/* KST_NO_SIMD  no vector instructions in the indexes swiss and cuckoo: the same results, by 64-bit
+ * words. So it is anyway where there is no SSE2. */
 
 /* KST_HELPERS(X)  the helpers there are, by the names of their struct kst_helper: kst_helper_ftp
  * and so on. Leave some out, or add your own: a struct that is defined where the implementation

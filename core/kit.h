@@ -5,6 +5,9 @@
 #define KST_KIT_H
 
 #include "index_chain.h"
+#include "index_cuckoo.h"
+#include "index_robin.h"
+#include "index_swiss.h"
 #include "timer_wheel.h"
 
 struct kst__kit {

@@ -364,14 +364,6 @@ KST_INLINE uint8_t kst__node_direction(const struct kst *t, uint32_t node,
     return key->invertible && kst__tuple_same(&e->tuple, &key->inverse) ? KST_REPLY : KST_ORIGINAL;
 }
 
-/* Starts the memory accesses of a packet that the entry behind a node will get: both its lines. */
-KST_INLINE void kst__node_prefetch(const struct kst *t, uint32_t node)
-{
-    const uint8_t *entry = (const uint8_t *)kst__entry_at(t, kst__node_slot(t, node));
-    KST_PREFETCH(entry);
-    KST_PREFETCH(entry + KST_ALIGN);
-}
-
 /* Whether the entry behind a node has one of its two directions look like the key. */
 KST_INLINE bool kst__node_matches(const struct kst *t, uint32_t node, const struct kst__key *key)
 {
