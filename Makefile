@@ -39,11 +39,11 @@ $(B)/keepstate: $(REPLAY) $(wildcard harness/replay/*.h) keepstate.h
 	@mkdir -p $(@D)
 	$(CC) $(C11) $(CFLAGS) -I. $(REPLAY) $(LDFLAGS) -lpcap -o $@
 
-$(B)/agree: $(AGREE) $(wildcard harness/agree/*.h) keepstate.h
+$(B)/agree: $(AGREE) $(wildcard harness/*.h harness/agree/*.h) keepstate.h
 	@mkdir -p $(@D)
 	$(CC) $(C11) $(CFLAGS) -I. $(AGREE) $(LDFLAGS) -lpcap -lz -o $@
 
-$(B)/agree-kernel: $(KERNEL) $(wildcard harness/*/*.h) keepstate.h
+$(B)/agree-kernel: $(KERNEL) $(wildcard harness/*.h harness/*/*.h) keepstate.h
 	@mkdir -p $(@D)
 	$(CC) $(C11) $(CFLAGS) -I. -Iharness/agree -Iharness/replay $(KERNEL) $(LDFLAGS) -lpcap -lz -o $@
 
@@ -70,7 +70,7 @@ $(B)/keepstate-sanitized: $(REPLAY) $(wildcard harness/replay/*.h) keepstate.h
 	@mkdir -p $(@D)
 	gcc $(C11) -g -O1 $(SANITIZE) -I. $(REPLAY) -lpcap -o $@
 
-$(B)/agree-sanitized: $(AGREE) $(wildcard harness/agree/*.h) $(ROOMS)
+$(B)/agree-sanitized: $(AGREE) $(wildcard harness/*.h harness/agree/*.h) $(ROOMS)
 	@mkdir -p $(@D)
 	gcc $(C11) -g -O1 $(SANITIZE) -Icore $(AGREE) -lpcap -lz -o $@
 

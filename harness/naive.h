@@ -188,7 +188,7 @@ static struct naive_entry *naive_named(struct naive *n, uint64_t name)
     return NULL;
 }
 
-static struct naive_entry *naive_tagged(struct naive *n, uint64_t tag)
+static inline struct naive_entry *naive_tagged(struct naive *n, uint64_t tag)
 {
     for (uint32_t i = 0; i < n->count; i++)
         if (n->entry[i].tag == tag)
@@ -260,15 +260,15 @@ static uint32_t naive_32(const uint8_t *at)
     return naive_16(at) << 16 | naive_16(at + 2);
 }
 
-/* a before b, both modulo 2^32. */
+/* Serial arithmetic modulo 2^32. Half way round the circle, each is before and after the other. */
 static bool naive_before(uint32_t a, uint32_t b)
 {
-    return a != b && b - a < UINT32_C(0x80000000);
+    return a - b >= UINT32_C(0x80000000);
 }
 
 static bool naive_after(uint32_t a, uint32_t b)
 {
-    return a != b && b - a >= UINT32_C(0x80000000);
+    return naive_before(b, a);
 }
 
 struct naive_packet {
@@ -893,9 +893,9 @@ static struct naive_opinion naive_tcp(const struct naive *n, struct naive_entry 
             const uint32_t unacked_s = naive_setting(n, e, NAIVE_T_TCP_UNACKED);
             const uint64_t left_ms = e->expires_ms - n->now_ms;
             if ((s.class_ == RST_ || s.class_ == FIN_) && e->assured && !e->fixed) {
-                if ((tcp->last_class == RST_ || tcp->last_class == FIN_) && tcp->last_dir != dir &&
-                    left_ms >= 120000 && left_ms > (uint64_t)unacked_s * 1000) {
-                    e->expires_ms = n->now_ms + (uint64_t)unacked_s * 1000;
+                if ((tcp->last_class == RST_ || tcp->last_class == FIN_) && tcp->last_dir != dir) {
+                    if (left_ms >= 120000 && left_ms > (uint64_t)unacked_s * 1000)
+                        e->expires_ms = n->now_ms + (uint64_t)unacked_s * 1000;
                 } else {
                     tcp->last_class = s.class_;
                     tcp->last_dir = dir;
@@ -1022,7 +1022,7 @@ static enum kst_reason naive_sctp_begins(struct naive_entry *e, const struct nai
             e->sctp.tag[KST_REPLY] = naive_32(chunk + 4);
         } else if (chunk[0] == NAIVE_HEARTBEAT) {
             e->sctp.tag[KST_ORIGINAL] = tag;
-        } else {
+        } else if (chunk[0] == NAIVE_SHUTDOWN_ACK) {
             e->sctp.tag[KST_REPLY] = tag;
         }
     }
@@ -1398,17 +1398,17 @@ static bool naive_delete(struct naive *n, uint64_t name)
     return e != NULL;
 }
 
-static bool naive_refuse(struct naive *n, const struct kst_result *r)
+static inline bool naive_refuse(struct naive *n, const struct kst_result *r)
 {
     return (r->flags & KST_CREATED) && naive_delete(n, r->entry);
 }
 
-static void naive_flush(struct naive *n)
+static inline void naive_flush(struct naive *n)
 {
     n->count = 0;
 }
 
-static uint32_t naive_class_count(const struct naive *n, uint32_t class_)
+static inline uint32_t naive_class_count(const struct naive *n, uint32_t class_)
 {
     uint32_t count = 0;
     for (uint32_t i = 0; i < n->count; i++)
@@ -1417,7 +1417,7 @@ static uint32_t naive_class_count(const struct naive *n, uint32_t class_)
 }
 
 /* A connection from outside; its soundness is the caller's business, its tuples mirror each other. */
-static uint64_t naive_insert(struct naive *n, const struct kst_flow *flow, enum kst_error *why)
+static inline uint64_t naive_insert(struct naive *n, const struct kst_flow *flow, enum kst_error *why)
 {
     struct naive_entry e;
     uint32_t dir;
