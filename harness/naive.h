@@ -1122,7 +1122,7 @@ static struct naive_opinion naive_sctp(const struct naive *n, struct naive_entry
         }
         if (chunk[0] == NAIVE_COOKIE_ACK)
             sctp->init[0] = sctp->init[1] = false;
-        if (chunk[0] == NAIVE_INIT && e->state == sCL && dir == KST_ORIGINAL && !fresh)
+        if (chunk[0] == NAIVE_INIT && e->state == sCL && !fresh)
             again = true;
         if (next == sES && e->state != sES)
             e->assured = true;
