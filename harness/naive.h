@@ -929,8 +929,10 @@ static struct naive_opinion naive_tcp(const struct naive *n, struct naive_entry 
 enum {
     NAIVE_DATA = 0, NAIVE_INIT = 1, NAIVE_INIT_ACK = 2, NAIVE_HEARTBEAT = 4, NAIVE_HEARTBEAT_ACK = 5,
     NAIVE_ABORT = 6, NAIVE_SHUTDOWN = 7, NAIVE_SHUTDOWN_ACK = 8, NAIVE_ERROR = 9, NAIVE_COOKIE_ECHO = 10,
-    NAIVE_COOKIE_ACK = 11, NAIVE_SHUTDOWN_COMPLETE = 14, NAIVE_CHUNKS = 15
+    NAIVE_COOKIE_ACK = 11, NAIVE_SHUTDOWN_COMPLETE = 14
 };
+
+enum { NAIVE_INIT_BYTES = 20 }; /* an INIT or INIT-ACK must be there as far as its fixed part goes */
 
 enum { /* as above: none, closed, cookie wait, echoed, established, shutdown sent, recd, ack sent, heartbeat */
     sNO = KST_SCTP_NONE, sCL = KST_SCTP_CLOSED, sCW = KST_SCTP_COOKIE_WAIT, sCE = KST_SCTP_COOKIE_ECHOED,
@@ -1015,10 +1017,8 @@ static enum kst_reason naive_sctp_begins(struct naive_entry *e, const struct nai
         if (next == sNO || next == sIV)
             return KST_REASON_SCTP_FIRST;
         if (chunk[0] == NAIVE_INIT) {
-            if (tag != 0)
+            if (tag != 0 || there < NAIVE_INIT_BYTES)
                 return KST_REASON_SCTP_TAG;
-            if (there < 8)
-                return KST_REASON_SCTP_CHUNKS;
             e->sctp.tag[KST_REPLY] = naive_32(chunk + 4);
         } else if (chunk[0] == NAIVE_HEARTBEAT) {
             e->sctp.tag[KST_ORIGINAL] = tag;
@@ -1066,13 +1066,16 @@ static bool naive_sctp_tag(struct naive_sctp *sctp, const uint8_t *chunk, uint32
 static enum kst_reason naive_sctp_announce(struct naive_sctp *sctp, const uint8_t *chunk, uint32_t there, uint32_t dir,
                                            bool fresh)
 {
-    if (there < 8)
+    if (there < NAIVE_INIT_BYTES)
         return KST_REASON_SCTP_CHUNKS;
     const uint32_t tag = naive_32(chunk + 4);
     const bool other = sctp->tag[!dir] != 0 && sctp->tag[!dir] != tag;
     if (chunk[0] == NAIVE_INIT) {
-        if (sctp->tag[!dir] != tag || fresh)
+        if (sctp->tag[!dir] != tag || fresh) {
+            if (sctp->init[dir]) /* it insists: that of the other side has lost */
+                sctp->init[!dir] = false;
             sctp->init[dir] = true;
+        }
     } else if (other && (!sctp->init[!dir] || sctp->init[dir])) {
         return KST_REASON_SCTP_TAG;
     }
