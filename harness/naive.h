@@ -21,7 +21,7 @@
 /* ---- 1 Settings: name, default, lowest, highest (0: whatever a timeout may be) ---- */
 
 #define NAIVE_SETTINGS(X)                                                                          \
-    X(MAX, "nf_conntrack_max", 0, 1, 1 << 27)                                                      \
+    X(MAX, "nf_conntrack_max", 0, 1, 134217728)                                                    \
     X(ACCT, "nf_conntrack_acct", 0, 0, 1)                                                          \
     X(CHECKSUM, "nf_conntrack_checksum", 1, 0, 1)                                                  \
     X(TIMESTAMP, "nf_conntrack_timestamp", 0, 0, 1)                                                \
@@ -67,7 +67,7 @@ static const struct {
     const char *name;
     uint32_t normal, low, high;
 } naive_settings[NAIVE_SET] = {
-#define X(id, name, normal, low, high) {name, normal, low, (high) ? (high) : 8589934},
+#define X(id, name, normal, low, high) {name, normal, low, (high) != 0 ? (high) : 8589934},
     NAIVE_SETTINGS(X)
 #undef X
 };

@@ -556,13 +556,18 @@ static void draw_sctp(struct wire *w, uint32_t number, uint32_t zone)
     } else {
         count = PICK(1, 1, 1, 2, 2, 3, 0);
     }
+    const bool answer = e != NULL && e->sctp.odd && draw_chance(96);
+    if (answer) { /* to a HEARTBEAT that was let through on trial */
+        type = 5;
+        dir = !(e->sctp.odd_dir ^ known_dir);
+    }
     begin_wire(w, number, dir, 132);
     put16(l4, port_of(number, dir));
     put16(l4 + 2, port_of(number, !dir));
     uint32_t tag = e != NULL ? e->sctp.tag[dir ^ known_dir] : 1;
     if (type == 1)
         tag = 0;
-    else if (draw_chance(64))
+    else if (draw_chance(answer ? 192 : 64))
         tag = PICK(e != NULL ? e->sctp.tag[!(dir ^ known_dir)] : 0, 0, 1, 2, 3);
     put32(l4 + 4, tag);
     w->size = w->l4_at + 12;
@@ -838,7 +843,13 @@ static void step_time(void)
 static void step_advance(void)
 {
     const uint32_t work = PICK(1, 0, 2, 3, 8, 100, UINT32_MAX);
+    const bool back = draw_chance(32); /* the caller's clock lies before what it was: that stands still */
     batch_flush();
+    if (back) {
+        clocks();
+        kst_advance(rig.one, rig.config.start_ms, 0);
+        kst_advance(rig.many, rig.config.start_ms, 0);
+    }
     naive_clock(&rig.naive, rig.now_ms);
     rig.seen_ms = rig.now_ms;
     const uint32_t used = kst_advance(rig.one, rig.now_ms, work);
