@@ -67,7 +67,7 @@ KITS   := -DKST_INDEX=$(INDEX) -DKST_TIMER=$(TIMER)
 
 fuzz: $(B)/fuzz/$(TARGET)                      ## T=track TIME=60: random sequences, core against naive tracker
 	@mkdir -p $(B)/fuzz/$(TARGET).corpus
-	$< -max_total_time=$(TIME) -max_len=8192 -timeout=20 -use_value_profile=1 -print_final_stats=1 $\
+	$< -max_total_time=$(TIME) -max_len=8192 -timeout=20 -use_value_profile=1 -print_final_stats=1 \
 	    $(if $(SEED),-seed=$(SEED)) -artifact_prefix=$(B)/fuzz/$(T)- $(B)/fuzz/$(TARGET).corpus
 
 $(B)/fuzz/$(TARGET): harness/fuzz/$(T).c $(FUZZED) $(wildcard harness/*.h harness/agree/*.h) $(ROOMS)
