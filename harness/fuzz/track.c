@@ -24,7 +24,7 @@
 #include <stdlib.h>
 
 enum {
-    HEAD = 8,
+    HEAD = 9,
     RECORD = 20,
     STEPS_MAX = 4000,
     BATCH_MAX = 40,
@@ -774,6 +774,7 @@ static void step_packet(uint32_t kind)
 {
     struct wire w = {0};
     struct kst_packet packet = {0};
+    uint32_t times = 1;
     const uint32_t which = draw8(), extra = draw8();
     if (which >= 112)
         rig.conversation = which % 12;
@@ -797,7 +798,7 @@ static void step_packet(uint32_t kind)
     else if (kind < 200)
         draw_error(&w);
     else if (kind < 206)
-        w = rig.recent[draw_below(RECENT)];
+        w = rig.recent[draw_below(RECENT)], times = PICK(1, 1, 2, 3, 4, 260);
     else
         draw_raw(&w);
     if (kind < 200) {
@@ -811,7 +812,8 @@ static void step_packet(uint32_t kind)
         packet.checksum = (uint8_t)PICK(KST_CHECKSUM_IGNORE, KST_CHECKSUM_GOOD, KST_CHECKSUM_BAD);
     if (extra == 251)
         packet.flags = KST_PACKET_NOTRACK;
-    send(&w, packet);
+    for (; times > 0; times--)
+        send(&w, packet);
 }
 
 /* ---- the other steps ---- */
@@ -1065,6 +1067,8 @@ static void rig_begin(void)
     rig.copy = table_memory();
     rig.one = kst_init(one, rig.bytes, &rig.config, NULL);
     rig.many = kst_init(many, rig.bytes, &rig.config, NULL);
+    if (draw_below(4) == 3) /* names are about to begin anew */
+        rig.one->serial = rig.many->serial = UINT32_MAX - 3;
     naive_init(&rig.naive, &rig.config);
 }
 
