@@ -8,6 +8,11 @@ PREFIX  ?= /usr/local
 CAPTURE ?= corpus/captures/desk.pcap
 VEC     ?= $(wildcard tests/vectors/*.vec.gz)
 PACKETS ?= 100000
+T       ?= track
+TIME    ?= 60
+RUNS    ?= 40000
+INDEX   ?= chain
+TIMER   ?= wheel
 
 B        := build
 WARNINGS := -Wall -Wextra -Wpedantic -Wconversion -Wshadow
@@ -25,7 +30,7 @@ INDEXED  := $(foreach index,$(INDEXES),$(addprefix $(index)/,test_index test_tab
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
-.PHONY: all run test header agree install uninstall clean help
+.PHONY: all run test header agree fuzz install uninstall clean help
 
 all: keepstate.h $(B)/keepstate                ## builds the header and the command
 
@@ -42,11 +47,11 @@ $(B)/keepstate: $(REPLAY) $(wildcard harness/replay/*.h) keepstate.h
 	@mkdir -p $(@D)
 	$(CC) $(C11) $(CFLAGS) -I. $(REPLAY) $(LDFLAGS) -lpcap -o $@
 
-$(B)/agree: $(AGREE) $(wildcard harness/agree/*.h) keepstate.h
+$(B)/agree: $(AGREE) $(wildcard harness/*.h harness/agree/*.h) keepstate.h
 	@mkdir -p $(@D)
 	$(CC) $(C11) $(CFLAGS) -I. $(AGREE) $(LDFLAGS) -lpcap -lz -o $@
 
-$(B)/agree-kernel: $(KERNEL) $(wildcard harness/*/*.h) keepstate.h
+$(B)/agree-kernel: $(KERNEL) $(wildcard harness/*.h harness/*/*.h) keepstate.h
 	@mkdir -p $(@D)
 	$(CC) $(C11) $(CFLAGS) -I. -Iharness/agree -Iharness/replay $(KERNEL) $(LDFLAGS) -lpcap -lz -o $@
 
@@ -57,6 +62,24 @@ agree: $(B)/agree $(B)/agree-kernel            ## the core against the vectors; 
 	$(if $(call given,CAPTURE),,$(B)/agree $(VEC))
 	$(if $(call given,CAPTURE),$(B)/agree-kernel --capture $(CAPTURE),$\
 	$(if $(call given,VEC),,$(B)/agree-kernel --packets $(PACKETS) $(if $(SEED),--seed $(SEED))))
+
+# The sequence harness, for the back ends named: with libFuzzer, which needs clang, and with its plain driver.
+TARGET := $(T)-$(INDEX)-$(TIMER)
+FUZZED := harness/agree/describe.c
+KITS   := -DKST_INDEX=$(INDEX) -DKST_TIMER=$(TIMER)
+
+fuzz: $(B)/fuzz/$(TARGET)                      ## T=track TIME=60: random sequences, core against naive tracker
+	@mkdir -p $(B)/fuzz/$(TARGET).corpus
+	$< -max_total_time=$(TIME) -max_len=8192 -timeout=20 -use_value_profile=1 -print_final_stats=1 \
+	    $(if $(SEED),-seed=$(SEED)) -artifact_prefix=$(B)/fuzz/$(T)- $(B)/fuzz/$(TARGET).corpus
+
+$(B)/fuzz/$(TARGET): harness/fuzz/$(T).c $(FUZZED) $(wildcard harness/*.h harness/agree/*.h) $(ROOMS)
+	@mkdir -p $(@D)
+	clang $(C11) -g -O1 -fsanitize=fuzzer $(SANITIZE) -DLIBFUZZER $(KITS) -Icore $(filter %.c,$^) -o $@
+
+$(B)/$(TARGET): harness/fuzz/$(T).c $(FUZZED) $(wildcard harness/*.h harness/agree/*.h) $(ROOMS)
+	@mkdir -p $(@D)
+	gcc $(C11) -g -O1 $(SANITIZE) $(KITS) -Icore $(filter %.c,$^) -o $@
 
 # Every suite twice: from the rooms under sanitizers, and from the one header, optimised, by clang.
 $(B)/rooms/test_prepare $(B)/header/test_prepare: harness/kernel/prepare.c
@@ -73,7 +96,7 @@ $(B)/keepstate-sanitized: $(REPLAY) $(wildcard harness/replay/*.h) keepstate.h
 	@mkdir -p $(@D)
 	gcc $(C11) -g -O1 $(SANITIZE) -I. $(REPLAY) -lpcap -o $@
 
-$(B)/agree-sanitized: $(AGREE) $(wildcard harness/agree/*.h) $(ROOMS)
+$(B)/agree-sanitized: $(AGREE) $(wildcard harness/*.h harness/agree/*.h) $(ROOMS)
 	@mkdir -p $(@D)
 	gcc $(C11) -g -O1 $(SANITIZE) -Icore $(AGREE) -lpcap -lz -o $@
 
@@ -91,9 +114,9 @@ endef
 $(foreach index,$(sort $(dir $(INDEXED))),$(eval $(call with_index,$(index:/=))))
 
 test: all $(B)/keepstate-sanitized $(B)/agree-sanitized $(B)/agree $(B)/agree-kernel \
-      $(SUITES:%=$(B)/rooms/%) $(SUITES:%=$(B)/header/%) $\
+      $(SUITES:%=$(B)/rooms/%) $(SUITES:%=$(B)/header/%) $(B)/track-$(INDEX)-$(TIMER) $\
       $(INDEXED:%=$(B)/%) ## what CI runs
-	B=$(B) INDEXES="$(INDEXES)" tests/run.sh $(SUITES)
+	B=$(B) INDEXES="$(INDEXES)" TRACK=$(B)/track-$(INDEX)-$(TIMER) RUNS=$(RUNS) tests/run.sh $(SUITES)
 
 install: all                                   ## copies the header and the command below PREFIX
 	install -d $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/bin
@@ -110,4 +133,5 @@ help:                                          ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## */\1\t/p; s/^      .*## */test\t/p' $(MAKEFILE_LIST) | \
 	    awk -F'\t' '{printf "make %-10s %s\n", $$1, $$2}'
 	@echo
-	@echo "settings: CC, CFLAGS, PREFIX, CAPTURE=file.pcap (run, agree), VEC=file.vec, PACKETS=n, SEED=n (agree)"
+	@echo "settings: CC, CFLAGS, PREFIX, CAPTURE=file.pcap (run, agree), VEC=file.vec, PACKETS=n, SEED=n (agree),"
+	@echo "          TIME=seconds, SEED=n, INDEX=name, TIMER=name (fuzz), RUNS=n sequences (test)"

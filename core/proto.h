@@ -31,8 +31,10 @@ enum kst__action {
 struct kst__judgement {
     uint8_t action;
     uint8_t reason; /* enum kst_reason */
-    uint32_t timeout_s; /* REFRESH: from now on; REFUSE: shorten to this, 0: leave it */
+    uint32_t timeout_s; /* REFRESH: from now on; REFUSE: shorten to this, unless KST__AS_IT_IS */
 };
+
+#define KST__AS_IT_IS UINT32_MAX /* longer than any timeout; 0 is one */
 
 typedef char kst__reasons_fit_a_byte[KST_REASONS <= UINT8_MAX ? 1 : -1];
 
@@ -44,7 +46,8 @@ KST_INLINE struct kst__judgement kst__refresh(uint32_t timeout_s)
 
 KST_INLINE struct kst__judgement kst__say(enum kst__action action, enum kst_reason reason)
 {
-    const struct kst__judgement judgement = {(uint8_t)action, (uint8_t)reason, 0};
+    const struct kst__judgement judgement = {(uint8_t)action, (uint8_t)reason,
+                                              KST__AS_IT_IS};
     return judgement;
 }
 

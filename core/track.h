@@ -60,7 +60,7 @@ static void kst__refuse(struct kst *t, const struct kst__kit *kit, const struct 
         kst__slot_give_back(t, slot);
         return;
     }
-    if (judgement->timeout_s != 0)
+    if (judgement->timeout_s != KST__AS_IT_IS)
         kst__expire_at(t, kit, slot, kst__due_ms(t, judgement->timeout_s));
     kst__reclass(t, slot);
     if (KST_UNLIKELY(t->events_at != 0))

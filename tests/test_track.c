@@ -412,6 +412,32 @@ START_TEST(never_advanced)
 }
 END_TEST
 
+/* Both sides of a connection close it outside the windows: it gets the timeout of what is not acknowledged,
+ * which may be 0. So says Linux 6.18. */
+START_TEST(shortened_to_nothing)
+{
+    static const uint32_t timeouts_s[] = {7, 0};
+    for (size_t i = 0; i < COUNT(timeouts_s); i++) {
+        struct kst *t = table_new((struct kst_config){.max = 4});
+        struct kst_flow flow;
+        const struct say handshake[] = {HANDSHAKE};
+        kst_id id = 0;
+        about("%u seconds", timeouts_s[i]);
+        must_be(kst_set(t, "nf_conntrack_tcp_timeout_unacknowledged", timeouts_s[i]), KST_ERROR_OK);
+        for (size_t j = 0; j < COUNT(handshake); j++)
+            id = track(t, 0, handshake[j]).entry;
+        must_say(track(t, 0, tcp(0, FIN | ACK, 1001, 15001, 0)), KST_REASON_TCP_ACK_OVER);
+        must_say(track(t, 0, tcp(1, FIN | ACK, 5001, 11001, 0)), KST_REASON_TCP_ACK_OVER);
+        must_be(kst_get(t, id, &flow), timeouts_s[i] != 0);
+        if (timeouts_s[i] != 0)
+            must_be(flow.timeout_ms, timeouts_s[i] * 1000);
+        must_be_sound(t);
+        free(t);
+    }
+}
+END_TEST
+
 SUITE("track", refused, nothing_to_refuse, stale_and_made_up_names, old_connections, not_found,
       iteration_with_deletions, flushed, marks, not_tracked, zones_are_worlds, icmp_types,
-      errors_about_a_connection, assured, clock_stands_still_or_jumps, never_advanced)
+      errors_about_a_connection, assured, clock_stands_still_or_jumps, never_advanced,
+      shortened_to_nothing)

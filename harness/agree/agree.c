@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* agree.c - holds the core against what Linux said: every packet of .vec files, its state, its
  * direction, the whole table after it, times to within a second. Shows the first disagreement of a
- * case as packets and words. With --through it asks the command instead of the core. */
+ * case as packets and words. With --through it asks the command instead of the core, with --naive the
+ * tracker that the core itself is held against. */
 #define _GNU_SOURCE
 #include "answer.h"
 
@@ -19,6 +20,7 @@ static struct {
     const char *only;    /* the one case */
     const char *pcap;    /* write the case there */
     const char *through; /* the command */
+    bool naive;          /* the naive tracker */
     bool verbose;
 } options;
 
@@ -115,7 +117,16 @@ static void run_case(const char *path, const struct vec_case *c, struct tally *t
                    c->name);
         return;
     }
-    struct answer *answers = options.through != NULL ? ask_command(c) : ask_core(c);
+    const char *beyond = options.naive ? naive_beyond(c) : NULL;
+    if (beyond != NULL) {
+        tally->skipped++;
+        if (options.verbose)
+            printf("%s:%zu: case %s skipped: the naive tracker has no %s\n", path, c->line, c->name, beyond);
+        return;
+    }
+    struct answer *answers = options.through != NULL ? ask_command(c)
+                             : options.naive         ? ask_naive(c)
+                                                     : ask_core(c);
     tally->cases++;
     tally->packets += c->packets_count;
     for (size_t i = 0; i < c->packets_count; i++) {
@@ -165,11 +176,12 @@ static bool run_file(const char *path, struct tally *all)
 }
 
 static const char usage[] =
-    "usage: agree [-v] [--case NAME [--pcap OUT]] [--through COMMAND] FILE.vec[.gz]...\n"
+    "usage: agree [-v] [--case NAME [--pcap OUT]] [--through COMMAND | --naive] FILE.vec[.gz]...\n"
     "Holds the core against what Linux said of each packet.\n"
     "  --case NAME        that case alone, even if what it needs is not built yet\n"
     "  --pcap OUT         write the case as a capture\n"
     "  --through COMMAND  ask COMMAND replay --each instead of the core\n"
+    "  --naive            ask the naive tracker instead: no fragments, no helpers\n"
     "  -v, --verbose      tell of skipped cases\n"
     "Exit: 0 all agree, 1 a disagreement or a bad file, 2 wrong usage.\n";
 
@@ -178,6 +190,7 @@ int main(int argc, char **argv)
     static const struct option longs[] = {{"case", required_argument, NULL, 'c'},
                                           {"pcap", required_argument, NULL, 'p'},
                                           {"through", required_argument, NULL, 't'},
+                                          {"naive", no_argument, NULL, 'n'},
                                           {"verbose", no_argument, NULL, 'v'},
                                           {"help", no_argument, NULL, 'h'},
                                           {NULL, 0, NULL, 0}};
@@ -186,6 +199,7 @@ int main(int argc, char **argv)
         case 'c': options.only = optarg; break;
         case 'p': options.pcap = optarg; break;
         case 't': options.through = optarg; break;
+        case 'n': options.naive = true; break;
         case 'v': options.verbose = true; break;
         case 'h': fputs(usage, stdout); return 0;
         default: fputs(usage, stderr); return 2;

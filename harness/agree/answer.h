@@ -27,6 +27,10 @@ void answer_table(struct answer *answer, const struct kst *t);
 /* Tracks a case with an empty table, one answer a packet. Ends the program if the table breaks. */
 struct answer *ask_core(const struct vec_case *c);
 
+/* Likewise the naive tracker (harness/naive.h); and what a case needs that it leaves out, NULL: nothing. */
+struct answer *ask_naive(const struct vec_case *c);
+const char *naive_beyond(const struct vec_case *c);
+
 /* The same state and direction, and the same table but for the order of its lines and a second more
  * or less left. */
 bool answers_agree(const struct vec_packet *linux_says, const struct answer *answer);
