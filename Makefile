@@ -11,7 +11,7 @@ PACKETS ?= 100000
 T       ?= track
 TIME    ?= 60
 RUNS    ?= 40000
-INDEX   ?= chain
+INDEX   ?= swiss
 TIMER   ?= wheel
 
 B        := build
@@ -24,7 +24,7 @@ AGREE    := $(wildcard harness/agree/*.c)
 KERNEL   := $(wildcard harness/kernel/*.c) $(filter-out %/agree.c,$(AGREE)) \
             harness/replay/link.c harness/replay/progress.c
 SUITES   := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
-INDEXES  := cuckoo robin swiss
+INDEXES  := chain cuckoo robin
 INDEXED  := $(foreach index,$(INDEXES),$(addprefix $(index)/,test_index test_table test_world agree)) $\
             swiss+KST_NO_SIMD/test_index
 

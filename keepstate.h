@@ -53,10 +53,10 @@
 #define KST_API extern
 #endif
 
-/* KST_INDEX, KST_TIMER  the back ends, folded into the pipeline at compile time. The index is chain,
- * swiss, cuckoo or robin (core/README.md tells which for what), the timer wheel. */
+/* KST_INDEX, KST_TIMER  the back ends, folded into the pipeline at compile time. The index is swiss,
+ * chain, cuckoo or robin (core/README.md tells which for what), the timer wheel. */
 #ifndef KST_INDEX
-#define KST_INDEX chain
+#define KST_INDEX swiss
 #endif
 #ifndef KST_TIMER
 #define KST_TIMER wheel
@@ -1684,6 +1684,7 @@ struct kst {
     uint32_t policy[KST_POLICIES][KST__SETTINGS]; /* the same, but for what `policy_owns` */
     uint64_t policy_owns[KST_POLICIES];           /* bits by setting */
     struct kst__attached attached[KST_ATTACH_MAX];
+    uint32_t apart; /* entries with a zone of one direction: a tuple may then be found both ways */
     bool pressed; /* PRESSURE was told, RELIEF not yet */
     uint8_t evict[KST_CLASSES];
     struct kst__class classes[KST_CLASSES];
@@ -4330,6 +4331,33 @@ KST_INLINE uint64_t kst__reply_hash(const struct kst *t, uint32_t slot)
 
 static void kst__foretells_no_more(struct kst *t, const struct kst__kit *kit, uint32_t slot);
 
+/* Whether an entry has a zone of one direction. */
+KST_INLINE bool kst__is_apart(const struct kst *t, uint32_t slot)
+{
+    const struct kst__entry *e = kst__entry_at(t, slot);
+    return (e->kind & KST__KIND_NAT) && kst__reply_tuple(t, slot)->zone != e->tuple.zone;
+}
+
+/* The node that a key finds, KST__NONE if there is none. Where zones of one direction let a
+ * tuple be that of one connection and the answer to another, the newer of them, as in Linux. */
+KST_INLINE uint32_t kst__find(const struct kst *t, const struct kst__kit *kit,
+                              const struct kst__key *key)
+{
+    if (KST_LIKELY(t->apart == 0 || key->only != KST_NO_DIRECTION))
+        return kit->index->find(kst__index(t), t, key);
+    struct kst__key one_way = *key;
+    uint32_t node[2];
+    for (uint8_t i = 0; i < 2; i++) {
+        one_way.only = i;
+        node[i] = kit->index->find(kst__index(t), t, &one_way);
+    }
+    if (node[0] == KST__NONE || node[1] == KST__NONE)
+        return node[0] == KST__NONE ? node[1] : node[0];
+    const uint32_t serial[2] = {kst__entry_at(t, kst__node_slot(t, node[0]))->serial,
+                                kst__entry_at(t, kst__node_slot(t, node[1]))->serial};
+    return node[kst__before(serial[0], serial[1])];
+}
+
 /* Takes an entry that is not armed out of the rest. One that was called back before it was
  * confirmed goes without a word. */
 static void kst__unlink(struct kst *t, const struct kst__kit *kit, uint32_t slot,
@@ -4340,6 +4368,8 @@ static void kst__unlink(struct kst *t, const struct kst__kit *kit, uint32_t slot
         kst__tell(t, KST_EVENT_DESTROY, slot, 0, cause);
     if (KST_UNLIKELY(e->kind & KST__KIND_HELP))
         kst__foretells_no_more(t, kit, slot);
+    if (KST_UNLIKELY(kst__is_apart(t, slot)))
+        t->apart--;
     if (e->kind & KST__KIND_NAT)
         kit->index->remove(kst__index(t), slot + kst__slots(t), kst__reply_hash(t, slot));
     kit->index->remove(kst__index(t), slot, kst__tuple_hash(&e->tuple, t->seed));
@@ -4368,7 +4398,7 @@ static void kst__call_end(struct kst *t, const struct kst__kit *kit, uint32_t sl
     struct kst__key key;
     kst__call_tuple(t, slot, direction, &tuple);
     kst__key_make(t, &tuple, &key);
-    const uint32_t node = kit->index->find(kst__index(t), t, &key);
+    const uint32_t node = kst__find(t, kit, &key);
     const uint32_t place = kst__expect_own(t, slot, &tuple);
     if (node != KST__NONE && (kst__entry_at(t, kst__node_slot(t, node))->status & KST_CONFIRMED))
         kst__remove(t, kit, kst__node_slot(t, node), KST_GONE_CALLED_OFF);
@@ -4443,13 +4473,14 @@ static bool kst__tuple_clear(struct kst *t, const struct kst__kit *kit,
     struct kst__key key;
     kst__key_make(t, tuple, &key);
     key.only = only;
-    const uint32_t node = kit->index->find(kst__index(t), t, &key);
-    if (node == KST__NONE)
-        return true;
-    if (!kst__expired(t, kst__node_slot(t, node)))
-        return false;
-    kst__remove(t, kit, kst__node_slot(t, node), KST_GONE_EXPIRED);
-    return true;
+    for (;;) {
+        const uint32_t node = kst__find(t, kit, &key);
+        if (node == KST__NONE)
+            return true;
+        if (!kst__expired(t, kst__node_slot(t, node)))
+            return false;
+        kst__remove(t, kit, kst__node_slot(t, node), KST_GONE_EXPIRED);
+    }
 }
 
 /* An entry for this tuple, in a slot of its own but not in the table: kst__confirm puts it there,
@@ -4508,6 +4539,8 @@ static void kst__confirm(struct kst *t, const struct kst__kit *kit, uint32_t slo
     t->serial += t->serial == UINT32_MAX ? 2 : 1; /* 0 names nobody */
     e->serial = t->serial;
     e->status |= KST_CONFIRMED;
+    if (KST_UNLIKELY(kst__is_apart(t, slot)))
+        t->apart++;
     kit->timer->arm(kst__timer(t), slot, kst__rearm_ms(t, slot));
     kst__class_join(t, slot, kst__class_of(e));
     if (KST_UNLIKELY(t->events_at != 0))
@@ -4519,8 +4552,8 @@ static void kst__confirm(struct kst *t, const struct kst__kit *kit, uint32_t slo
 static uint16_t kst__admit(struct kst *t, const struct kst__kit *kit, uint32_t slot, uint64_t hash)
 {
     uint16_t reason = KST_REASON_NONE;
-    /* Without NAT a tuple and its inverse have one owner; with it another may own the inverse. A zone of one
-     * direction parts it from what goes the other way. */
+    /* Without NAT a tuple and its inverse have one owner; with it another may own the inverse. A
+     * zone of one direction parts it from what goes the other way. */
     if (t->features & KST_WITH_NAT) {
         const struct kst_tuple reply = kst__reply_of(t, slot);
         const bool apart = reply.zone != kst__entry_at(t, slot)->tuple.zone;
@@ -7412,7 +7445,7 @@ static uint32_t kst__find_zoned(struct kst *t, const struct kst__kit *kit,
     uint32_t node = KST__NONE;
     for (uint8_t direction = 0; direction < 2 && node == KST__NONE; direction++) {
         kst__key_zoned(t, p, direction, key);
-        node = kit->index->find(kst__index(t), t, key);
+        node = kst__find(t, kit, key);
     }
     return node;
 }
@@ -7428,7 +7461,7 @@ static uint32_t kst__find_odd(struct kst *t, const struct kst__kit *kit,
     }
     if (p->zones != 0)
         return kst__find_zoned(t, kit, p, key);
-    return kit->index->find(kst__index(t), t, key);
+    return kst__find(t, kit, key);
 }
 
 /* A packet with a tuple of its own: of a known connection, or the first of one. One that is out of date, or
@@ -7440,7 +7473,7 @@ KST_INLINE void kst__judge_packet(struct kst *t, const struct kst__kit *kit,
     for (;;) {
         const uint32_t node = KST_UNLIKELY(p->call || p->zones != 0)
                                   ? kst__find_odd(t, kit, p, key)
-                                  : kit->index->find(kst__index(t), t, key);
+                                  : kst__find(t, kit, key);
         if (KST_UNLIKELY(node == KST__NONE))
             break;
         const uint32_t slot = kst__node_slot(t, node);
@@ -7477,7 +7510,7 @@ static void kst__judge_error(struct kst *t, const struct kst__kit *kit,
         return;
     r->reason = KST_REASON_ICMP_UNRELATED;
     const uint32_t node = p->zones != 0 ? kst__find_zoned(t, kit, p, &key)
-                                        : kit->index->find(kst__index(t), t, &key);
+                                        : kst__find(t, kit, &key);
     if (node == KST__NONE || kst__expired(t, kst__node_slot(t, node)))
         return;
     r->reason = KST_REASON_ICMP_MISDIRECTED;
@@ -7718,7 +7751,7 @@ size_t kst_bytes(const struct kst_config *config)
 /* Empties the pool, the classes, the expectations and the back ends. */
 static void kst__clear(struct kst *t)
 {
-    t->count = t->used = 0;
+    t->count = t->used = t->apart = 0;
     t->free = KST__NONE;
     for (uint32_t i = 0; i < KST_CLASSES; i++) {
         t->classes[i].oldest = t->classes[i].newest = KST__NONE;
@@ -7833,7 +7866,7 @@ kst_id kst_find(const struct kst *t, const struct kst_tuple *tuple, uint8_t *dir
 {
     struct kst__key key;
     kst__key_make(t, tuple, &key);
-    const uint32_t node = kst__kit.index->find(kst__index(t), t, &key);
+    const uint32_t node = kst__find(t, &kst__kit, &key);
     if (node == KST__NONE || kst__expired(t, kst__node_slot(t, node)))
         return 0;
     if (direction != NULL)
@@ -8374,12 +8407,12 @@ static const char *kst__check_found(const struct kst *t, uint32_t slot)
     key.only = KST_ORIGINAL;
     if (kst__tuple_same(&key.tuple, &reply)) /* it is its own answer */
         key.only = KST_REPLY;
-    const uint32_t original_node = kst__kit.index->find(kst__index(t), t, &key);
+    const uint32_t original_node = kst__find(t, &kst__kit, &key);
     if (original_node == KST__NONE || kst__node_slot(t, original_node) != slot)
         return "index: an entry is not found by its original tuple";
     kst__key_make(t, &reply, &key);
     key.only = KST_REPLY;
-    const uint32_t reply_node = kst__kit.index->find(kst__index(t), t, &key);
+    const uint32_t reply_node = kst__find(t, &kst__kit, &key);
     if (reply_node == KST__NONE || kst__node_slot(t, reply_node) != slot)
         return "index: an entry is not found by its reply tuple";
     return NULL;
@@ -8415,7 +8448,7 @@ static const char *kst__check_classes(const struct kst *t)
 static const char *kst__check_all(const struct kst *t)
 {
     const char *broken;
-    uint32_t live = 0, with_nat = 0, spare = 0, nodes = 0, armed = 0;
+    uint32_t live = 0, with_nat = 0, spare = 0, nodes = 0, armed = 0, apart = 0;
     const struct kst_stats *s = &t->stats;
     if (t->used > kst__slots(t) || t->count > t->capacity)
         return "pool: more slots in use than there are";
@@ -8442,7 +8475,10 @@ static const char *kst__check_all(const struct kst *t)
             return broken;
         live++;
         with_nat += (kst__entry_at(t, slot)->kind & KST__KIND_NAT) != 0;
+        apart += kst__is_apart(t, slot);
     }
+    if (apart != t->apart)
+        return "entry: zones of one direction are counted wrong";
     if (live != t->count || live + spare != t->used)
         return "pool: a slot is lost";
     if (t->defrag_at != 0 && (broken = kst__defrag_check(t)) != NULL)

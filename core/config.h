@@ -22,10 +22,10 @@
 #define KST_API extern
 #endif
 
-/* KST_INDEX, KST_TIMER  the back ends, folded into the pipeline at compile time. The index is chain,
- * swiss, cuckoo or robin (core/README.md tells which for what), the timer wheel. */
+/* KST_INDEX, KST_TIMER  the back ends, folded into the pipeline at compile time. The index is swiss,
+ * chain, cuckoo or robin (core/README.md tells which for what), the timer wheel. */
 #ifndef KST_INDEX
-#define KST_INDEX chain
+#define KST_INDEX swiss
 #endif
 #ifndef KST_TIMER
 #define KST_TIMER wheel

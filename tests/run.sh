@@ -5,7 +5,7 @@
 # stand for an index each; the arguments are suites.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
-: "${B:=build}" "${INDEXES:=}" "${TRACK:=$B/track-chain-wheel}" "${RUNS:=40000}"
+: "${B:=build}" "${INDEXES:=}" "${TRACK:=$B/track-swiss-wheel}" "${RUNS:=40000}"
 export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1 UBSAN_OPTIONS=print_stacktrace=1
 log=$B/test.log
 passed=0 failed=0
