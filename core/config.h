@@ -23,7 +23,7 @@
 #endif
 
 /* KST_INDEX, KST_TIMER  the back ends, folded into the pipeline at compile time. The index is chain,
- * swiss, cuckoo or robin (core/README.md tells which for what), the timer wheel. */
+ * swiss, cuckoo or robin, the timer wheel or heap: core/README.md tells which for what. */
 #ifndef KST_INDEX
 #define KST_INDEX chain
 #endif

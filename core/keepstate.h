@@ -58,6 +58,7 @@ extern "C" {
 #include "index_swiss.h"
 #include "timer.h"
 #include "timer_wheel.h"
+#include "timer_heap.h"
 
 #include "kit.h"
 #include "event.h"

@@ -8,6 +8,7 @@
 #include "index_cuckoo.h"
 #include "index_robin.h"
 #include "index_swiss.h"
+#include "timer_heap.h"
 #include "timer_wheel.h"
 
 struct kst__kit {
