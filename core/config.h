@@ -23,7 +23,7 @@
 #endif
 
 /* KST_INDEX, KST_TIMER  the back ends, folded into the pipeline at compile time. The index is chain,
- * swiss, cuckoo or robin, the timer wheel or heap: core/README.md tells which for what. */
+ * swiss, cuckoo or robin, the timer wheel, hashed, lists or heap: core/README.md tells which for what. */
 #ifndef KST_INDEX
 #define KST_INDEX chain
 #endif

@@ -467,6 +467,26 @@ static void break_wheel(struct kst__wheel *w, uint32_t way, uint32_t slot)
     }
 }
 
+static void break_hashed(struct kst__hashed *w, uint32_t way, uint32_t slot)
+{
+    switch (way) {
+    case 0: *kst__hashed_bits(w, 2, 0) ^= 1; break;
+    case 1: *kst__hashed_bits(w, 0, 100) = 1; break;
+    case 2: w->clock_ms += 30000; break; /* as if what is there had been passed */
+    default: kst__hashed_link_at(w, slot)->last = slot; break;
+    }
+}
+
+static void break_lists(struct kst__lists *l, uint32_t way, uint32_t slot)
+{
+    switch (way) {
+    case 0: l->pending[0] ^= 1; break;
+    case 1: l->soonest_ms = 30001; break;
+    case 2: kst__lists_at(l, slot)->key_ms += 1; break;
+    default: kst__lists_at(l, slot)->last = slot; break;
+    }
+}
+
 static void break_heap(struct kst__heap *h, uint32_t way, uint32_t slot)
 {
     switch (way) {
@@ -481,7 +501,11 @@ static void break_timer(struct kst *t, uint32_t way, uint32_t slot)
 {
     if (kst__kit.timer == &kst_timer_wheel)
         break_wheel(kst__timer(t), way, slot);
-    else if (kst__kit.timer == &kst_timer_heap)
+    else if (kst__kit.timer == &kst_timer_hashed)
+        break_hashed(kst__timer(t), way, slot);
+    else if (kst__kit.timer == &kst_timer_lists)
+        break_lists(kst__timer(t), way, slot);
+    else
         break_heap(kst__timer(t), way, slot);
 }
 
