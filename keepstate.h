@@ -54,7 +54,8 @@
 #endif
 
 /* KST_INDEX, KST_TIMER  the back ends, folded into the pipeline at compile time. The index is chain,
- * swiss, cuckoo or robin, the timer wheel, hashed, lists or heap: core/README.md tells which for what. */
+ * swiss, cuckoo or robin, the timer wheel, hashed, lists or heap; core/README.md tells which for
+ * what. */
 #ifndef KST_INDEX
 #define KST_INDEX chain
 #endif
@@ -131,7 +132,7 @@
 #error "KST_COLLECT_MAX must be at least 1: expired connections go before live ones"
 #endif
 
-/* Most connections in one table: the timer wheel addresses its references with 32 bits. */
+/* Most connections in one table: timers address what they hold with 32 bits. */
 #define KST_ENTRIES_MAX (UINT32_C(1) << 27)
 
 /* Most expectations at a time: a bound on the memory that a typing error can ask for. */
@@ -2893,7 +2894,9 @@ static const struct kst_index_ops kst_index_swiss = {
  *   => disarm   of a slot that is armed.
  *   => next     moves the clock towards `now_ms`, which never goes back; returns a slot, no longer
  *               armed, whose entry has expired, or KST__NONE. Each step takes one from `work` and
- *               costs a constant. KST__NONE with `work` left: nothing expired is left.
+ *               costs a constant, or a logarithm of what is armed; it may find nothing that has
+ *               expired. KST__NONE with `work` left: nothing expired is left. In which order those
+ *               come out that have expired is the timer's own affair.
  *   => check    NULL, or what is wrong in words; `armed` counts what it holds. */
 #ifndef KST_TIMER_H
 #define KST_TIMER_H

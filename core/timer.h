@@ -11,7 +11,9 @@
  *   => disarm   of a slot that is armed.
  *   => next     moves the clock towards `now_ms`, which never goes back; returns a slot, no longer
  *               armed, whose entry has expired, or KST__NONE. Each step takes one from `work` and
- *               costs a constant. KST__NONE with `work` left: nothing expired is left.
+ *               costs a constant, or a logarithm of what is armed; it may find nothing that has
+ *               expired. KST__NONE with `work` left: nothing expired is left. In which order those
+ *               come out that have expired is the timer's own affair.
  *   => check    NULL, or what is wrong in words; `armed` counts what it holds. */
 #ifndef KST_TIMER_H
 #define KST_TIMER_H
