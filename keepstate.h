@@ -2921,6 +2921,15 @@ KST_INLINE uint64_t kst__rearm_ms(struct kst *t, uint32_t slot)
     return expires_ms;
 }
 
+/* What kst__rearm_ms will ask of an entry that is next, if it is one. */
+KST_INLINE void kst__rearm_prefetch(const struct kst *t, uint32_t slot)
+{
+    if (slot < kst__slots(t)) {
+        KST_PREFETCH(&kst__entry_at(t, slot)->expires_ms);
+        KST_PREFETCH(&kst__entry_at(t, slot)->armed);
+    }
+}
+
 #endif
 /* ======== core/timer_wheel.h ============================================================= */
 
@@ -3408,6 +3417,7 @@ static uint32_t kst__hashed_next(void *tm, struct kst *t, uint64_t now_ms, uint3
         *work -= 1;
         const uint32_t slot = *kst__hashed_first(w, w->places);
         kst__hashed_disarm(w, slot);
+        kst__rearm_prefetch(t, *kst__hashed_first(w, w->places));
         const uint64_t due_ms = kst__rearm_ms(t, slot);
         if (due_ms <= now_ms)
             return slot;
@@ -3631,6 +3641,7 @@ static uint32_t kst__lists_next(void *tm, struct kst *t, uint64_t now_ms, uint32
         *work -= 1;
         const uint32_t slot = kst__lists_at(l, l->slots + list)->next;
         kst__lists_disarm(l, slot);
+        kst__rearm_prefetch(t, kst__lists_at(l, l->slots + list)->next);
         const uint64_t due_ms = kst__rearm_ms(t, slot);
         if (due_ms <= now_ms)
             return slot;

@@ -228,6 +228,7 @@ static uint32_t kst__hashed_next(void *tm, struct kst *t, uint64_t now_ms, uint3
         *work -= 1;
         const uint32_t slot = *kst__hashed_first(w, w->places);
         kst__hashed_disarm(w, slot);
+        kst__rearm_prefetch(t, *kst__hashed_first(w, w->places));
         const uint64_t due_ms = kst__rearm_ms(t, slot);
         if (due_ms <= now_ms)
             return slot;

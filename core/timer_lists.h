@@ -160,6 +160,7 @@ static uint32_t kst__lists_next(void *tm, struct kst *t, uint64_t now_ms, uint32
         *work -= 1;
         const uint32_t slot = kst__lists_at(l, l->slots + list)->next;
         kst__lists_disarm(l, slot);
+        kst__rearm_prefetch(t, kst__lists_at(l, l->slots + list)->next);
         const uint64_t due_ms = kst__rearm_ms(t, slot);
         if (due_ms <= now_ms)
             return slot;

@@ -463,9 +463,11 @@ static void rig_step(uint64_t reach_ms)
 {
     const uint32_t slot = draw_below(rig.slots);
     const uint64_t expires_ms = rig.expires_ms[slot], ms = draw_ms(reach_ms);
-    const uint64_t then_ms = draw_one_in(16) && rig.now_ms > ms ? rig.now_ms - ms : rig_later_ms(ms);
+    uint64_t then_ms = draw_one_in(16) && rig.now_ms > ms ? rig.now_ms - ms : rig_later_ms(ms);
+    if (slot >= kst__slots(rig.t) && draw_one_in(8))
+        then_ms = rig_later_ms(draw() >> draw_below(64)); /* ages: more than an entry's beats tell */
     switch (draw_below(16)) {
-    case 0:
+    case 0: rig_advance(rig_later_ms(ms), draw_below(20)); break;
     case 1:
     case 2: rig_advance(rig_later_ms(draw_ms(3000)), draw_below(8)); break;
     case 3: rig_drain(rig_later_ms(draw_ms(reach_ms)), 1 + draw_below(5)); break;
