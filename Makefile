@@ -27,6 +27,7 @@ SUITES   := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
 INDEXES  := chain cuckoo robin
 INDEXED  := $(foreach index,$(INDEXES),$(addprefix $(index)/,test_index test_table test_world agree)) $\
             swiss+KST_NO_SIMD/test_index
+TIMERS   := hashed lists heap
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
@@ -113,10 +114,21 @@ $(B)/$(1)/agree: $(AGREE) $(wildcard harness/agree/*.h) keepstate.h
 endef
 $(foreach index,$(sort $(dir $(INDEXED))),$(eval $(call with_index,$(index:/=))))
 
+# What a timer has a say in, with each that is not the default.
+$(B)/timer-%/built: $(AGREE) $(wildcard harness/agree/*.h) $(wildcard tests/*.[ch]) $(ROOMS)
+	@mkdir -p $(@D)
+	for suite in test_timer test_table test_world; do \
+	    gcc $(C11) -g -O1 -DKST_TIMER=$* -Icore tests/$$suite.c \
+	        $$(pkg-config --cflags --libs check) -o $(@D)/$$suite || exit 1; \
+	done
+	gcc $(C11) -g -O1 -DKST_TIMER=$* -Icore $(AGREE) -lpcap -lz -o $(@D)/agree
+	touch $@
+
+test: $(TIMERS:%=$(B)/timer-%/built)
 test: all $(B)/keepstate-sanitized $(B)/agree-sanitized $(B)/agree $(B)/agree-kernel \
       $(SUITES:%=$(B)/rooms/%) $(SUITES:%=$(B)/header/%) $(B)/track-$(INDEX)-$(TIMER) $\
       $(INDEXED:%=$(B)/%) ## what CI runs
-	B=$(B) INDEXES="$(INDEXES)" TRACK=$(B)/track-$(INDEX)-$(TIMER) RUNS=$(RUNS) tests/run.sh $(SUITES)
+	B=$(B) INDEXES="$(INDEXES)" TIMERS="$(TIMERS)" TRACK=$(B)/track-$(INDEX)-$(TIMER) RUNS=$(RUNS) tests/run.sh $(SUITES)
 
 install: all                                   ## copies the header and the command below PREFIX
 	install -d $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/bin
