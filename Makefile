@@ -24,6 +24,9 @@ AGREE    := $(wildcard harness/agree/*.c)
 KERNEL   := $(wildcard harness/kernel/*.c) $(filter-out %/agree.c,$(AGREE)) \
             harness/replay/link.c harness/replay/progress.c
 SUITES   := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
+INDEXES  := cuckoo robin swiss
+INDEXED  := $(foreach index,$(INDEXES),$(addprefix $(index)/,test_index test_table test_world agree)) $\
+            swiss+KST_NO_SIMD/test_index
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
@@ -97,9 +100,23 @@ $(B)/agree-sanitized: $(AGREE) $(wildcard harness/*.h harness/agree/*.h) $(ROOMS
 	@mkdir -p $(@D)
 	gcc $(C11) -g -O1 $(SANITIZE) -Icore $(AGREE) -lpcap -lz -o $@
 
+# What an index has a say in once more with each that is not the default: +OPTION defines one more.
+define with_index
+$(B)/$(1)/%: tests/%.c $(wildcard tests/*.h) $(ROOMS)
+	@mkdir -p $$(@D)
+	clang $(C11) -g -O0 $(SANITIZE) -DKST_INDEX=$(subst +, -D,$(1)) -Icore $$< $\
+	    $$$$(pkg-config --cflags --libs check) -o $$@
+
+$(B)/$(1)/agree: $(AGREE) $(wildcard harness/agree/*.h) keepstate.h
+	@mkdir -p $$(@D)
+	$(CC) $(C11) -O1 -DKST_INDEX=$(subst +, -D,$(1)) -I. $(AGREE) $(LDFLAGS) -lpcap -lz -o $$@
+endef
+$(foreach index,$(sort $(dir $(INDEXED))),$(eval $(call with_index,$(index:/=))))
+
 test: all $(B)/keepstate-sanitized $(B)/agree-sanitized $(B)/agree $(B)/agree-kernel \
-      $(B)/track-$(INDEX)-$(TIMER) $(SUITES:%=$(B)/rooms/%) $(SUITES:%=$(B)/header/%) ## what CI runs
-	B=$(B) TRACK=$(B)/track-$(INDEX)-$(TIMER) RUNS=$(RUNS) tests/run.sh $(SUITES)
+      $(SUITES:%=$(B)/rooms/%) $(SUITES:%=$(B)/header/%) $(B)/track-$(INDEX)-$(TIMER) $\
+      $(INDEXED:%=$(B)/%) ## what CI runs
+	B=$(B) INDEXES="$(INDEXES)" TRACK=$(B)/track-$(INDEX)-$(TIMER) RUNS=$(RUNS) tests/run.sh $(SUITES)
 
 install: all                                   ## copies the header and the command below PREFIX
 	install -d $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/bin

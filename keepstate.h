@@ -53,7 +53,8 @@
 #define KST_API extern
 #endif
 
-/* KST_INDEX, KST_TIMER  the back ends, folded into the pipeline at compile time. */
+/* KST_INDEX, KST_TIMER  the back ends, folded into the pipeline at compile time. The index is chain,
+ * swiss, cuckoo or robin (core/README.md tells which for what), the timer wheel. */
 #ifndef KST_INDEX
 #define KST_INDEX chain
 #endif
@@ -61,8 +62,12 @@
 #define KST_TIMER wheel
 #endif
 
-/* KST_HELPERS(X)  the helpers there are, by the names of their struct kst_helper: kst_helper_ftp and so
- * on. Leave some out, or add your own: a struct that is defined where the implementation goes. */
+/* KST_NO_SIMD  no vector instructions in the indexes swiss and cuckoo: the same results, by 64-bit
+ * words. So it is anyway where there is no SSE2. */
+
+/* KST_HELPERS(X)  the helpers there are, by the names of their struct kst_helper: kst_helper_ftp
+ * and so on. Leave some out, or add your own: a struct that is defined where the implementation
+ * goes. */
 #ifndef KST_HELPERS
 #define KST_HELPERS(X) X(ftp) X(irc) X(pptp) X(sip) X(tftp)
 #endif
@@ -74,8 +79,8 @@
 #define KST_ASSERT(condition) assert(condition)
 #endif
 
-/* Packets that are parsed, hashed and prefetched together before the first is judged. More hide
- * more of the memory's latency and cost more stack (about 200 bytes each). */
+/* Packets that are parsed, hashed and prefetched ahead of the one that is judged. More hide more of
+ * the memory's latency and cost more stack (about 200 bytes each). */
 #ifndef KST_BURST
 #define KST_BURST 32
 #endif
@@ -111,7 +116,8 @@
 #error "KST_FRAGMENTS_MAX must lie in 2..8192: more than 8192 of 8 bytes do not fit a datagram"
 #endif
 
-/* Least memory for reassembly, bytes: any datagram of 64 KiB in KST_FRAGMENTS_MAX fragments fits. */
+/* Least memory for reassembly, bytes: any datagram of 64 KiB in KST_FRAGMENTS_MAX fragments
+ * fits. */
 #define KST_REASSEMBLY_MIN (UINT32_C(256) * (65536 / 243 + KST_FRAGMENTS_MAX + 8))
 
 /* Steps that a packet which finds the table full may spend on collecting expired connections
@@ -131,8 +137,9 @@
 /* Most expectations at a time: a bound on the memory that a typing error can ask for. */
 #define KST_EXPECTATIONS_MAX (UINT32_C(1) << 20)
 
-/* Expectations that share one hash bucket beyond which one is refused, HELPER_EXPECT: a client may expect
- * many to the same port of its own, each from another server. The bound on what a newcomer costs. */
+/* Expectations that share one hash bucket beyond which one is refused, HELPER_EXPECT: a client
+ * may expect many to the same port of its own, each from another server. The bound on what a
+ * newcomer costs. */
 #ifndef KST_EXPECT_CHAIN_MAX
 #define KST_EXPECT_CHAIN_MAX 64
 #endif
@@ -479,8 +486,9 @@ struct kst_stats {
     uint64_t clock_back;           /* calls whose clock lay before an earlier call's */
 };
 
-/* A connection that another, its master, foretells: the FTP data connection, the DCC transfer. The
- * packet that starts it is RELATED. A copy, as kst_expectation_get hands it out and kst_expect takes it. */
+/* A connection that another, its master, foretells: the FTP data connection, the DCC transfer.
+ * The packet that starts it is RELATED. A copy, as kst_expectation_get hands it out and
+ * kst_expect takes it. */
 enum kst_expectation_flags {
     KST_EXPECT_ANY_SRC = 1,       /* from any address: tuple.src is 0 */
     KST_EXPECT_ANY_SRC_PORT = 2,  /* from any port: tuple.src_port is 0 */
@@ -563,8 +571,7 @@ enum kst_change {
     KST_CHANGED_ASSURED = 2,
     KST_CHANGED_STATE = 4,    /* of TCP or SCTP */
     KST_CHANGED_MARK = 8,
-    KST_CHANGED_LABELS = 16,
-    KST_CHANGED_HELPER = 32
+    KST_CHANGED_LABELS = 16
 };
 
 struct kst_event {
@@ -598,7 +605,7 @@ struct kst_event {
     X(SETTING_READ_ONLY, "this setting can only be read")                                          \
     X(SETTING_FEATURE, "config.features left out the memory that this setting needs")              \
     X(POLICY, "no policy has this number, or the setting is not a timeout")                        \
-    X(HELPER, "no helper has this number, or config.expectations is 0")                            \
+    X(HELPER, "no helper has this number or speaks this protocol, or config.expectations is 0")    \
     X(HELPERS_MANY, "more than KST_ATTACH_MAX ports have a helper")                                \
     X(NOT_FOUND, "the connection is gone")                                                         \
     X(EXPECT_TUPLE, "the tuple is not one that a packet could have, or of another zone")           \
@@ -645,9 +652,10 @@ KST_API void kst_track(struct kst *t, uint64_t now_ms, const struct kst_packet *
  * Later packets of the same batch have met it: who refuses, tracks one packet a call. */
 KST_API bool kst_refuse(struct kst *t, const struct kst_result *result);
 
-/* Moves the clock and removes expired connections, and datagrams that were not complete in time, in
- * at most `work_max` steps, each of constant cost (a datagram's: its fragments). Returns the steps used; fewer than `work_max` means that none is left. An expired
- * connection is never found, listed or matched, however late it is removed: it only takes room. */
+/* Moves the clock and removes expired connections, and datagrams that were not complete in time,
+ * in at most `work_max` steps, each of constant cost (a datagram's: its fragments). Returns the
+ * steps used; fewer than `work_max` means that none is left. An expired connection is never
+ * found, listed or matched, however late it is removed: it only takes room. */
 KST_API uint32_t kst_advance(struct kst *t, uint64_t now_ms, uint32_t work_max);
 
 /* The connection that a packet with this tuple belongs to, or 0. `direction`, unless NULL, tells
@@ -669,8 +677,8 @@ KST_API bool kst_delete(struct kst *t, kst_id id);
 KST_API void kst_flush(struct kst *t);
 
 /* Adds a connection from outside (a restored table, a peer's state), as `conntrack -I` does; its
- * `id` is ignored. Evicts nobody. TCP: windows are not held against it, as against a connection that
- * was picked up in the middle. Returns its name, or 0 and, unless NULL, `why`. */
+ * `id` is ignored. Evicts nobody. TCP: windows are not held against it, as against a connection
+ * that was picked up in the middle. Returns its name, or 0 and, unless NULL, `why`. */
 KST_API kst_id kst_insert(struct kst *t, const struct kst_flow *flow, enum kst_error *why);
 
 /* Sets the 32-bit mark that belongs to the caller; false if the connection is gone. */
@@ -679,60 +687,63 @@ KST_API bool kst_set_mark(struct kst *t, kst_id id, uint32_t mark);
 /* Sets the labels; false if the connection is gone or KST_WITH_LABELS was left out. */
 KST_API bool kst_set_labels(struct kst *t, kst_id id, const uint8_t labels[KST_LABEL_BYTES]);
 
-/* Helpers by name, "ftp"; 0 if there is none of this name. And the other way, NULL for 0 and behind the last. */
+/* Helpers by name, "ftp"; 0 if there is none of this name. And the other way, NULL for 0 and
+ * behind the last. */
 KST_API uint8_t kst_helper_number(const char *name);
 KST_API const char *kst_helper_name(uint8_t helper);
 
-/* Attaches a helper to the connections that will begin with a packet of this protocol to this port; 0
- * takes it off again. At most KST_ATTACH_MAX ports. kst_packet.helper goes first. */
+/* Attaches a helper to the connections that will begin with a packet of this protocol to this
+ * port; 0 takes it off again. At most KST_ATTACH_MAX ports. kst_packet.helper goes first. */
 KST_API enum kst_error kst_attach(struct kst *t, uint8_t protocol, uint16_t port, uint8_t helper);
 
-/* Attaches every helper to the port that its protocol was given: ftp, irc and pptp to TCP 21, 6667 and 1723, tftp
- * and sip to UDP 69 and 5060. Do so only where you trust both ends: whoever can make a client send what looks
- * like a command can open a port to it. */
+/* Attaches every helper to the port that its protocol was given: ftp, irc and pptp to TCP 21,
+ * 6667 and 1723, tftp and sip to UDP 69 and 5060. Do so only where you trust both ends: whoever
+ * can make a client send what looks like a command can open a port to it. */
 KST_API enum kst_error kst_attach_usual(struct kst *t);
 
-/* Notes an expectation, as helpers do. Its `timeout_ms` 0 stands for that of the master's helper. The same once more
- * starts the time anew. */
+/* Notes an expectation, as helpers do. Its `timeout_ms` 0 stands for that of the master's
+ * helper. The same once more starts the time anew. */
 KST_API enum kst_error kst_expect(struct kst *t, const struct kst_expectation *expectation);
 
-/* The next expectation after `id`, in no particular order; the first after 0; 0 at the end. A copy of one;
- * and its end. As with connections, whose functions these are like. */
+/* The next expectation after `id`, in no particular order; the first after 0; 0 at the end. A
+ * copy of one; and its end. As with connections, whose functions these are like. */
 KST_API kst_id kst_expectation_next(const struct kst *t, kst_id id);
 KST_API bool kst_expectation_get(const struct kst *t, kst_id id, struct kst_expectation *expectation);
 KST_API bool kst_expectation_delete(struct kst *t, kst_id id);
 
-/* The newest expectation of a connection, if `id` is 0, else the next older one after it; 0 at the end. */
+/* The newest expectation of a connection, if `id` is 0, else the next older one after it; 0 at
+ * the end. */
 KST_API kst_id kst_expectation_own(const struct kst *t, kst_id master, kst_id id);
 
 /* Gives an expectation other flags and another time; false if it is gone. */
 KST_API bool kst_expectation_renew(struct kst *t, kst_id id, uint8_t flags, uint64_t timeout_ms);
 KST_API uint32_t kst_expectation_count(const struct kst *t);
 
-/* Takes the oldest event that waits; false if there is none. Events of one call stand in the order in
- * which things happened; those that found no room are counted in kst_stats.events_lost. */
+/* Takes the oldest event that waits; false if there is none. Events of one call stand in the
+ * order in which things happened; those that found no room are counted in kst_stats.events_lost. */
 KST_API bool kst_event_next(struct kst *t, struct kst_event *event);
 
-/* Timeouts of their own for some connections: what policy 1..KST_POLICIES says goes before the table's
- * settings for those that began with a packet of that kst_packet.policy. Only names of a connection's timeouts. */
+/* Timeouts of their own for some connections: what policy 1..KST_POLICIES says goes before the
+ * table's settings for those that began with a packet of that kst_packet.policy. Only names of a
+ * connection's timeouts. */
 KST_API enum kst_error kst_set_policy(struct kst *t, uint8_t policy, const char *name,
                                       uint32_t value);
 
 /* Settings, by the names of Linux's sysctls in net.netfilter (nf_conntrack_tcp_timeout_...), in
- * their units; times are seconds. A change holds from the next packet on; a running timeout stays,
- * as do the timeouts of a GRE flow and the accounting of any, which are settled at its creation. A
- * lower nf_conntrack_max removes nobody: as many as leave are let in. A connection with a timeout of 0
- * is created and has expired.
- * kst_setting reads one, kst_setting_range what it takes (false: no such name); kst_setting_name
- * lists them, NULL behind the last. */
+ * their units; times are seconds. A change holds from the next packet on; a running timeout
+ * stays, as do the timeouts of a GRE flow and the accounting of any, which are settled at its
+ * creation. A lower nf_conntrack_max removes nobody: as many as leave are let in. A connection
+ * with a timeout of 0 is created and has expired. kst_setting reads one, kst_setting_range what
+ * it takes (false: no such name); kst_setting_name lists them, NULL behind the last. */
 KST_API enum kst_error kst_set(struct kst *t, const char *name, uint32_t value);
 KST_API bool kst_setting(const struct kst *t, const char *name, uint32_t *value);
 KST_API bool kst_setting_range(const struct kst *t, const char *name, uint32_t *lowest,
                                uint32_t *highest);
 KST_API const char *kst_setting_name(uint32_t number);
 
-/* Counters since kst_init; connections, expired ones not yet removed included, all or of a class; and
- * the sum of all reasons that count in one column (enum kst_column) of `conntrack -S`. */
+/* Counters since kst_init; connections, expired ones not yet removed included, all or of a
+ * class; and the sum of all reasons that count in one column (enum kst_column) of `conntrack
+ * -S`. */
 KST_API const struct kst_stats *kst_statistics(const struct kst *t);
 KST_API uint32_t kst_count(const struct kst *t);
 KST_API uint32_t kst_class_count(const struct kst *t, enum kst_class number);
@@ -766,8 +777,8 @@ KST_API size_t kst_print(const struct kst_flow *flow, enum kst_format format, ch
 KST_API size_t kst_print_expectation(const struct kst_expectation *expectation,
                                      enum kst_format format, char *line, size_t size);
 
-/* Likewise an event, in the words of `conntrack -E` (CONNTRACK, and PROC and LEGACY likewise), without the
- * time. Empty if conntrack would not print it: PRESSURE and RELIEF. */
+/* Likewise an event, in the words of `conntrack -E` (CONNTRACK, and PROC and LEGACY likewise),
+ * without the time. Empty if conntrack would not print it: PRESSURE and RELIEF. */
 KST_API size_t kst_print_event(const struct kst_event *event, enum kst_format format, char *line,
                                size_t size);
 
@@ -811,11 +822,19 @@ extern "C" {
 #if defined(__GNUC__)
 #define KST_INLINE static inline __attribute__((always_inline))
 #define KST_UNLIKELY(x) __builtin_expect(!!(x), 0)
-#define KST_PREFETCH(address) __builtin_prefetch(address, 1)
+#define KST_LIKELY(x) __builtin_expect(!!(x), 1)
+/* The empty statement keeps gcc from taking a function that only prefetches for one that does
+ * nothing, and leaving out its calls. */
+#define KST_PREFETCH(address)                                                                      \
+    do {                                                                                           \
+        __builtin_prefetch(address, 1);                                                            \
+        __asm__ volatile("");                                                                      \
+    } while (0)
 #define KST__MAYBE_UNUSED __attribute__((unused))
 #else
 #define KST_INLINE static inline
 #define KST_UNLIKELY(x) (x)
+#define KST_LIKELY(x) (x)
 #define KST_PREFETCH(address) ((void)(address))
 #define KST__MAYBE_UNUSED
 #endif
@@ -1232,25 +1251,25 @@ static struct kst__ip kst__ip6(const uint8_t *data, uint32_t here)
             ip.reason = KST_REASON_EXT_DEPTH;
             return ip;
         }
-        const uint32_t needed = ip.protocol == KST__EXT_FRAGMENT ? 8 : 2;
-        if (here < ip.l4_at + needed) {
+        const bool fragment = ip.protocol == KST__EXT_FRAGMENT;
+        if (here < ip.l4_at + (fragment ? 4u : 2u)) { /* as much as Linux looks at */
             ip.reason = KST_REASON_EXT_SHORT;
             return ip;
         }
         const uint8_t *header = data + ip.l4_at;
         const uint32_t bytes = kst__ext_bytes(ip.protocol, header[1]);
-        if (ip.protocol == KST__EXT_FRAGMENT) {
-            const uint16_t at = kst__be16(header + 2) & 0xfff8;
-            if (ip.fragment_header_at == 0) { /* one inside a fragment is part of its data */
-                ip.fragment_header_at = ip.l4_at;
-                ip.fragment_at = at;
-                ip.fragment_more = (header[3] & 1) != 0;
-            } else if (at != 0) {
-                ip.reason = KST_REASON_FRAGMENT;
-            }
-            if (at != 0) /* what follows is the middle of something */
-                return ip;
+        const uint16_t at = fragment ? kst__be16(header + 2) & 0xfff8 : 0;
+        if (fragment && here < ip.l4_at + bytes) { /* no more than the type of what follows */
+            ip.reason = at != 0 ? KST_REASON_EXT_SHORT : KST_REASON_NONE;
+        } else if (fragment && ip.fragment_header_at == 0) { /* one inside is part of its data */
+            ip.fragment_header_at = ip.l4_at;
+            ip.fragment_at = at;
+            ip.fragment_more = (header[3] & 1) != 0;
+        } else if (at != 0) {
+            ip.reason = KST_REASON_FRAGMENT;
         }
+        if (at != 0) /* what follows is the middle of something */
+            return ip;
         ip.protocol = header[0];
         ip.l4_at += bytes;
     }
@@ -1403,9 +1422,9 @@ static bool kst__checksum_right(const struct kst__parsed *p, uint32_t covered, u
 
 
 /* X(id, name, default, lowest, highest). Defaults as measured on Linux 6.18; times in seconds.
- * The defaults of
- * `max`, `buckets`, `count` and `expect_max` come from the table itself. What Linux has as a parameter of a
- * helper's module (loose, sip_direct_media, ...) is a setting here, behind `nf_conntrack_`. */
+ * The defaults of `max`, `buckets`, `count` and `expect_max` come from the table itself. What
+ * Linux has as a parameter of a helper's module (loose, sip_direct_media, ...) is a setting
+ * here, behind `nf_conntrack_`. */
 #define KST__SETTINGS_LIST(X)                                                                      \
     X(MAX, "nf_conntrack_max", 0, 1, KST_ENTRIES_MAX)                                              \
     X(BUCKETS, "nf_conntrack_buckets", 0, 0, 0)                                                    \
@@ -1589,7 +1608,8 @@ struct kst__expected {
     struct kst_tuple tuple;
     uint64_t expires_ms;
     uint32_t master;       /* slot */
-    uint32_t newer, older; /* neighbours in its bucket, KST__NONE at the ends; of a free place `older` names the next free one */
+    uint32_t newer, older; /* neighbours in its bucket, KST__NONE at the ends; of a free place
+                            * `older` names the next free one */
     uint32_t own_newer, own_older; /* among its master's */
     uint32_t serial;       /* upper half of its kst_id; 0: the place is free */
     uint8_t flags;         /* enum kst_expectation_flags, or'ed, and the one below */
@@ -1806,6 +1826,7 @@ struct kst__key { /* what is looked for */
     struct kst_tuple inverse; /* of the tuple, if `invertible` */
     uint64_t hash;
     bool invertible;
+    uint8_t only; /* enum kst_direction: a packet of the other one is not meant; NO_DIRECTION: any */
 };
 
 KST_INLINE void kst__key_make(const struct kst *t, const struct kst_tuple *tuple,
@@ -1814,6 +1835,7 @@ KST_INLINE void kst__key_make(const struct kst *t, const struct kst_tuple *tuple
     key->tuple = *tuple;
     key->invertible = kst__tuple_invert(tuple, &key->inverse);
     key->hash = kst__tuple_hash(tuple, t->seed);
+    key->only = KST_NO_DIRECTION;
 }
 
 KST_INLINE uint32_t kst__nodes(const struct kst *t)
@@ -1833,15 +1855,6 @@ KST_INLINE const struct kst_tuple *kst__node_tuple(const struct kst *t, uint32_t
                                 : kst__reply_tuple(t, node - kst__slots(t));
 }
 
-/* Whether the entry behind a node has one of its two directions look like the key. */
-KST_INLINE bool kst__node_matches(const struct kst *t, uint32_t node, const struct kst__key *key)
-{
-    const struct kst_tuple *tuple = kst__node_tuple(t, node);
-    const bool mirrored = !(kst__entry_at(t, kst__node_slot(t, node))->kind & KST__KIND_NAT);
-    return kst__tuple_same(tuple, &key->tuple) ||
-           (mirrored && key->invertible && kst__tuple_same(tuple, &key->inverse));
-}
-
 /* Which way a packet goes that the node matches. One from an address and port to themselves looks
  * like its own answer: Linux takes it for that. */
 KST_INLINE uint8_t kst__node_direction(const struct kst *t, uint32_t node,
@@ -1852,6 +1865,18 @@ KST_INLINE uint8_t kst__node_direction(const struct kst *t, uint32_t node,
     if (e->kind & KST__KIND_NAT)
         return node == slot ? KST_ORIGINAL : KST_REPLY;
     return key->invertible && kst__tuple_same(&e->tuple, &key->inverse) ? KST_REPLY : KST_ORIGINAL;
+}
+
+/* Whether the entry behind a node has one of its two directions look like the key. */
+KST_INLINE bool kst__node_matches(const struct kst *t, uint32_t node, const struct kst__key *key)
+{
+    const struct kst_tuple *tuple = kst__node_tuple(t, node);
+    const bool mirrored = !(kst__entry_at(t, kst__node_slot(t, node))->kind & KST__KIND_NAT);
+    const bool matches =
+        kst__tuple_same(tuple, &key->tuple) ||
+        (mirrored && key->invertible && kst__tuple_same(tuple, &key->inverse));
+    return matches && (key->only == KST_NO_DIRECTION ||
+                       kst__node_direction(t, node, key) == key->only);
 }
 
 /* The tuple of an entry's answers. */
@@ -1924,6 +1949,9 @@ static void kst__class_join(struct kst *t, uint32_t slot, uint8_t number)
  *   => bytes    memory for so many nodes and, as far as the index has such a thing, buckets.
  *   => init     makes it empty.
  *   => prefetch starts the memory access of a find with this hash. May be NULL.
+ *   => peek     once that has arrived: starts the access to the entry, and to what else of the index
+ *               a find with this hash will want. A guess that may be wrong; nothing depends on it.
+ *               May be NULL.
  *   => find     a node that matches, KST__NONE if there is none.
  *   => insert   false if there is no place: a named outcome (CHAIN_TOO_LONG), nothing is changed.
  *   => remove   of a node that is in it, under the hash it was inserted with.
@@ -1932,11 +1960,29 @@ static void kst__class_join(struct kst *t, uint32_t slot, uint8_t number)
 #define KST_INDEX_H
 
 
+/* The hash that a node is in the index under. */
+KST_INLINE uint64_t kst__node_hash(const struct kst *t, uint32_t node)
+{
+    return kst__tuple_hash(kst__node_tuple(t, node), t->seed);
+}
+
+/* Starts the access to all that a find looks at to compare a node. */
+KST_INLINE void kst__node_prefetch(const struct kst *t, uint32_t node)
+{
+    const uint32_t slot = kst__node_slot(t, node);
+    const struct kst__entry *e = kst__entry_at(t, slot);
+    KST_PREFETCH(e);
+    KST_PREFETCH(&e->kind);
+    if (KST_UNLIKELY(node != slot))
+        KST_PREFETCH(kst__reply_tuple(t, slot));
+}
+
 struct kst_index_ops {
     const char *name;
     uint64_t (*bytes)(uint32_t nodes_max, uint32_t buckets);
     void (*init)(void *ix, uint32_t nodes_max, uint32_t buckets);
     void (*prefetch)(const void *ix, uint64_t hash);
+    void (*peek)(const void *ix, const struct kst *t, uint64_t hash);
     uint32_t (*find)(const void *ix, const struct kst *t, const struct kst__key *key);
     bool (*insert)(void *ix, uint32_t node, uint64_t hash);
     void (*remove)(void *ix, uint32_t node, uint64_t hash);
@@ -2004,6 +2050,16 @@ static void kst__chain_prefetch(const void *ix, uint64_t hash)
     KST_PREFETCH(kst__chain_head(ix, hash));
 }
 
+/* The head of a chain is its likeliest node: hits stop there two times out of three. */
+static void kst__chain_peek(const void *ix, const struct kst *t, uint64_t hash)
+{
+    const uint32_t node = *kst__chain_head(ix, hash);
+    if (node != KST__NONE) {
+        KST_PREFETCH(kst__chain_link(ix, node));
+        kst__node_prefetch(t, node);
+    }
+}
+
 static uint32_t kst__chain_find(const void *ix, const struct kst *t, const struct kst__key *key)
 {
     const uint32_t tag = (uint32_t)(key->hash >> 32);
@@ -2066,8 +2122,759 @@ static const char *kst__chain_check(const void *ix, const struct kst *t, uint32_
 }
 
 static const struct kst_index_ops kst_index_chain = {
-    "chain",           kst__chain_bytes,  kst__chain_init,   kst__chain_prefetch,
-    kst__chain_find,   kst__chain_insert, kst__chain_remove, kst__chain_check,
+    "chain",         kst__chain_bytes,  kst__chain_init,   kst__chain_prefetch, kst__chain_peek,
+    kst__chain_find, kst__chain_insert, kst__chain_remove, kst__chain_check,
+};
+
+#endif
+/* ======== core/index_group.h ============================================================= */
+
+/* SPDX-License-Identifier: MIT */
+/* core/index_group.h - what `swiss` and `cuckoo` are made of: groups of nodes, a cache line each.
+ *
+ *     struct kst__groups | group | group | ...           each aligned to KST_ALIGN
+ *
+ * A group has room for twelve nodes and a tag of eight hash bits beside each, which are compared all
+ * at once: by SSE2, or eight at a time in a 64-bit word, with the same result. So a find that hits
+ * costs one line here and the entry. A tag that matches by chance, one in 255 a node, costs a look at
+ * another entry.
+ *
+ * The low bits of the hash choose the group, the highest eight make the tag: who does not know the
+ * seed chooses neither. */
+#ifndef KST_INDEX_GROUP_H
+#define KST_INDEX_GROUP_H
+
+
+enum { KST__GROUP_NODES = 12, KST__GROUP_FULL = (1 << KST__GROUP_NODES) - 1, KST__GROUP_LOAD = 8 };
+
+struct kst__group {
+    uint8_t tags[KST__GROUP_NODES]; /* 0: this place is free */
+    uint16_t passed; /* nodes that belong here but had to go elsewhere; 0: no need to look there */
+    uint16_t moved;  /* bits by place: nodes that are here for such a reason. See the index */
+    uint32_t nodes[KST__GROUP_NODES];
+};
+
+struct kst__groups {
+    uint64_t mask;  /* groups - 1 */
+    uint32_t reach; /* of `swiss`: groups that a find looks at, at most */
+};
+
+typedef char kst__group_is_a_cache_line[sizeof(struct kst__group) == KST_ALIGN ? 1 : -1];
+typedef char kst__groups_fit_a_line[sizeof(struct kst__groups) <= KST_ALIGN ? 1 : -1];
+
+/* As many groups as make eight nodes to each of twelve places, or fewer, if there are as many buckets
+ * as connections: under NAT there are two nodes to each. Fewer buckets mean fewer groups. */
+static uint64_t kst__groups_count(uint32_t nodes_max, uint32_t buckets)
+{
+    const uint64_t room = nodes_max <= (uint64_t)buckets + 1 ? buckets : (uint64_t)buckets * 2;
+    return room > KST__GROUP_LOAD ? room / KST__GROUP_LOAD : 1;
+}
+
+static uint64_t kst__groups_bytes(uint32_t nodes_max, uint32_t buckets)
+{
+    return KST_ALIGN + kst__groups_count(nodes_max, buckets) * sizeof(struct kst__group);
+}
+
+KST_INLINE struct kst__group *kst__group_at(const void *ix, uint64_t number)
+{
+    return (struct kst__group *)((uint8_t *)(uintptr_t)ix + KST_ALIGN) + number;
+}
+
+KST_INLINE uint64_t kst__group_home(const void *ix, uint64_t hash)
+{
+    return hash & ((const struct kst__groups *)ix)->mask;
+}
+
+KST_INLINE uint8_t kst__group_tag(uint64_t hash) /* 1..255 */
+{
+    return (uint8_t)(((hash >> 56) * 255 >> 8) + 1);
+}
+
+/* ---- which places have this tag, bit by bit ---- */
+
+#if defined(__GNUC__) && defined(__SSE2__) && !defined(KST_NO_SIMD)
+
+typedef char kst__bytes16 __attribute__((vector_size(16)));
+
+KST_INLINE uint32_t kst__group_match(const struct kst__group *group, uint8_t tag)
+{
+    kst__bytes16 tags, wanted;
+    memcpy(&tags, group, sizeof tags);
+    memset(&wanted, tag, sizeof wanted);
+    return (uint32_t)__builtin_ia32_pmovmskb128((kst__bytes16)(tags == wanted)) & KST__GROUP_FULL;
+}
+
+#else
+
+/* The first byte becomes the lowest, on every machine. */
+KST_INLINE uint64_t kst__le64(const uint8_t *p)
+{
+    return (uint64_t)p[0] | (uint64_t)p[1] << 8 | (uint64_t)p[2] << 16 | (uint64_t)p[3] << 24 |
+           (uint64_t)p[4] << 32 | (uint64_t)p[5] << 40 | (uint64_t)p[6] << 48 | (uint64_t)p[7] << 56;
+}
+
+/* A bit for each of eight bytes that is 0. No byte's sum carries into the next one's. */
+KST_INLINE uint32_t kst__zero_bytes(uint64_t word)
+{
+    const uint64_t low = UINT64_C(0x7f7f7f7f7f7f7f7f);
+    const uint64_t zero = ~(((word & low) + low) | word | low); /* 0x80 where a byte was 0 */
+    return (uint32_t)((zero >> 7) * UINT64_C(0x0102040810204080) >> 56);
+}
+
+KST_INLINE uint32_t kst__group_match(const struct kst__group *group, uint8_t tag)
+{
+    const uint64_t wanted = tag * UINT64_C(0x0101010101010101);
+    const uint32_t first = kst__zero_bytes(kst__le64(group->tags) ^ wanted);
+    const uint32_t last = kst__zero_bytes(kst__le64(group->tags + KST__GROUP_NODES - 8) ^ wanted);
+    return first | last << (KST__GROUP_NODES - 8);
+}
+
+#endif
+
+KST_INLINE uint32_t kst__group_find(const struct kst__group *group, const struct kst *t,
+                                   const struct kst__key *key, uint8_t tag)
+{
+    for (uint32_t hits = kst__group_match(group, tag); hits != 0; hits &= hits - 1) {
+        const uint32_t node = group->nodes[kst__lowest_bit(hits)];
+        if (kst__node_matches(t, node, key))
+            return node;
+    }
+    return KST__NONE;
+}
+
+/* The place of a node, KST__NONE if it is not in this group. */
+KST_INLINE uint32_t kst__group_place(const struct kst__group *group, uint8_t tag, uint32_t node)
+{
+    for (uint32_t hits = kst__group_match(group, tag); hits != 0; hits &= hits - 1) {
+        const uint32_t place = kst__lowest_bit(hits);
+        if (group->nodes[place] == node)
+            return place;
+    }
+    return KST__NONE;
+}
+
+/* A free place, KST__NONE if the group is full. */
+KST_INLINE uint32_t kst__group_free(const struct kst__group *group)
+{
+    const uint32_t places = kst__group_match(group, 0);
+    return places != 0 ? kst__lowest_bit(places) : KST__NONE;
+}
+
+KST_INLINE void kst__group_put(struct kst__group *group, uint32_t place, uint8_t tag, uint32_t node,
+                              bool moved)
+{
+    group->tags[place] = tag;
+    group->nodes[place] = node;
+    group->moved = (uint16_t)((group->moved & ~(1U << place)) | (uint32_t)moved << place);
+}
+
+KST_INLINE void kst__group_clear(struct kst__group *group, uint32_t place)
+{
+    group->tags[place] = 0;
+    group->moved = (uint16_t)(group->moved & ~(1U << place));
+}
+
+static void kst__group_prefetch(const void *ix, uint64_t hash)
+{
+    KST_PREFETCH(kst__group_at(ix, kst__group_home(ix, hash)));
+}
+
+/* Starts the access to the entries whose tags match. Returns whether there is one. */
+KST_INLINE bool kst__group_peek(const struct kst__group *group, const struct kst *t, uint8_t tag)
+{
+    const uint32_t hits = kst__group_match(group, tag);
+    for (uint32_t left = hits; left != 0; left &= left - 1)
+        kst__node_prefetch(t, group->nodes[kst__lowest_bit(left)]);
+    return hits != 0;
+}
+
+static void kst__groups_init(void *ix, uint32_t nodes_max, uint32_t buckets)
+{
+    const uint64_t count = kst__groups_count(nodes_max, buckets);
+    struct kst__groups *groups = (struct kst__groups *)ix;
+    memset(ix, 0, (size_t)kst__groups_bytes(nodes_max, buckets));
+    groups->mask = count - 1;
+}
+
+/* A group by itself; its nodes are added to those counted. Where they belong is the index's affair. */
+static const char *kst__group_check(const struct kst__group *group, const struct kst *t,
+                                   uint32_t *nodes)
+{
+    for (uint32_t place = 0; place < KST__GROUP_NODES; place++) {
+        if (group->tags[place] == 0) {
+            if (group->moved >> place & 1)
+                return "group: a free place has been moved to";
+            continue;
+        }
+        const uint32_t node = group->nodes[place];
+        if (node >= kst__nodes(t))
+            return "group: a node leads astray";
+        if (!kst__live(t, kst__node_slot(t, node)))
+            return "group: a free entry is in the index";
+        if (group->tags[place] != kst__group_tag(kst__node_hash(t, node)))
+            return "group: an entry has a tag that is not its own";
+        *nodes += 1;
+    }
+    return group->moved >> KST__GROUP_NODES ? "group: more has been moved than there are places" : NULL;
+}
+
+#endif
+/* ======== core/index_cuckoo.h ============================================================ */
+
+/* SPDX-License-Identifier: MIT */
+/* core/index_cuckoo.h - two groups of twelve to choose from (index_group.h).
+ *
+ * A node lies in the group that its hash chooses or, if that was full, in the group across, which is a
+ * matter of the first and the tag: so either leads to the other, and a node can be moved without its
+ * hash. `passed` counts who belongs in a group but lies across: a find looks there only if there is
+ * somebody. `moved` marks who lies across. When both groups are full a node of theirs moves across,
+ * or makes another one move first: two moves at most, tried in a fixed order.
+ *
+ * Room: 8 bytes a node where `max` is a power of two, up to 16 elsewhere; at most 8 of 12 places are
+ * taken on average. Then at most 1 of 9 groups is full, and an insertion is refused if both of its
+ * own and the 24 groups across from those, at least, are: under a secret seed a chance below 1e-20.
+ *
+ * Bounds: a find or a removal looks at two groups, an insertion at 2 + 2 * 12 * (1 + 12) = 314, and
+ * at more than 26 with a chance below 1e-20. An insertion that finds no place is refused. */
+#ifndef KST_INDEX_CUCKOO_H
+#define KST_INDEX_CUCKOO_H
+
+
+/* The other group of a node with this tag; never the same, if there are two. */
+KST_INLINE uint64_t kst__cuckoo_across(const void *ix, uint64_t number, uint8_t tag)
+{
+    const uint64_t far = (tag * UINT64_C(0x9e3779b97f4a7c15) >> 32) | 1;
+    return number ^ (far & ((const struct kst__groups *)ix)->mask);
+}
+
+static void kst__cuckoo_peek(const void *ix, const struct kst *t, uint64_t hash)
+{
+    const uint64_t home = kst__group_home(ix, hash);
+    const uint8_t tag = kst__group_tag(hash);
+    const struct kst__group *group = kst__group_at(ix, home);
+    if (!kst__group_peek(group, t, tag) && group->passed != 0)
+        KST_PREFETCH(kst__group_at(ix, kst__cuckoo_across(ix, home, tag)));
+}
+
+static uint32_t kst__cuckoo_find(const void *ix, const struct kst *t, const struct kst__key *key)
+{
+    const uint64_t home = kst__group_home(ix, key->hash);
+    const uint8_t tag = kst__group_tag(key->hash);
+    const struct kst__group *group = kst__group_at(ix, home);
+    const uint32_t node = kst__group_find(group, t, key, tag);
+    if (node != KST__NONE || group->passed == 0)
+        return node;
+    return kst__group_find(kst__group_at(ix, kst__cuckoo_across(ix, home, tag)), t, key, tag);
+}
+
+/* Where the node in a place would go. */
+KST_INLINE uint64_t kst__cuckoo_other(const void *ix, uint64_t number, uint32_t place)
+{
+    return kst__cuckoo_across(ix, number, kst__group_at(ix, number)->tags[place]);
+}
+
+/* Moves a node across, to a free place there. */
+static void kst__cuckoo_move(void *ix, uint64_t number, uint32_t place, uint32_t free_place)
+{
+    struct kst__group *from = kst__group_at(ix, number);
+    struct kst__group *to = kst__group_at(ix, kst__cuckoo_other(ix, number, place));
+    const bool home = from->moved >> place & 1; /* it goes back there */
+    if (home)
+        to->passed--;
+    else
+        from->passed++;
+    kst__group_put(to, free_place, from->tags[place], from->nodes[place], !home);
+    kst__group_clear(from, place);
+}
+
+/* Makes a place free in a full group by moving a node across. KST__NONE if none can. */
+static uint32_t kst__cuckoo_push(void *ix, uint64_t number)
+{
+    for (uint32_t place = 0; place < KST__GROUP_NODES; place++) {
+        const uint64_t other = kst__cuckoo_other(ix, number, place);
+        const uint32_t free_place = kst__group_free(kst__group_at(ix, other));
+        if (free_place != KST__NONE) {
+            kst__cuckoo_move(ix, number, place, free_place);
+            return place;
+        }
+    }
+    return KST__NONE;
+}
+
+/* Likewise where all groups across are full too: one of those makes a place free first. */
+static uint32_t kst__cuckoo_push_twice(void *ix, uint64_t number)
+{
+    for (uint32_t place = 0; place < KST__GROUP_NODES; place++) {
+        const uint32_t free_place = kst__cuckoo_push(ix, kst__cuckoo_other(ix, number, place));
+        if (free_place != KST__NONE) {
+            kst__cuckoo_move(ix, number, place, free_place);
+            return place;
+        }
+    }
+    return KST__NONE;
+}
+
+static bool kst__cuckoo_insert(void *ix, uint32_t node, uint64_t hash)
+{
+    const uint8_t tag = kst__group_tag(hash);
+    const uint64_t home = kst__group_home(ix, hash), across = kst__cuckoo_across(ix, home, tag);
+    uint64_t number = home;
+    uint32_t place = kst__group_free(kst__group_at(ix, home));
+    if (KST_UNLIKELY(place == KST__NONE))
+        place = kst__group_free(kst__group_at(ix, number = across));
+    if (KST_UNLIKELY(place == KST__NONE))
+        place = kst__cuckoo_push(ix, number = home);
+    if (KST_UNLIKELY(place == KST__NONE))
+        place = kst__cuckoo_push(ix, number = across);
+    if (KST_UNLIKELY(place == KST__NONE))
+        place = kst__cuckoo_push_twice(ix, number = home);
+    if (KST_UNLIKELY(place == KST__NONE))
+        place = kst__cuckoo_push_twice(ix, number = across);
+    if (KST_UNLIKELY(place == KST__NONE))
+        return false;
+    kst__group_put(kst__group_at(ix, number), place, tag, node, number != home);
+    if (number != home)
+        kst__group_at(ix, home)->passed++;
+    return true;
+}
+
+static void kst__cuckoo_remove(void *ix, uint32_t node, uint64_t hash)
+{
+    const uint8_t tag = kst__group_tag(hash);
+    struct kst__group *home = kst__group_at(ix, kst__group_home(ix, hash)), *group = home;
+    uint32_t place = kst__group_place(group, tag, node);
+    if (place == KST__NONE) {
+        group = kst__group_at(ix, kst__cuckoo_across(ix, kst__group_home(ix, hash), tag));
+        place = kst__group_place(group, tag, node);
+        KST_ASSERT(place != KST__NONE && home->passed != 0);
+        home->passed--;
+    }
+    kst__group_clear(group, place);
+}
+
+/* How many nodes that belong in a group lie across from it. */
+static uint32_t kst__cuckoo_passed(const void *ix, uint64_t number)
+{
+    uint32_t passed = 0;
+    for (uint32_t tag = 1; tag < 256; tag++) {
+        const struct kst__group *group = kst__group_at(ix, kst__cuckoo_across(ix, number, (uint8_t)tag));
+        for (uint32_t place = 0; place < KST__GROUP_NODES; place++)
+            passed += group->tags[place] == tag && (group->moved >> place & 1);
+    }
+    return passed;
+}
+
+static const char *kst__cuckoo_check(const void *ix, const struct kst *t, uint32_t *nodes)
+{
+    const struct kst__groups *groups = (const struct kst__groups *)ix;
+    const char *broken;
+    *nodes = 0;
+    if (groups->mask != kst__groups_count(kst__nodes(t), t->buckets) - 1)
+        return "cuckoo: not as many groups as there should be";
+    for (uint64_t number = 0; number <= groups->mask; number++) {
+        const struct kst__group *group = kst__group_at(ix, number);
+        if ((broken = kst__group_check(group, t, nodes)) != NULL)
+            return broken;
+        for (uint32_t place = 0; place < KST__GROUP_NODES; place++) {
+            if (group->tags[place] == 0)
+                continue;
+            const uint64_t home = kst__group_home(ix, kst__node_hash(t, group->nodes[place]));
+            const bool moved = group->moved >> place & 1;
+            if (number != (moved ? kst__cuckoo_across(ix, home, group->tags[place]) : home))
+                return "cuckoo: an entry lies in neither of its groups";
+            if (moved && kst__group_at(ix, home)->passed == 0)
+                return "cuckoo: a group does not know who lies across";
+        }
+        if (group->passed != 0 && group->passed != kst__cuckoo_passed(ix, number))
+            return "cuckoo: a group does not know how many lie across";
+    }
+    return NULL;
+}
+
+static const struct kst_index_ops kst_index_cuckoo = {
+    "cuckoo",         kst__groups_bytes,   kst__groups_init,    kst__group_prefetch, kst__cuckoo_peek,
+    kst__cuckoo_find, kst__cuckoo_insert, kst__cuckoo_remove, kst__cuckoo_check,
+};
+
+#endif
+/* ======== core/index_robin.h ============================================================= */
+
+/* SPDX-License-Identifier: MIT */
+/* core/index_robin.h - open addressing place by place, robin hood: who lies further from home goes first.
+ *
+ *     struct kst__robin | place | place | ...         eight to a cache line
+ *
+ * A place keeps 32 bits of its node's hash, so a walk looks at an entry only when it is (nearly)
+ * sure to match, and everybody's home is known without it. An insertion takes the first place whose
+ * node lies nearer to its home, and moves that one and those behind it one place on; a removal
+ * moves them back. So nobody lies further off than need be, a search ends at the first who lies
+ * nearer to home than it has come, and nothing is left behind.
+ *
+ * The places are cut into rings of KST__ROBIN_RING, each by itself: the last is followed by the
+ * first. That is the bound on everything.
+ *
+ * Room: 16 bytes a node where `max` is a power of two, up to 32 elsewhere; at most half of the places
+ * are taken. Under a secret seed twice as many nodes as the average would have to belong in one ring
+ * for an insertion to be refused: a chance of less than 1e-21 a ring.
+ *
+ * Bounds: a find, an insertion or a removal looks at the KST__ROBIN_RING places of a ring (32 lines),
+ * twice. On average a find that hits looks at one and a half. An insertion into a full ring is
+ * refused.
+ *
+ * The high half of the hash is kept; its low bits choose the place. Who does not know the seed
+ * chooses neither. */
+#ifndef KST_INDEX_ROBIN_H
+#define KST_INDEX_ROBIN_H
+
+
+#define KST__ROBIN_RING 256U
+#define KST__ROBIN_LINE 8U /* places in a cache line, the fewest there are */
+
+struct kst__place {
+    uint32_t node; /* KST__NONE: free */
+    uint32_t bits; /* high half of the hash */
+};
+
+struct kst__robin {
+    uint32_t mask; /* places - 1 */
+    uint32_t ring; /* places in a ring - 1 */
+};
+
+typedef char kst__robin_fits_a_line[sizeof(struct kst__robin) <= KST_ALIGN ? 1 : -1];
+
+/* Two places a node, if there are as many buckets as connections. Fewer buckets mean fewer places. */
+static uint64_t kst__robin_count(uint32_t nodes_max, uint32_t buckets)
+{
+    const uint64_t room = nodes_max <= (uint64_t)buckets + 1 ? buckets : (uint64_t)buckets * 2;
+    return 2 * room > KST__ROBIN_LINE ? 2 * room : KST__ROBIN_LINE;
+}
+
+static uint64_t kst__robin_bytes(uint32_t nodes_max, uint32_t buckets)
+{
+    return KST_ALIGN + kst__robin_count(nodes_max, buckets) * sizeof(struct kst__place);
+}
+
+static void kst__robin_init(void *ix, uint32_t nodes_max, uint32_t buckets)
+{
+    struct kst__robin *robin = (struct kst__robin *)ix;
+    const uint64_t count = kst__robin_count(nodes_max, buckets);
+    memset(ix, 0, KST_ALIGN);
+    robin->mask = (uint32_t)(count - 1);
+    robin->ring = count < KST__ROBIN_RING ? robin->mask : KST__ROBIN_RING - 1;
+    memset((uint8_t *)ix + KST_ALIGN, 0xff, (size_t)count * sizeof(struct kst__place)); /* KST__NONE */
+}
+
+KST_INLINE struct kst__place *kst__robin_at(const void *ix, uint32_t number)
+{
+    return (struct kst__place *)((uint8_t *)(uintptr_t)ix + KST_ALIGN) + number;
+}
+
+/* The next place in the ring. */
+KST_INLINE uint32_t kst__robin_next(const void *ix, uint32_t number)
+{
+    const uint32_t ring = ((const struct kst__robin *)ix)->ring;
+    return (number & ~ring) | ((number + 1) & ring);
+}
+
+KST_INLINE uint32_t kst__robin_home(const void *ix, uint32_t bits)
+{
+    return bits & ((const struct kst__robin *)ix)->mask;
+}
+
+/* How far the place is from the home of who is in it. */
+KST_INLINE uint32_t kst__robin_distance(const void *ix, uint32_t number)
+{
+    return (number - kst__robin_at(ix, number)->bits) & ((const struct kst__robin *)ix)->ring;
+}
+
+static void kst__robin_prefetch(const void *ix, uint64_t hash)
+{
+    KST_PREFETCH(kst__robin_at(ix, kst__robin_home(ix, (uint32_t)(hash >> 32))));
+}
+
+/* Not beyond the line that was fetched; what lies there is fetched if the search gets so far. */
+static void kst__robin_peek(const void *ix, const struct kst *t, uint64_t hash)
+{
+    const uint32_t bits = (uint32_t)(hash >> 32);
+    uint32_t number = kst__robin_home(ix, bits);
+    for (uint32_t distance = 0;; distance++) {
+        const struct kst__place *place = kst__robin_at(ix, number);
+        if (place->node == KST__NONE || kst__robin_distance(ix, number) < distance)
+            return;
+        if (place->bits == bits) {
+            kst__node_prefetch(t, place->node);
+            return;
+        }
+        number = kst__robin_next(ix, number);
+        if (number % KST__ROBIN_LINE == 0) {
+            KST_PREFETCH(kst__robin_at(ix, number));
+            return;
+        }
+    }
+}
+
+static uint32_t kst__robin_find(const void *ix, const struct kst *t, const struct kst__key *key)
+{
+    const uint32_t ring = ((const struct kst__robin *)ix)->ring;
+    const uint32_t bits = (uint32_t)(key->hash >> 32);
+    uint32_t number = kst__robin_home(ix, bits);
+    for (uint32_t distance = 0; distance <= ring; distance++) {
+        const struct kst__place *place = kst__robin_at(ix, number);
+        if (place->node == KST__NONE || kst__robin_distance(ix, number) < distance)
+            return KST__NONE;
+        if (place->bits == bits && kst__node_matches(t, place->node, key))
+            return place->node;
+        number = kst__robin_next(ix, number);
+    }
+    return KST__NONE;
+}
+
+static bool kst__robin_insert(void *ix, uint32_t node, uint64_t hash)
+{
+    const uint32_t ring = ((const struct kst__robin *)ix)->ring;
+    struct kst__place newcomer = {node, (uint32_t)(hash >> 32)};
+    const uint32_t home = kst__robin_home(ix, newcomer.bits);
+    uint32_t number = home, distance = 0, free_at = home, free_distance = 0;
+    while (kst__robin_at(ix, free_at)->node != KST__NONE) {
+        free_at = kst__robin_next(ix, free_at);
+        if (++free_distance > ring)
+            return false;
+    }
+    for (; distance < free_distance && kst__robin_distance(ix, number) >= distance; distance++)
+        number = kst__robin_next(ix, number);
+    for (;; number = kst__robin_next(ix, number)) { /* all one on, up to the free one */
+        const struct kst__place pushed = *kst__robin_at(ix, number);
+        *kst__robin_at(ix, number) = newcomer;
+        if (number == free_at)
+            return true;
+        newcomer = pushed;
+    }
+}
+
+static void kst__robin_remove(void *ix, uint32_t node, uint64_t hash)
+{
+    const uint32_t ring = ((const struct kst__robin *)ix)->ring;
+    uint32_t number = kst__robin_home(ix, (uint32_t)(hash >> 32));
+    for (uint32_t distance = 0; kst__robin_at(ix, number)->node != node; distance++) {
+        KST_ASSERT(distance < ring);
+        number = kst__robin_next(ix, number);
+    }
+    for (uint32_t moved = 0; moved <= ring; moved++) { /* all one back, up to one who is at home */
+        const uint32_t next = kst__robin_next(ix, number);
+        kst__robin_at(ix, number)->node = KST__NONE;
+        kst__robin_at(ix, number)->bits = UINT32_MAX;
+        if (kst__robin_at(ix, next)->node == KST__NONE || kst__robin_distance(ix, next) == 0)
+            return;
+        *kst__robin_at(ix, number) = *kst__robin_at(ix, next);
+        number = next;
+    }
+}
+
+static const char *kst__robin_check(const void *ix, const struct kst *t, uint32_t *nodes)
+{
+    const struct kst__robin *robin = (const struct kst__robin *)ix;
+    const uint64_t count = kst__robin_count(kst__nodes(t), t->buckets);
+    *nodes = 0;
+    if (robin->mask != count - 1)
+        return "robin: not as many places as there should be";
+    if (robin->ring != (count < KST__ROBIN_RING ? count : KST__ROBIN_RING) - 1)
+        return "robin: rings of a wrong size";
+    for (uint32_t number = 0; number < count; number++) {
+        const struct kst__place *place = kst__robin_at(ix, number);
+        const uint32_t next = kst__robin_next(ix, number);
+        if (kst__robin_at(ix, next)->node != KST__NONE && kst__robin_distance(ix, next) > 0 &&
+            (place->node == KST__NONE ||
+             kst__robin_distance(ix, next) > kst__robin_distance(ix, number) + 1))
+            return "robin: an entry lies further from home than need be";
+        if (place->node == KST__NONE)
+            continue;
+        if (place->node >= kst__nodes(t))
+            return "robin: a place leads astray";
+        if (!kst__live(t, kst__node_slot(t, place->node)))
+            return "robin: a free entry has a place";
+        if (place->bits != kst__node_hash(t, place->node) >> 32)
+            return "robin: an entry lies under a hash that is not its own";
+        if ((kst__robin_home(ix, place->bits) ^ number) & ~robin->ring)
+            return "robin: an entry lies in another ring than its own";
+        *nodes += 1;
+    }
+    return NULL;
+}
+
+static const struct kst_index_ops kst_index_robin = {
+    "robin",         kst__robin_bytes,  kst__robin_init,   kst__robin_prefetch, kst__robin_peek,
+    kst__robin_find, kst__robin_insert, kst__robin_remove, kst__robin_check,
+};
+
+#endif
+/* ======== core/index_swiss.h ============================================================= */
+
+/* SPDX-License-Identifier: MIT */
+/* core/index_swiss.h - open addressing by groups of twelve (index_group.h).
+ *
+ * A node lies in the group that its hash chooses or, if that was full, in one of the next. Each group
+ * that it went past counts it in `passed`: a find goes on only where somebody did, and a removal
+ * leaves nothing behind. `moved` marks nodes that belong in the group before; they go back when it
+ * gets a free place, so a table that has long been in use finds as fast as a fresh one.
+ *
+ * Room: 8 bytes a node where `max` is a power of two, up to 16 elsewhere; at most 8 of 12 places are
+ * taken on average. Then 2 of 100 nodes lie beyond their first group, and no search in a table that
+ * was filled under a secret seed goes on for KST__SWISS_REACH groups: more than 768 nodes would have
+ * to belong in 64 groups where 512 do, a chance of less than 1e-23 a group.
+ *
+ * Bounds: a find or a removal looks at KST__SWISS_REACH groups, an insertion at twice as many. An
+ * insertion that finds no place within them is refused. */
+#ifndef KST_INDEX_SWISS_H
+#define KST_INDEX_SWISS_H
+
+
+#define KST__SWISS_REACH 64U
+
+static void kst__swiss_init(void *ix, uint32_t nodes_max, uint32_t buckets)
+{
+    struct kst__groups *groups = (struct kst__groups *)ix;
+    kst__groups_init(ix, nodes_max, buckets);
+    groups->reach = groups->mask < KST__SWISS_REACH ? (uint32_t)groups->mask + 1 : KST__SWISS_REACH;
+}
+
+/* The group so many behind another; the first follows the last. */
+KST_INLINE struct kst__group *kst__swiss_group(const void *ix, uint64_t number, uint32_t distance)
+{
+    return kst__group_at(ix, (number + distance) & ((const struct kst__groups *)ix)->mask);
+}
+
+static void kst__swiss_peek(const void *ix, const struct kst *t, uint64_t hash)
+{
+    const uint64_t home = kst__group_home(ix, hash);
+    const struct kst__group *group = kst__group_at(ix, home);
+    if (!kst__group_peek(group, t, kst__group_tag(hash)) && group->passed != 0)
+        KST_PREFETCH(kst__swiss_group(ix, home, 1));
+}
+
+static uint32_t kst__swiss_find(const void *ix, const struct kst *t, const struct kst__key *key)
+{
+    const uint32_t reach = ((const struct kst__groups *)ix)->reach;
+    const uint64_t home = kst__group_home(ix, key->hash);
+    const uint8_t tag = kst__group_tag(key->hash);
+    for (uint32_t distance = 0; distance < reach; distance++) {
+        const struct kst__group *group = kst__swiss_group(ix, home, distance);
+        const uint32_t node = kst__group_find(group, t, key, tag);
+        if (node != KST__NONE || group->passed == 0)
+            return node;
+    }
+    return KST__NONE;
+}
+
+static bool kst__swiss_insert(void *ix, uint32_t node, uint64_t hash)
+{
+    const uint32_t reach = ((const struct kst__groups *)ix)->reach;
+    const uint64_t home = kst__group_home(ix, hash);
+    uint32_t distance = 0, place;
+    while ((place = kst__group_free(kst__swiss_group(ix, home, distance))) == KST__NONE)
+        if (++distance == reach)
+            return false;
+    kst__group_put(kst__swiss_group(ix, home, distance), place, kst__group_tag(hash), node,
+                  distance == 1);
+    while (distance-- > 0)
+        kst__swiss_group(ix, home, distance)->passed++;
+    return true;
+}
+
+/* A group has a free place: whoever belongs here and lies in the next group comes back, and makes a
+ * free place there. */
+static void kst__swiss_pull(void *ix, uint64_t number, uint32_t place)
+{
+    const uint32_t reach = ((const struct kst__groups *)ix)->reach;
+    struct kst__group *group = kst__swiss_group(ix, number, 0);
+    for (uint32_t distance = 1; distance < reach && group->passed != 0; distance++) {
+        struct kst__group *next = kst__swiss_group(ix, number, distance);
+        if (next->moved == 0)
+            return;
+        const uint32_t from = kst__lowest_bit(next->moved);
+        kst__group_put(group, place, next->tags[from], next->nodes[from], false);
+        kst__group_clear(next, from);
+        group->passed--;
+        group = next;
+        place = from;
+    }
+}
+
+static void kst__swiss_remove(void *ix, uint32_t node, uint64_t hash)
+{
+    const uint8_t tag = kst__group_tag(hash);
+    uint64_t number = kst__group_home(ix, hash);
+    for (uint32_t distance = 0;; distance++, number++) {
+        struct kst__group *group = kst__swiss_group(ix, number, 0);
+        const uint32_t place = kst__group_place(group, tag, node);
+        if (place != KST__NONE) {
+            kst__group_clear(group, place);
+            kst__swiss_pull(ix, number, place);
+            return;
+        }
+        KST_ASSERT(distance < KST__SWISS_REACH && group->passed != 0);
+        group->passed--;
+    }
+}
+
+/* How far a node lies from where it belongs. */
+static uint32_t kst__swiss_distance(const void *ix, const struct kst *t, uint64_t number,
+                                    uint32_t node)
+{
+    return (uint32_t)kst__group_home(ix, number - kst__group_home(ix, kst__node_hash(t, node)));
+}
+
+/* How many nodes have gone past a group. */
+static uint32_t kst__swiss_passed(const void *ix, const struct kst *t, uint64_t number)
+{
+    const uint32_t reach = ((const struct kst__groups *)ix)->reach;
+    uint32_t passed = 0;
+    for (uint32_t further = 1; further < reach; further++) {
+        const struct kst__group *group = kst__swiss_group(ix, number, further);
+        for (uint32_t place = 0; place < KST__GROUP_NODES; place++)
+            if (group->tags[place] != 0 &&
+                kst__swiss_distance(ix, t, number + further, group->nodes[place]) >= further)
+                passed++;
+        if (group->passed == 0)
+            break;
+    }
+    return passed;
+}
+
+static const char *kst__swiss_check(const void *ix, const struct kst *t, uint32_t *nodes)
+{
+    const struct kst__groups *groups = (const struct kst__groups *)ix;
+    const char *broken;
+    *nodes = 0;
+    if (groups->mask != kst__groups_count(kst__nodes(t), t->buckets) - 1)
+        return "swiss: not as many groups as there should be";
+    if (groups->reach > KST__SWISS_REACH || groups->reach > groups->mask + 1)
+        return "swiss: a search would go on for too long";
+    for (uint64_t number = 0; number <= groups->mask; number++)
+        if ((broken = kst__group_check(kst__group_at(ix, number), t, nodes)) != NULL)
+            return broken;
+    for (uint64_t number = 0; number <= groups->mask; number++) {
+        const struct kst__group *group = kst__group_at(ix, number);
+        for (uint32_t place = 0; place < KST__GROUP_NODES; place++) {
+            if (group->tags[place] == 0)
+                continue;
+            const uint32_t distance = kst__swiss_distance(ix, t, number, group->nodes[place]);
+            if (distance >= groups->reach)
+                return "swiss: an entry lies out of reach";
+            if ((group->moved >> place & 1) != (distance == 1))
+                return "swiss: an entry does not know the group that it belongs in";
+            for (uint32_t back = 1; back <= distance; back++)
+                if (kst__group_at(ix, kst__group_home(ix, number - back))->passed == 0)
+                    return "swiss: a group does not know who went past it";
+        }
+        if (group->passed != 0 && group->passed != kst__swiss_passed(ix, t, number))
+            return "swiss: a group does not know how many went past it";
+    }
+    return NULL;
+}
+
+static const struct kst_index_ops kst_index_swiss = {
+    "swiss",         kst__groups_bytes,  kst__swiss_init,   kst__group_prefetch, kst__swiss_peek,
+    kst__swiss_find, kst__swiss_insert, kst__swiss_remove, kst__swiss_check,
 };
 
 #endif
@@ -2371,8 +3178,8 @@ static const struct kst_timer_ops kst_timer_wheel = {
 /* ======== core/kit.h ===================================================================== */
 
 /* SPDX-License-Identifier: MIT */
-/* core/kit.h - the back ends that were chosen, and where they lie. What lies on a packet's way takes
- * the kit as an argument, a constant that folds. */
+/* core/kit.h - the back ends that were chosen, and where they lie. What lies on a packet's way
+ * takes the kit as an argument, a constant that folds. */
 #ifndef KST_KIT_H
 #define KST_KIT_H
 
@@ -2591,7 +3398,8 @@ static uint32_t *kst__expect_bucket(const struct kst *t, const struct kst_tuple 
     return &kst__expect_buckets_of(t)[hash & (kst__expectations_of(t)->buckets - 1)];
 }
 
-/* Whether a packet with this tuple may be the one; `loose`, KST_EXPECT_ANY_..., is what does not count. */
+/* Whether a packet with this tuple may be the one; `loose`, KST_EXPECT_ANY_..., is what does not
+ * count. */
 static bool kst__expect_meets(const struct kst_tuple *a, const struct kst_tuple *b, uint32_t loose)
 {
     return memcmp(a->dst, b->dst, sizeof a->dst) == 0 && a->dst_port == b->dst_port &&
@@ -2694,8 +3502,8 @@ static uint32_t kst__expect_oldest(const struct kst *t, uint32_t master, uint8_t
     return oldest;
 }
 
-/* Notes an expectation, of which at most `class_max` of its class may be its master's. What would take the
- * same packets must not be there; the same of the same master is replaced. */
+/* Notes an expectation, of which at most `class_max` of its class may be its master's. What
+ * would take the same packets must not be there; the same of the same master is replaced. */
 static enum kst_error kst__expect_insert(struct kst *t, const struct kst__kit *kit,
                                          const struct kst__expected *is, uint32_t class_max)
 {
@@ -2741,15 +3549,18 @@ static enum kst_error kst__expect_insert(struct kst *t, const struct kst__kit *k
 
 /* ---- keys: GRE version 1 names only the receiver's call; what the sender's is, PPTP told before ---- */
 
-/* Completes the tuple of a GRE packet that names a call. If two sessions have told of it, the first of them counts. */
+/* Completes the tuple of a GRE packet that names a call. If two sessions have told of it, the
+ * first of them counts. */
 static void kst__key_complete(const struct kst *t, struct kst_tuple *tuple)
 {
+    struct kst_tuple anywhere = *tuple;
+    anywhere.zone = 0;
     if (t->expect_at == 0 || kst__expectations_of(t)->keys == 0)
         return;
-    for (uint32_t place = *kst__expect_bucket(t, tuple); place != KST__NONE;) {
+    for (uint32_t place = *kst__expect_bucket(t, &anywhere); place != KST__NONE;) {
         const struct kst__expected *x = kst__expected_at(t, place);
         if ((x->flags & KST__EXPECT_KEY) && !kst__expired(t, x->master) &&
-            kst__expect_meets(&x->tuple, tuple, KST_EXPECT_ANY_SRC_PORT))
+            kst__expect_meets(&x->tuple, &anywhere, KST_EXPECT_ANY_SRC_PORT))
             tuple->src_port = x->tuple.src_port;
         place = x->older;
     }
@@ -2780,13 +3591,14 @@ static bool kst__key_insert(struct kst *t, const struct kst__kit *kit, uint32_t 
                             const struct kst_tuple *tuple)
 {
     struct kst__expected key;
-    if (!kst__expect_room(t) || kst__expect_neighbours(t, tuple) >= KST_EXPECT_CHAIN_MAX)
-        return false;
     memset(&key, 0, sizeof key);
     key.tuple = *tuple;
+    key.tuple.zone = 0; /* Linux knows calls by their ends alone */
     key.expires_ms = KST__NEVER;
     key.master = master;
     key.flags = KST__EXPECT_KEY;
+    if (!kst__expect_room(t) || kst__expect_neighbours(t, &key.tuple) >= KST_EXPECT_CHAIN_MAX)
+        return false;
     kst__expect_link(t, kit, &key);
     kst__expectations_of(t)->keys++;
     return true;
@@ -2802,7 +3614,8 @@ static void kst__keys_remove(struct kst *t, const struct kst__kit *kit, uint32_t
     }
 }
 
-/* The tuple of a call's packets in one direction: they carry the identifier that the receiver gave it. */
+/* The tuple of a call's packets in one direction: they carry the identifier that the receiver
+ * gave it. */
 static void kst__call_tuple(const struct kst *t, uint32_t slot, uint32_t direction,
                             struct kst_tuple *tuple)
 {
@@ -3223,8 +4036,9 @@ static bool kst__queue_ends(struct kst__queue *queue, uint32_t end, bool more)
     return true;
 }
 
-/* Where a fragment belongs: between *before and *after. HELD; COPY if all of it lies in one run, that
- * is fragments which came in order and without holes; OVERLAP if a byte of it is there otherwise. */
+/* Where a fragment belongs: between *before and *after. HELD; COPY if all of it lies in one run,
+ * that is fragments which came in order and without holes; OVERLAP if a byte of it is there
+ * otherwise. */
 static uint8_t kst__queue_place(const struct kst__defrag *d, const struct kst__queue *queue,
                                 uint32_t begin, uint32_t end, uint32_t *before, uint32_t *after)
 {
@@ -3468,7 +4282,8 @@ static const char *kst__defrag_check(const struct kst *t)
 /* ======== core/table.h =================================================================== */
 
 /* SPDX-License-Identifier: MIT */
-/* core/table.h - the life of an entry: confirmed, refreshed, removed; and who goes when it is full. */
+/* core/table.h - the life of an entry: confirmed, refreshed, removed; and who goes when it is
+ * full. */
 #ifndef KST_TABLE_H
 #define KST_TABLE_H
 
@@ -3515,8 +4330,8 @@ KST_INLINE uint64_t kst__reply_hash(const struct kst *t, uint32_t slot)
 
 static void kst__foretells_no_more(struct kst *t, const struct kst__kit *kit, uint32_t slot);
 
-/* Takes an entry that is not armed out of the rest. One that was called back before it was confirmed
- * goes without a word. */
+/* Takes an entry that is not armed out of the rest. One that was called back before it was
+ * confirmed goes without a word. */
 static void kst__unlink(struct kst *t, const struct kst__kit *kit, uint32_t slot,
                         enum kst_cause cause)
 {
@@ -3543,8 +4358,9 @@ static void kst__remove(struct kst *t, const struct kst__kit *kit, uint32_t slot
     kst__unlink(t, kit, slot, cause);
 }
 
-/* Ends the call that a PPTP session has announced, in one direction: the connection, if it has begun, else the
- * expectation. Whatever has these identifiers is taken for it, as in Linux; but not the newcomer that room is being made for. */
+/* Ends the call that a PPTP session has announced, in one direction: the connection, if it has
+ * begun, else the expectation. Whatever has these identifiers is taken for it, as in Linux; but
+ * not the newcomer that room is being made for. */
 static void kst__call_end(struct kst *t, const struct kst__kit *kit, uint32_t slot,
                           uint32_t direction)
 {
@@ -3619,12 +4435,14 @@ static uint16_t kst__make_room(struct kst *t, const struct kst__kit *kit)
     return KST_REASON_TABLE_FULL;
 }
 
-/* Frees a tuple that only an expired connection still holds; false if a live one has it. */
+/* Frees a tuple that only an expired connection still holds; false if a live one has it, in the
+ * direction `only`, or in any if that is KST_NO_DIRECTION. */
 static bool kst__tuple_clear(struct kst *t, const struct kst__kit *kit,
-                             const struct kst_tuple *tuple)
+                             const struct kst_tuple *tuple, uint8_t only)
 {
     struct kst__key key;
     kst__key_make(t, tuple, &key);
+    key.only = only;
     const uint32_t node = kit->index->find(kst__index(t), t, &key);
     if (node == KST__NONE)
         return true;
@@ -3701,13 +4519,12 @@ static void kst__confirm(struct kst *t, const struct kst__kit *kit, uint32_t slo
 static uint16_t kst__admit(struct kst *t, const struct kst__kit *kit, uint32_t slot, uint64_t hash)
 {
     uint16_t reason = KST_REASON_NONE;
-    /* Without NAT a tuple and its inverse have one owner; with it another may own the inverse, and,
-     * of a newcomer with a zone of one direction, even the tuple: as its reply. */
+    /* Without NAT a tuple and its inverse have one owner; with it another may own the inverse. A zone of one
+     * direction parts it from what goes the other way. */
     if (t->features & KST_WITH_NAT) {
         const struct kst_tuple reply = kst__reply_of(t, slot);
-        const struct kst__entry *e = kst__entry_at(t, slot);
-        if (!kst__tuple_clear(t, kit, &reply) ||
-            ((e->kind & KST__KIND_NAT) && !kst__tuple_clear(t, kit, &e->tuple)))
+        const bool apart = reply.zone != kst__entry_at(t, slot)->tuple.zone;
+        if (!kst__tuple_clear(t, kit, &reply, apart ? KST_REPLY : KST_NO_DIRECTION))
             return KST_REASON_CLASH;
     }
     if (!kst__index_in(t, kit, slot, hash))
@@ -4985,7 +5802,9 @@ static bool kst__ipv4_read(struct kst__text *text, uint8_t *address)
 
 static int kst__hex_digit(uint8_t c)
 {
-    return kst__is_digit(c) ? c - '0' : kst__lower(c) >= 'a' && kst__lower(c) <= 'f' ? kst__lower(c) - 'a' + 10 : -1;
+    if (kst__is_digit(c))
+        return c - '0';
+    return kst__lower(c) >= 'a' && kst__lower(c) <= 'f' ? kst__lower(c) - 'a' + 10 : -1;
 }
 
 /* Sixteen bits in hexadecimal, behind whatever zeros. */
@@ -5021,7 +5840,8 @@ static bool kst__ipv6_read(struct kst__text *text, uint8_t *address)
         }
         const struct kst__text number = ahead;
         if (!kst__group_read(&ahead, &group)) {
-            if (gap != bytes || (number.at < number.end && *number.at == ':'))
+            if (gap != bytes || (number.at < number.end &&
+                                 (*number.at == ':' || kst__hex_digit(*number.at) >= 0)))
                 return false;
             *text = number;
             break;
@@ -5064,7 +5884,8 @@ static enum kst_reason kst__help_expect_exactly(struct kst_help *h, uint8_t clas
     return kst_expect(h->t, &x) == KST_ERROR_OK ? KST_REASON_NONE : KST_REASON_HELPER_EXPECT;
 }
 
-/* Expects `protocol` from the sender of `as`, but for what `flags` leaves open, to this address and port. */
+/* Expects `protocol` from the sender of `as`, but for what `flags` leaves open, to this address
+ * and port. */
 static enum kst_reason kst__help_expect(struct kst_help *h, uint8_t class_, uint8_t protocol,
                                         uint8_t flags, const struct kst_tuple *as,
                                         const uint8_t *dst, uint16_t dst_port)
@@ -5133,8 +5954,8 @@ static void kst__ftp_note_line(struct kst__ftp *ftp, uint8_t direction, uint32_t
         line[older] = seq;
 }
 
-/* `count` numbers with `separator` between and something that is neither behind: `end`, or anything if that is
- * 0. An empty number is 0. */
+/* `count` numbers with `separator` between and something that is neither behind: `end`, or
+ * anything if that is 0. An empty number is 0. */
 static bool kst__ftp_numbers(struct kst__text *text, uint32_t *numbers, uint32_t count,
                              uint8_t separator, uint8_t end)
 {
@@ -5286,14 +6107,18 @@ static enum kst_reason kst__ftp_help(struct kst_help *h)
 }
 
 static const struct kst_helper KST__MAYBE_UNUSED kst_helper_ftp = {
-    "ftp", {KST__TCP, 0}, 0, false, 21, {{"", 1, 300}, {"", 0, 0}, {"", 0, 0}, {"", 0, 0}}, kst__ftp_help};
+    "ftp", {KST__TCP, 0},
+    0,     false,
+    21,    {{"", 1, 300}, {"", 0, 0}, {"", 0, 0}, {"", 0, 0}},
+    kst__ftp_help};
 
 #endif
 /* ======== core/help_irc.h ================================================================ */
 
 /* SPDX-License-Identifier: MIT */
-/* core/help_irc.h - IRC's DCC: `PRIVMSG nick :^ADCC SEND file 3221225985 5000 1234^A` names where the
- * other side will connect to. Read only at the beginning of a packet, and only from the client. */
+/* core/help_irc.h - IRC's DCC: `PRIVMSG nick :^ADCC SEND file 3221225985 5000 1234^A` names
+ * where the other side will connect to. Read only at the beginning of a packet, and only from
+ * the client. */
 #ifndef KST_HELP_IRC_H
 #define KST_HELP_IRC_H
 
@@ -5427,8 +6252,8 @@ struct kst__pptp { /* what the two call their call stands in struct kst__help */
 
 typedef char kst__pptp_fits[sizeof(struct kst__pptp) <= KST_HELPER_STATE_BYTES ? 1 : -1];
 
-/* Makes the keys of a call known. A session has one: of a second one only the client's name for it may
- * differ for its packets to be told apart no more, and then neither are the first one's. */
+/* Makes the keys of a call known. A session has one: of a second one only the client's name for
+ * it may differ for its packets to be told apart no more, and then neither are the first one's. */
 static bool kst__pptp_key(struct kst *t, struct kst__pptp *pptp, uint32_t master,
                           const struct kst_tuple *tuple, const uint16_t *id)
 {
@@ -5465,7 +6290,8 @@ static void kst__pptp_begin(struct kst_help *h, struct kst__pptp *pptp, const ui
     }
 }
 
-/* The client's messages. `m` is what follows the header. What does not fit the session is ignored. */
+/* The client's messages. `m` is what follows the header. What does not fit the session is
+ * ignored. */
 static void kst__pptp_client(struct kst__pptp *pptp, uint16_t *id, uint32_t message,
                              const uint8_t *m)
 {
@@ -5571,11 +6397,12 @@ static const struct kst_helper KST__MAYBE_UNUSED kst_helper_pptp = {
 /* ======== core/help_sip.h ================================================================ */
 
 /* SPDX-License-Identifier: MIT */
-/* core/help_sip.h - SIP (RFC 3261) and the SDP (RFC 4566) that it carries: a REGISTER lets calls come
- * in, an INVITE and what follows name where audio, video and fax will go.
+/* core/help_sip.h - SIP (RFC 3261) and the SDP (RFC 4566) that it carries: a REGISTER lets calls
+ * come in, an INVITE and what follows name where audio, video and fax will go.
  *
  * Lines are found as Linux finds them: of two line ends in a row the second may hide what stands
- * behind it, unless they are CR LF. Nothing here reads a line twice, so work grows with the size. */
+ * behind it, unless they are CR LF. Nothing here reads a line twice, so work grows with the
+ * size. */
 #ifndef KST_HELP_SIP_H
 #define KST_HELP_SIP_H
 
@@ -5702,8 +6529,8 @@ static bool kst__sip_name(struct kst__text *line, const struct kst__sip_header *
 {
     if (kst__word_read(line, header->name))
         return true;
-    if (header->compact == NULL || kst__left(line) < 2 || kst__lower(line->at[0]) != (uint8_t)header->compact[0] ||
-        kst__is_letter(line->at[1]))
+    if (header->compact == NULL || kst__left(line) < 2 ||
+        kst__lower(line->at[0]) != (uint8_t)header->compact[0] || kst__is_letter(line->at[1]))
         return false;
     line->at++;
     return true;
@@ -5841,7 +6668,8 @@ static bool kst__sip_transport_fits(const struct kst__sip_message *m, const stru
 static bool kst__sip_contact_expires(const struct kst__text *text, uint32_t *expires)
 {
     struct kst__text value;
-    return !kst__sip_parameter(*text, "expires=", &value) || kst__sip_number(&value, KST__SIP_DIGITS, expires);
+    return !kst__sip_parameter(*text, "expires=", &value) ||
+           kst__sip_number(&value, KST__SIP_DIGITS, expires);
 }
 
 /* ---- expectations ---- */
@@ -5920,7 +6748,8 @@ static enum kst_reason kst__sip_expect_media(const struct kst__sip_message *m, u
 
 /* ---- SDP ---- */
 
-/* On to what stands behind the next line that begins with `name`, before one that begins with `until`. */
+/* On to what stands behind the next line that begins with `name`, before one that begins with
+ * `until`. */
 static bool kst__sdp_line(struct kst__text *text, const char *name, const char *until)
 {
     while (kst__line_next(text)) {
@@ -6141,7 +6970,8 @@ static enum kst_reason kst__sip_response(struct kst__sip_message *m)
     if (!kst__sip_number(&text, KST__SIP_DIGITS, &m->code) || m->code == 0)
         return KST_REASON_SIP_STATUS;
     text.at = m->begin;
-    if (!kst__sip_header_next(&text, &kst__sip_cseq) || !kst__sip_number(&text, KST__SIP_DIGITS, &m->cseq))
+    if (!kst__sip_header_next(&text, &kst__sip_cseq) ||
+        !kst__sip_number(&text, KST__SIP_DIGITS, &m->cseq))
         return KST_REASON_SIP_CSEQ;
     if (text.at < text.end)
         text.at++;
@@ -6167,13 +6997,15 @@ static enum kst_reason kst__sip_read(struct kst_help *h, const uint8_t *begin, c
     return kst__word_read(&text, "sip/2.0 ") ? kst__sip_response(&m) : kst__sip_request(&m);
 }
 
-/* The end of the message that begins a TCP payload, NULL if it is not all there or cannot be told. */
+/* The end of the message that begins a TCP payload, NULL if it is not all there or cannot be
+ * told. */
 static const uint8_t *kst__sip_end(struct kst_help *h, const uint8_t *begin, const uint8_t *end)
 {
     const struct kst__sip_message m = {h, begin, end, 0, 0};
     struct kst__text text = kst__sip_text(&m);
     uint32_t length;
-    if (!kst__sip_header_next(&text, &kst__sip_length) || !kst__sip_number(&text, KST__SIP_DIGITS, &length))
+    if (!kst__sip_header_next(&text, &kst__sip_length) ||
+        !kst__sip_number(&text, KST__SIP_DIGITS, &length))
         return NULL;
     while (kst__left(&text) >= 4 && memcmp(text.at, "\r\n\r\n", 4) != 0)
         text.at++;
@@ -6230,7 +7062,10 @@ static enum kst_reason kst__tftp_help(struct kst_help *h)
 }
 
 static const struct kst_helper KST__MAYBE_UNUSED kst_helper_tftp = {
-    "tftp", {KST__UDP, 0}, 0, false, 69, {{"", 1, 300}, {"", 0, 0}, {"", 0, 0}, {"", 0, 0}}, kst__tftp_help};
+    "tftp", {KST__UDP, 0},
+    0,      false,
+    69,     {{"", 1, 300}, {"", 0, 0}, {"", 0, 0}, {"", 0, 0}},
+    kst__tftp_help};
 
 #endif
 /* ======== core/help.h ==================================================================== */
@@ -6265,6 +7100,7 @@ static const struct kst_helper *kst__helper(uint8_t number)
 /* Calls it. By name, so that the compiler sees whom: no call through a pointer. */
 static enum kst_reason kst__helper_call(uint8_t number, struct kst_help *h)
 {
+    (void)h; /* if there are no helpers at all */
     switch (number) {
 #define KST__X(name) case KST__HELPER_##name: return kst_helper_##name.help(h);
         KST_HELPERS(KST__X)
@@ -6310,8 +7146,8 @@ static uint32_t kst__payload_at(const struct kst__parsed *p)
     }
 }
 
-/* Shows a packet that the tracker accepted to its connection's helper. NONE, or the reason why it is to be
- * dropped. Of a packet that is not all there the helper hears nothing. */
+/* Shows a packet that the tracker accepted to its connection's helper. NONE, or the reason why
+ * it is to be dropped. Of a packet that is not all there the helper hears nothing. */
 static uint16_t kst__helper_hear(struct kst *t, const struct kst__kit *kit, uint32_t slot,
                                  const struct kst__parsed *p, uint8_t direction, bool answered)
 {
@@ -6335,7 +7171,8 @@ static uint16_t kst__helper_hear(struct kst *t, const struct kst__kit *kit, uint
     h.size = p->l4_bytes - at;
     h.state = help->state;
     const enum kst_reason reason = kst__helper_call(help->helper, &h);
-    if (h.timeout_s != 0 && !(e->status & KST_FIXED_TIMEOUT))
+    const bool there = kst__live(t, slot) && kst__id(t, slot) == h.connection; /* it may have deleted it */
+    if (there && h.timeout_s != 0 && !(e->status & KST_FIXED_TIMEOUT))
         kst__expire_at(t, kit, slot, kst__due_ms(t, h.timeout_s));
     return (uint16_t)reason;
 }
@@ -6385,8 +7222,9 @@ static void kst__tell_case(struct kst *t, const struct kst__case *c, uint32_t sl
         kst__tell(t, KST_EVENT_UPDATE, slot, changed, KST_GONE_EXPIRED);
 }
 
-/* A packet that is refused: a newcomer is forgotten. A known connection may keep a mark of it all the
- * same: what SCTP's earlier chunks did, or a shorter life because the two sides lost each other. */
+/* A packet that is refused: a newcomer is forgotten. A known connection may keep a mark of it
+ * all the same: what SCTP's earlier chunks did, or a shorter life because the two sides lost
+ * each other. */
 static void kst__refuse(struct kst *t, const struct kst__kit *kit, const struct kst__case *c,
                         uint32_t slot, const struct kst__judgement *judgement,
                         struct kst_result *r)
@@ -6412,11 +7250,15 @@ static void kst__hear(struct kst *t, const struct kst__kit *kit, const struct ks
                                              r->state == KST_ESTABLISHED);
     if (reason == KST_REASON_NONE)
         return;
+    if (r->reason != KST_REASON_NONE) /* who made room for it is gone all the same */
+        t->stats.reasons[r->reason]++;
     kst__report(r, KST_INVALID, KST_NO_DIRECTION, reason);
     r->verdict = KST_DROP;
     if (c->fresh) {
-        c->entry->status &= (uint16_t)~KST_CONFIRMED;
-        kst__remove(t, kit, slot, KST_GONE_REFUSED);
+        if (kst__live(t, slot) && kst__id(t, slot) == r->entry) {
+            c->entry->status &= (uint16_t)~KST_CONFIRMED;
+            kst__remove(t, kit, slot, KST_GONE_REFUSED);
+        }
         r->entry = 0;
         r->flags = 0;
     }
@@ -6486,10 +7328,23 @@ static void kst__expected_came(struct kst *t, const struct kst__kit *kit, uint32
         kst__expect_remove(t, kit, other);
 }
 
+/* Makes the key of a packet whose zone is that of one direction, for it going `direction`. */
+static void kst__key_zoned(const struct kst *t, const struct kst__parsed *p, uint8_t direction,
+                           struct kst__key *key)
+{
+    const uint8_t with_zone =
+        direction == KST_ORIGINAL ? KST_PACKET_ZONE_ORIGINAL : KST_PACKET_ZONE_REPLY;
+    struct kst_tuple tuple = key->tuple;
+    tuple.zone = p->zones & with_zone ? p->tuple.zone : 0;
+    kst__key_make(t, &tuple, key);
+    key->only = direction;
+}
+
 /* The reply tuple of a newcomer whose zone is that of one direction only. */
 static void kst__zone_apart(struct kst *t, uint32_t slot, const struct kst__parsed *p)
 {
     struct kst_tuple *reply = kst__reply_tuple(t, slot);
+    KST_ASSERT(t->features & KST_WITH_NAT);
     kst__tuple_invert(&kst__entry_at(t, slot)->tuple, reply);
     reply->zone = p->zones & KST_PACKET_ZONE_REPLY ? p->tuple.zone : 0;
     kst__entry_at(t, slot)->kind |= KST__KIND_NAT;
@@ -6498,9 +7353,11 @@ static void kst__zone_apart(struct kst *t, uint32_t slot, const struct kst__pars
 /* A packet of no known connection: judged as the first of one, which is let in if there is room. */
 static void kst__judge_first(struct kst *t, const struct kst__kit *kit,
                              const struct kst_packet *packet, const struct kst__parsed *p,
-                             const struct kst__key *key, struct kst_result *r)
+                             struct kst__key *key, struct kst_result *r)
 {
     uint32_t place = KST__NONE, serial = 0;
+    if (KST_UNLIKELY(p->zones != 0))
+        kst__key_zoned(t, p, KST_ORIGINAL, key);
     if (!key->invertible) {
         kst__report(r, KST_INVALID, KST_NO_DIRECTION, KST_REASON_ICMP_NO_ANSWER);
         return;
@@ -6548,26 +7405,16 @@ static void kst__judge_first(struct kst *t, const struct kst__kit *kit,
     kst__settle(t, kit, &c, slot, &judgement, reason, r);
 }
 
-/* The connection of a packet, or KST__NONE; `key` is what it was found by, or what a new one will have. A zone
- * of one direction counts for that one only. */
+/* The connection of such a packet, or KST__NONE. */
 static uint32_t kst__find_zoned(struct kst *t, const struct kst__kit *kit,
                                 const struct kst__parsed *p, struct kst__key *key)
 {
-    struct kst_tuple tuple = key->tuple;
-    struct kst__key original;
-    tuple.zone = p->zones & KST_PACKET_ZONE_ORIGINAL ? p->tuple.zone : 0;
-    kst__key_make(t, &tuple, key);
-    uint32_t node = kit->index->find(kst__index(t), t, key);
-    if (node != KST__NONE && kst__node_direction(t, node, key) == KST_ORIGINAL)
-        return node;
-    original = *key;
-    tuple.zone = p->zones & KST_PACKET_ZONE_REPLY ? p->tuple.zone : 0;
-    kst__key_make(t, &tuple, key);
-    node = kit->index->find(kst__index(t), t, key);
-    if (node != KST__NONE && kst__node_direction(t, node, key) == KST_REPLY)
-        return node;
-    *key = original;
-    return KST__NONE;
+    uint32_t node = KST__NONE;
+    for (uint8_t direction = 0; direction < 2 && node == KST__NONE; direction++) {
+        kst__key_zoned(t, p, direction, key);
+        node = kit->index->find(kst__index(t), t, key);
+    }
+    return node;
 }
 
 /* Packets whose tuple is not all there is to it: of a GRE call, or with a zone of one direction. */
@@ -6584,36 +7431,39 @@ static uint32_t kst__find_odd(struct kst *t, const struct kst__kit *kit,
     return kit->index->find(kst__index(t), t, key);
 }
 
-/* A packet with a tuple of its own: of a known connection, or the first of one. */
+/* A packet with a tuple of its own: of a known connection, or the first of one. One that is out of date, or
+ * that it reopens, makes way; under zones of one direction another may then be found. */
 KST_INLINE void kst__judge_packet(struct kst *t, const struct kst__kit *kit,
                                   const struct kst_packet *packet, const struct kst__parsed *p,
                                   struct kst__key *key, struct kst_result *r)
 {
-    const uint32_t node = KST_UNLIKELY(p->call || p->zones != 0)
-                              ? kst__find_odd(t, kit, p, key)
-                              : kit->index->find(kst__index(t), t, key);
-    if (KST_UNLIKELY(node == KST__NONE)) {
-        kst__judge_first(t, kit, packet, p, key, r);
-        return;
+    for (;;) {
+        const uint32_t node = KST_UNLIKELY(p->call || p->zones != 0)
+                                  ? kst__find_odd(t, kit, p, key)
+                                  : kit->index->find(kst__index(t), t, key);
+        if (KST_UNLIKELY(node == KST__NONE))
+            break;
+        const uint32_t slot = kst__node_slot(t, node);
+        enum kst_cause cause = KST_GONE_EXPIRED;
+        if (KST_LIKELY(!kst__expired(t, slot))) {
+            struct kst__entry *e = kst__entry_at(t, slot);
+            const struct kst__case c = {t, kst__set_of(t, e), p, e,
+                                        kst__node_direction(t, node, key), false,
+                                        e->status, e->state};
+            const struct kst__judgement judgement = kst__judge(&c);
+            if (KST_UNLIKELY(judgement.action == KST__REFUSE)) {
+                kst__refuse(t, kit, &c, slot, &judgement, r);
+                return;
+            }
+            if (KST_LIKELY(judgement.action != KST__REOPEN)) {
+                kst__settle(t, kit, &c, slot, &judgement, judgement.reason, r);
+                return;
+            }
+            cause = KST_GONE_REPLACED;
+        }
+        kst__remove(t, kit, slot, cause);
     }
-    const uint32_t slot = kst__node_slot(t, node);
-    struct kst__entry *e = kst__entry_at(t, slot);
-    if (KST_UNLIKELY(kst__expired(t, slot))) {
-        kst__remove(t, kit, slot, KST_GONE_EXPIRED);
-        kst__judge_first(t, kit, packet, p, key, r);
-        return;
-    }
-    const struct kst__case c = {t,     kst__set_of(t, e), p,        e, kst__node_direction(t, node, key),
-                                false, e->status,         e->state};
-    const struct kst__judgement judgement = kst__judge(&c);
-    switch (judgement.action) {
-    case KST__REFUSE: kst__refuse(t, kit, &c, slot, &judgement, r); break;
-    case KST__REOPEN:
-        kst__remove(t, kit, slot, KST_GONE_REPLACED);
-        kst__judge_first(t, kit, packet, p, key, r);
-        break;
-    default: kst__settle(t, kit, &c, slot, &judgement, judgement.reason, r); break;
-    }
+    kst__judge_first(t, kit, packet, p, key, r);
 }
 
 /* An ICMP error: RELATED to the connection that the packet it carries belongs to, if it goes to
@@ -6667,7 +7517,7 @@ static void kst__judge_fragment(struct kst *t, const struct kst__kit *kit,
                                 const struct kst_packet *packet, const struct kst__parsed *p,
                                 struct kst__key *first, struct kst_result *r)
 {
-    struct kst_packet whole;
+    struct kst_packet whole = *packet;
     struct kst__parsed parsed;
     struct kst__key key;
     r->reason = kst__defrag_take(t, packet, p, &whole);
@@ -6715,30 +7565,44 @@ KST_INLINE void kst__set_clock(struct kst *t, uint64_t now_ms)
         t->stats.clock_back++;
 }
 
-/* A burst is parsed, hashed and prefetched as a whole, then judged in order: the memory's latency
- * is paid once. What is done ahead depends on the packets alone, so the cut changes nothing. */
+/* Parses a packet and starts its lookup. */
+KST_INLINE void kst__look_ahead(struct kst *t, const struct kst__kit *kit,
+                                const struct kst_packet *packet, struct kst__parsed *p,
+                                struct kst__key *key)
+{
+    kst__parse(packet, t->set[KST__SET_CHECKSUM] != 0, p);
+    if (p->reason != KST_REASON_NONE)
+        return;
+    kst__key_make(t, &p->tuple, key);
+    if (kit->index->prefetch != NULL)
+        kit->index->prefetch(kst__index(t), key->hash);
+}
+
+/* The batch runs through a window: a packet is parsed and its bucket fetched a whole window ahead, what
+ * lies in the bucket half a window ahead, and then it is judged. So the memory's latency is hidden, and the
+ * window never drains before the batch ends. What is done ahead depends on the packets alone, or
+ * only fetches; so how packets are cut into batches changes nothing. */
 KST_INLINE void kst__run(struct kst *t, const struct kst__kit *kit, uint64_t now_ms,
                          const struct kst_packet *packets, size_t count,
                          struct kst_result *results)
 {
+    enum { HALF = KST_BURST / 2 };
     struct kst__parsed parsed[KST_BURST];
     struct kst__key keys[KST_BURST];
     kst__set_clock(t, now_ms);
-    while (count > 0) {
-        const size_t burst = count < KST_BURST ? count : KST_BURST;
-        for (size_t i = 0; i < burst; i++) {
-            kst__parse(&packets[i], t->set[KST__SET_CHECKSUM] != 0, &parsed[i]);
-            if (parsed[i].reason != KST_REASON_NONE)
-                continue;
-            kst__key_make(t, &parsed[i].tuple, &keys[i]);
-            if (kit->index->prefetch != NULL)
-                kit->index->prefetch(kst__index(t), keys[i].hash);
-        }
-        for (size_t i = 0; i < burst; i++)
-            kst__judge_any(t, kit, &packets[i], &parsed[i], &keys[i], &results[i]);
-        packets += burst;
-        results += burst;
-        count -= burst;
+    for (size_t i = 0; i < count && i < KST_BURST; i++)
+        kst__look_ahead(t, kit, &packets[i], &parsed[i], &keys[i]);
+    for (size_t i = 0; kit->index->peek != NULL && i < count && i < HALF; i++)
+        if (parsed[i].reason == KST_REASON_NONE)
+            kit->index->peek(kst__index(t), t, keys[i].hash);
+    for (size_t i = 0; i < count; i++) {
+        const size_t here = i % KST_BURST, half = (i + HALF) % KST_BURST;
+        if (kit->index->peek != NULL && HALF > 0 && i + HALF < count &&
+            parsed[half].reason == KST_REASON_NONE)
+            kit->index->peek(kst__index(t), t, keys[half].hash);
+        kst__judge_any(t, kit, &packets[i], &parsed[here], &keys[here], &results[i]);
+        if (i + KST_BURST < count)
+            kst__look_ahead(t, kit, &packets[i + KST_BURST], &parsed[here], &keys[here]);
     }
 }
 
@@ -7007,7 +7871,8 @@ void kst_flush(struct kst *t)
 {
     for (uint32_t slot = 0; slot < t->used; slot++)
         if (kst__live(t, slot))
-            kst__remove(t, &kst__kit, slot, kst__expired(t, slot) ? KST_GONE_EXPIRED : KST_GONE_DELETED);
+            kst__remove(t, &kst__kit, slot,
+                        kst__expired(t, slot) ? KST_GONE_EXPIRED : KST_GONE_DELETED);
     kst__clear(t);
 }
 
@@ -7096,7 +7961,8 @@ static enum kst_error kst__insert(struct kst *t, const struct kst_flow *flow, ks
     const enum kst_error error = kst__flow_error(t, flow);
     if (error != KST_ERROR_OK)
         return error;
-    if (!kst__tuple_clear(t, &kst__kit, original) || !kst__tuple_clear(t, &kst__kit, reply))
+    if (!kst__tuple_clear(t, &kst__kit, original, KST_NO_DIRECTION) ||
+        !kst__tuple_clear(t, &kst__kit, reply, KST_NO_DIRECTION))
         return KST_ERROR_FLOW_EXISTS;
     if (t->count >= t->set[KST__SET_MAX])
         kst__collect(t, &kst__kit, &work);
@@ -7119,9 +7985,9 @@ static enum kst_error kst__insert(struct kst *t, const struct kst_flow *flow, ks
     if (t->features & KST_WITH_LABELS)
         memcpy(kst__labels_at(t, slot)->bytes, flow->labels, KST_LABEL_BYTES);
     if (t->features & KST_WITH_TIMESTAMPS) /* it may be older than the clock */
-        *kst__birth_at(t, slot) = flow->timestamped && flow->age_ms <= t->now_ms ? t->now_ms - flow->age_ms
-                                  : flow->timestamped                            ? 0
-                                                                                 : KST__NEVER;
+        *kst__birth_at(t, slot) = !flow->timestamped           ? KST__NEVER
+                                  : flow->age_ms <= t->now_ms ? t->now_ms - flow->age_ms
+                                                              : 0;
     if (t->expect_at != 0 && (flow->helper != 0 || flow->master != 0)) {
         kst__helper_attach(t, slot, flow->helper);
         kst__help_of(t, slot)->master = flow->master;
@@ -7179,7 +8045,9 @@ const char *kst_helper_name(uint8_t helper)
 enum kst_error kst_attach(struct kst *t, uint8_t protocol, uint16_t port, uint8_t helper)
 {
     uint32_t i = 0, last = 0;
-    if (helper != 0 && (t->expect_at == 0 || kst__helper(helper) == NULL))
+    const struct kst_helper *is = kst__helper(helper);
+    if (helper != 0 && (t->expect_at == 0 || is == NULL ||
+                        (is->protocols[0] != protocol && is->protocols[1] != protocol)))
         return KST_ERROR_HELPER;
     while (last < KST_ATTACH_MAX && t->attached[last].helper != 0)
         last++;
@@ -7236,6 +8104,8 @@ enum kst_error kst_expect(struct kst *t, const struct kst_expectation *expectati
     const uint64_t timeout_ms = expectation->timeout_ms != 0 ? expectation->timeout_ms
                                 : class_ != NULL ? (uint64_t)class_->timeout_s * 1000
                                                  : 0;
+    if (timeout_ms == 0)
+        return KST_ERROR_FLOW_TIMEOUT;
     memset(&x, 0, sizeof x);
     x.tuple = expectation->tuple;
     if (expectation->flags & KST_EXPECT_ANY_SRC)
@@ -7272,8 +8142,8 @@ kst_id kst_expectation_next(const struct kst *t, kst_id id)
 {
     if (t->expect_at == 0)
         return 0;
-    for (uint64_t place = id == 0 ? 0 : (id & UINT32_MAX) + 1; place < kst__expectations_of(t)->used;
-         place++) {
+    for (uint64_t place = id == 0 ? 0 : (id & UINT32_MAX) + 1;
+         place < kst__expectations_of(t)->used; place++) {
         const kst_id next = kst__expectation_id(t, (uint32_t)place);
         if (kst__expected_place(t, next) != KST__NONE)
             return next;
@@ -7501,10 +8371,14 @@ static const char *kst__check_found(const struct kst *t, uint32_t slot)
     const struct kst_tuple reply = kst__reply_of(t, slot);
     struct kst__key key;
     kst__key_make(t, &kst__entry_at(t, slot)->tuple, &key);
+    key.only = KST_ORIGINAL;
+    if (kst__tuple_same(&key.tuple, &reply)) /* it is its own answer */
+        key.only = KST_REPLY;
     const uint32_t original_node = kst__kit.index->find(kst__index(t), t, &key);
     if (original_node == KST__NONE || kst__node_slot(t, original_node) != slot)
         return "index: an entry is not found by its original tuple";
     kst__key_make(t, &reply, &key);
+    key.only = KST_REPLY;
     const uint32_t reply_node = kst__kit.index->find(kst__index(t), t, &key);
     if (reply_node == KST__NONE || kst__node_slot(t, reply_node) != slot)
         return "index: an entry is not found by its reply tuple";
@@ -7827,15 +8701,15 @@ enum kst__telling {
     KST__TELL_MARK = 1,     /* the mark, also if it is 0 */
     KST__TELL_COUNTERS = 2, /* packets, bytes, age */
     KST__TELL_HELPER = 4,
-    KST__TELL_EXPIRED = 8   /* the time left, also if there is none */
+    KST__TELL_EXPIRED = 8   /* the time left, also if it is no whole second */
 };
 
 static const struct kst__labels kst__proc_labels = {
     " src=", " dst=", " sport=", " dport=", " type=", " code=", " id=",
     " srckey=0x", " dstkey=0x", "", 16, false};
 
-/* Three formats of one family: PROC has the network layer in front, LEGACY no zone and no age, CONNTRACK
- * short addresses, a zone only if it is one, no timeouts of GRE's own, but the helper. */
+/* Three formats of one family: PROC has the network layer in front, LEGACY no zone and no age,
+ * CONNTRACK short addresses, a zone only if it is one, no timeouts of GRE's own, but the helper. */
 static void kst__put_proc(struct kst__line *line, const struct kst_flow *flow,
                           enum kst_format format, uint32_t telling)
 {
@@ -7852,7 +8726,7 @@ static void kst__put_proc(struct kst__line *line, const struct kst_flow *flow,
     }
     kst__put_padded(line, kst__protocol_of(original->protocol)->name, 8);
     kst__put_field(line, " ", original->protocol);
-    if (flow->timeout_ms != 0 || (telling & KST__TELL_EXPIRED))
+    if (flow->timeout_ms >= 1000 || (telling & KST__TELL_EXPIRED))
         kst__put_field(line, " ", flow->timeout_ms / 1000);
     if (kst__state_word(flow) != NULL) {
         kst__put(line, " ");
@@ -7950,11 +8824,13 @@ size_t kst_print(const struct kst_flow *flow, enum kst_format format, char *text
     if (format == KST_FORMAT_JSON)
         kst__put_json(&line, flow);
     else if (format != KST_FORMAT_LEGACY || flow->tuple[KST_ORIGINAL].family == KST_IPV4)
-        kst__put_proc(&line, flow, format, KST__TELL_MARK | KST__TELL_COUNTERS | KST__TELL_HELPER | KST__TELL_EXPIRED);
+        kst__put_proc(&line, flow, format,
+                      KST__TELL_MARK | KST__TELL_COUNTERS | KST__TELL_HELPER | KST__TELL_EXPIRED);
     return kst__line_end(&line);
 }
 
-/* What an expectation is besides where it goes: words with `between` between, `behind` behind the last. */
+/* What an expectation is besides where it goes: words with `between` between, `behind` behind
+ * the last. */
 static void kst__put_flags(struct kst__line *line, uint32_t flags, const char *between,
                            const char *behind)
 {
@@ -7983,7 +8859,8 @@ static void kst__put_mask(struct kst__line *line, const char *name, uint8_t fami
 static void kst__put_conntrack_expectation(struct kst__line *line,
                                            const struct kst_expectation *x)
 {
-    static const char *const ports[][2] = {{"", ""}, {" sport=", " dport="}, {"", ""}, {" srckey=0x", " dstkey=0x"}};
+    static const char *const ports[][2] = {
+        {"", ""}, {" sport=", " dport="}, {"", ""}, {" srckey=0x", " dstkey=0x"}};
     struct kst__labels labels = kst__proc_labels;
     const uint8_t kind = kst__protocol_of(x->tuple.protocol)->ports;
     const uint32_t base = kind == KST__KEYS ? 16 : 10;
@@ -8061,10 +8938,13 @@ size_t kst_print_expectation(const struct kst_expectation *expectation, enum kst
     return kst__line_end(&line);
 }
 
-size_t kst_print_event(const struct kst_event *event, enum kst_format format, char *text, size_t size)
+size_t kst_print_event(const struct kst_event *event, enum kst_format format, char *text,
+                       size_t size)
 {
-    static const char *const heads[] = {"    [NEW] ", " [UPDATE] ", "[DESTROY] ", "    [NEW] ", "[DESTROY] "};
-    static const char *const names[] = {"new", "update", "destroy", "expect_new", "expect_destroy", "pressure", "relief"};
+    static const char *const heads[] = {"    [NEW] ", " [UPDATE] ", "[DESTROY] ", "    [NEW] ",
+                                        "[DESTROY] "};
+    static const char *const names[] = {"new",      "update",         "destroy", "expect_new",
+                                        "expect_destroy", "pressure", "relief"};
     struct kst__line line = {text, size, 0};
     const bool json = format == KST_FORMAT_JSON, of_flow = event->type <= KST_EVENT_DESTROY;
     const bool of_expectation = !of_flow && event->type <= KST_EVENT_EXPECT_DESTROY;
@@ -8077,7 +8957,9 @@ size_t kst_print_event(const struct kst_event *event, enum kst_format format, ch
             kst__put(&line, "\",\"cause\":\"");
             kst__put(&line, kst_cause_text((enum kst_cause)event->cause));
         }
-        kst__put(&line, of_flow ? "\",\"connection\":" : of_expectation ? "\",\"expectation\":" : "\",\"connections\":");
+        kst__put(&line, of_flow          ? "\",\"connection\":"
+                        : of_expectation ? "\",\"expectation\":"
+                                         : "\",\"connections\":");
         if (of_flow)
             kst__put_json(&line, &event->about.flow);
         else if (of_expectation)
@@ -8093,8 +8975,8 @@ size_t kst_print_event(const struct kst_event *event, enum kst_format format, ch
     else
         kst__put_proc(&line, &event->about.flow, KST_FORMAT_CONNTRACK,
                       event->type == KST_EVENT_DESTROY ? KST__TELL_COUNTERS
-                      : event->type == KST_EVENT_NEW   ? KST__TELL_HELPER
-                                                       : 0);
+                      : event->type == KST_EVENT_NEW   ? KST__TELL_HELPER | KST__TELL_EXPIRED
+                                                       : KST__TELL_EXPIRED);
     return kst__line_end(&line);
 }
 

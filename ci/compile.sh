@@ -31,6 +31,15 @@ for include in . core; do
     done
 done
 
+# Each back end that is not the default.
+for index in cuckoo robin swiss "swiss -DKST_NO_SIMD"; do
+    read -ra chosen <<<"-DKST_INDEX=$index"
+    compile c . "$out/linked.c" gcc -std=c11 -O1 "${chosen[@]}"
+    compile c . "$out/linked.c" clang -std=c11 -O0 "${chosen[@]}"
+    compile c++ . "$out/linked.c" g++ -std=c++17 -O0 "${chosen[@]}"
+    compile c++ . "$out/linked.c" clang++ -std=c++17 -O0 "${chosen[@]}"
+done
+
 # A room stands by itself: what it uses it includes. Unused functions are for others.
 for room in core/*.h; do
     compile c core "$room" gcc -std=c11 -O0 -Wno-unused-function -Wno-unused-const-variable \

@@ -322,8 +322,9 @@ struct kst_stats {
     uint64_t clock_back;           /* calls whose clock lay before an earlier call's */
 };
 
-/* A connection that another, its master, foretells: the FTP data connection, the DCC transfer. The
- * packet that starts it is RELATED. A copy, as kst_expectation_get hands it out and kst_expect takes it. */
+/* A connection that another, its master, foretells: the FTP data connection, the DCC transfer.
+ * The packet that starts it is RELATED. A copy, as kst_expectation_get hands it out and
+ * kst_expect takes it. */
 enum kst_expectation_flags {
     KST_EXPECT_ANY_SRC = 1,       /* from any address: tuple.src is 0 */
     KST_EXPECT_ANY_SRC_PORT = 2,  /* from any port: tuple.src_port is 0 */
@@ -406,8 +407,7 @@ enum kst_change {
     KST_CHANGED_ASSURED = 2,
     KST_CHANGED_STATE = 4,    /* of TCP or SCTP */
     KST_CHANGED_MARK = 8,
-    KST_CHANGED_LABELS = 16,
-    KST_CHANGED_HELPER = 32
+    KST_CHANGED_LABELS = 16
 };
 
 struct kst_event {
@@ -441,7 +441,7 @@ struct kst_event {
     X(SETTING_READ_ONLY, "this setting can only be read")                                          \
     X(SETTING_FEATURE, "config.features left out the memory that this setting needs")              \
     X(POLICY, "no policy has this number, or the setting is not a timeout")                        \
-    X(HELPER, "no helper has this number, or config.expectations is 0")                            \
+    X(HELPER, "no helper has this number or speaks this protocol, or config.expectations is 0")    \
     X(HELPERS_MANY, "more than KST_ATTACH_MAX ports have a helper")                                \
     X(NOT_FOUND, "the connection is gone")                                                         \
     X(EXPECT_TUPLE, "the tuple is not one that a packet could have, or of another zone")           \
@@ -488,9 +488,10 @@ KST_API void kst_track(struct kst *t, uint64_t now_ms, const struct kst_packet *
  * Later packets of the same batch have met it: who refuses, tracks one packet a call. */
 KST_API bool kst_refuse(struct kst *t, const struct kst_result *result);
 
-/* Moves the clock and removes expired connections, and datagrams that were not complete in time, in
- * at most `work_max` steps, each of constant cost (a datagram's: its fragments). Returns the steps used; fewer than `work_max` means that none is left. An expired
- * connection is never found, listed or matched, however late it is removed: it only takes room. */
+/* Moves the clock and removes expired connections, and datagrams that were not complete in time,
+ * in at most `work_max` steps, each of constant cost (a datagram's: its fragments). Returns the
+ * steps used; fewer than `work_max` means that none is left. An expired connection is never
+ * found, listed or matched, however late it is removed: it only takes room. */
 KST_API uint32_t kst_advance(struct kst *t, uint64_t now_ms, uint32_t work_max);
 
 /* The connection that a packet with this tuple belongs to, or 0. `direction`, unless NULL, tells
@@ -512,8 +513,8 @@ KST_API bool kst_delete(struct kst *t, kst_id id);
 KST_API void kst_flush(struct kst *t);
 
 /* Adds a connection from outside (a restored table, a peer's state), as `conntrack -I` does; its
- * `id` is ignored. Evicts nobody. TCP: windows are not held against it, as against a connection that
- * was picked up in the middle. Returns its name, or 0 and, unless NULL, `why`. */
+ * `id` is ignored. Evicts nobody. TCP: windows are not held against it, as against a connection
+ * that was picked up in the middle. Returns its name, or 0 and, unless NULL, `why`. */
 KST_API kst_id kst_insert(struct kst *t, const struct kst_flow *flow, enum kst_error *why);
 
 /* Sets the 32-bit mark that belongs to the caller; false if the connection is gone. */
@@ -522,60 +523,63 @@ KST_API bool kst_set_mark(struct kst *t, kst_id id, uint32_t mark);
 /* Sets the labels; false if the connection is gone or KST_WITH_LABELS was left out. */
 KST_API bool kst_set_labels(struct kst *t, kst_id id, const uint8_t labels[KST_LABEL_BYTES]);
 
-/* Helpers by name, "ftp"; 0 if there is none of this name. And the other way, NULL for 0 and behind the last. */
+/* Helpers by name, "ftp"; 0 if there is none of this name. And the other way, NULL for 0 and
+ * behind the last. */
 KST_API uint8_t kst_helper_number(const char *name);
 KST_API const char *kst_helper_name(uint8_t helper);
 
-/* Attaches a helper to the connections that will begin with a packet of this protocol to this port; 0
- * takes it off again. At most KST_ATTACH_MAX ports. kst_packet.helper goes first. */
+/* Attaches a helper to the connections that will begin with a packet of this protocol to this
+ * port; 0 takes it off again. At most KST_ATTACH_MAX ports. kst_packet.helper goes first. */
 KST_API enum kst_error kst_attach(struct kst *t, uint8_t protocol, uint16_t port, uint8_t helper);
 
-/* Attaches every helper to the port that its protocol was given: ftp, irc and pptp to TCP 21, 6667 and 1723, tftp
- * and sip to UDP 69 and 5060. Do so only where you trust both ends: whoever can make a client send what looks
- * like a command can open a port to it. */
+/* Attaches every helper to the port that its protocol was given: ftp, irc and pptp to TCP 21,
+ * 6667 and 1723, tftp and sip to UDP 69 and 5060. Do so only where you trust both ends: whoever
+ * can make a client send what looks like a command can open a port to it. */
 KST_API enum kst_error kst_attach_usual(struct kst *t);
 
-/* Notes an expectation, as helpers do. Its `timeout_ms` 0 stands for that of the master's helper. The same once more
- * starts the time anew. */
+/* Notes an expectation, as helpers do. Its `timeout_ms` 0 stands for that of the master's
+ * helper. The same once more starts the time anew. */
 KST_API enum kst_error kst_expect(struct kst *t, const struct kst_expectation *expectation);
 
-/* The next expectation after `id`, in no particular order; the first after 0; 0 at the end. A copy of one;
- * and its end. As with connections, whose functions these are like. */
+/* The next expectation after `id`, in no particular order; the first after 0; 0 at the end. A
+ * copy of one; and its end. As with connections, whose functions these are like. */
 KST_API kst_id kst_expectation_next(const struct kst *t, kst_id id);
 KST_API bool kst_expectation_get(const struct kst *t, kst_id id, struct kst_expectation *expectation);
 KST_API bool kst_expectation_delete(struct kst *t, kst_id id);
 
-/* The newest expectation of a connection, if `id` is 0, else the next older one after it; 0 at the end. */
+/* The newest expectation of a connection, if `id` is 0, else the next older one after it; 0 at
+ * the end. */
 KST_API kst_id kst_expectation_own(const struct kst *t, kst_id master, kst_id id);
 
 /* Gives an expectation other flags and another time; false if it is gone. */
 KST_API bool kst_expectation_renew(struct kst *t, kst_id id, uint8_t flags, uint64_t timeout_ms);
 KST_API uint32_t kst_expectation_count(const struct kst *t);
 
-/* Takes the oldest event that waits; false if there is none. Events of one call stand in the order in
- * which things happened; those that found no room are counted in kst_stats.events_lost. */
+/* Takes the oldest event that waits; false if there is none. Events of one call stand in the
+ * order in which things happened; those that found no room are counted in kst_stats.events_lost. */
 KST_API bool kst_event_next(struct kst *t, struct kst_event *event);
 
-/* Timeouts of their own for some connections: what policy 1..KST_POLICIES says goes before the table's
- * settings for those that began with a packet of that kst_packet.policy. Only names of a connection's timeouts. */
+/* Timeouts of their own for some connections: what policy 1..KST_POLICIES says goes before the
+ * table's settings for those that began with a packet of that kst_packet.policy. Only names of a
+ * connection's timeouts. */
 KST_API enum kst_error kst_set_policy(struct kst *t, uint8_t policy, const char *name,
                                       uint32_t value);
 
 /* Settings, by the names of Linux's sysctls in net.netfilter (nf_conntrack_tcp_timeout_...), in
- * their units; times are seconds. A change holds from the next packet on; a running timeout stays,
- * as do the timeouts of a GRE flow and the accounting of any, which are settled at its creation. A
- * lower nf_conntrack_max removes nobody: as many as leave are let in. A connection with a timeout of 0
- * is created and has expired.
- * kst_setting reads one, kst_setting_range what it takes (false: no such name); kst_setting_name
- * lists them, NULL behind the last. */
+ * their units; times are seconds. A change holds from the next packet on; a running timeout
+ * stays, as do the timeouts of a GRE flow and the accounting of any, which are settled at its
+ * creation. A lower nf_conntrack_max removes nobody: as many as leave are let in. A connection
+ * with a timeout of 0 is created and has expired. kst_setting reads one, kst_setting_range what
+ * it takes (false: no such name); kst_setting_name lists them, NULL behind the last. */
 KST_API enum kst_error kst_set(struct kst *t, const char *name, uint32_t value);
 KST_API bool kst_setting(const struct kst *t, const char *name, uint32_t *value);
 KST_API bool kst_setting_range(const struct kst *t, const char *name, uint32_t *lowest,
                                uint32_t *highest);
 KST_API const char *kst_setting_name(uint32_t number);
 
-/* Counters since kst_init; connections, expired ones not yet removed included, all or of a class; and
- * the sum of all reasons that count in one column (enum kst_column) of `conntrack -S`. */
+/* Counters since kst_init; connections, expired ones not yet removed included, all or of a
+ * class; and the sum of all reasons that count in one column (enum kst_column) of `conntrack
+ * -S`. */
 KST_API const struct kst_stats *kst_statistics(const struct kst *t);
 KST_API uint32_t kst_count(const struct kst *t);
 KST_API uint32_t kst_class_count(const struct kst *t, enum kst_class number);
@@ -609,8 +613,8 @@ KST_API size_t kst_print(const struct kst_flow *flow, enum kst_format format, ch
 KST_API size_t kst_print_expectation(const struct kst_expectation *expectation,
                                      enum kst_format format, char *line, size_t size);
 
-/* Likewise an event, in the words of `conntrack -E` (CONNTRACK, and PROC and LEGACY likewise), without the
- * time. Empty if conntrack would not print it: PRESSURE and RELIEF. */
+/* Likewise an event, in the words of `conntrack -E` (CONNTRACK, and PROC and LEGACY likewise),
+ * without the time. Empty if conntrack would not print it: PRESSURE and RELIEF. */
 KST_API size_t kst_print_event(const struct kst_event *event, enum kst_format format, char *line,
                                size_t size);
 

@@ -8,11 +8,19 @@
 #if defined(__GNUC__)
 #define KST_INLINE static inline __attribute__((always_inline))
 #define KST_UNLIKELY(x) __builtin_expect(!!(x), 0)
-#define KST_PREFETCH(address) __builtin_prefetch(address, 1)
+#define KST_LIKELY(x) __builtin_expect(!!(x), 1)
+/* The empty statement keeps gcc from taking a function that only prefetches for one that does
+ * nothing, and leaving out its calls. */
+#define KST_PREFETCH(address)                                                                      \
+    do {                                                                                           \
+        __builtin_prefetch(address, 1);                                                            \
+        __asm__ volatile("");                                                                      \
+    } while (0)
 #define KST__MAYBE_UNUSED __attribute__((unused))
 #else
 #define KST_INLINE static inline
 #define KST_UNLIKELY(x) (x)
+#define KST_LIKELY(x) (x)
 #define KST_PREFETCH(address) ((void)(address))
 #define KST__MAYBE_UNUSED
 #endif

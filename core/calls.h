@@ -260,7 +260,8 @@ void kst_flush(struct kst *t)
 {
     for (uint32_t slot = 0; slot < t->used; slot++)
         if (kst__live(t, slot))
-            kst__remove(t, &kst__kit, slot, kst__expired(t, slot) ? KST_GONE_EXPIRED : KST_GONE_DELETED);
+            kst__remove(t, &kst__kit, slot,
+                        kst__expired(t, slot) ? KST_GONE_EXPIRED : KST_GONE_DELETED);
     kst__clear(t);
 }
 
@@ -349,7 +350,8 @@ static enum kst_error kst__insert(struct kst *t, const struct kst_flow *flow, ks
     const enum kst_error error = kst__flow_error(t, flow);
     if (error != KST_ERROR_OK)
         return error;
-    if (!kst__tuple_clear(t, &kst__kit, original) || !kst__tuple_clear(t, &kst__kit, reply))
+    if (!kst__tuple_clear(t, &kst__kit, original, KST_NO_DIRECTION) ||
+        !kst__tuple_clear(t, &kst__kit, reply, KST_NO_DIRECTION))
         return KST_ERROR_FLOW_EXISTS;
     if (t->count >= t->set[KST__SET_MAX])
         kst__collect(t, &kst__kit, &work);
@@ -372,9 +374,9 @@ static enum kst_error kst__insert(struct kst *t, const struct kst_flow *flow, ks
     if (t->features & KST_WITH_LABELS)
         memcpy(kst__labels_at(t, slot)->bytes, flow->labels, KST_LABEL_BYTES);
     if (t->features & KST_WITH_TIMESTAMPS) /* it may be older than the clock */
-        *kst__birth_at(t, slot) = flow->timestamped && flow->age_ms <= t->now_ms ? t->now_ms - flow->age_ms
-                                  : flow->timestamped                            ? 0
-                                                                                 : KST__NEVER;
+        *kst__birth_at(t, slot) = !flow->timestamped           ? KST__NEVER
+                                  : flow->age_ms <= t->now_ms ? t->now_ms - flow->age_ms
+                                                              : 0;
     if (t->expect_at != 0 && (flow->helper != 0 || flow->master != 0)) {
         kst__helper_attach(t, slot, flow->helper);
         kst__help_of(t, slot)->master = flow->master;
@@ -432,7 +434,9 @@ const char *kst_helper_name(uint8_t helper)
 enum kst_error kst_attach(struct kst *t, uint8_t protocol, uint16_t port, uint8_t helper)
 {
     uint32_t i = 0, last = 0;
-    if (helper != 0 && (t->expect_at == 0 || kst__helper(helper) == NULL))
+    const struct kst_helper *is = kst__helper(helper);
+    if (helper != 0 && (t->expect_at == 0 || is == NULL ||
+                        (is->protocols[0] != protocol && is->protocols[1] != protocol)))
         return KST_ERROR_HELPER;
     while (last < KST_ATTACH_MAX && t->attached[last].helper != 0)
         last++;
@@ -489,6 +493,8 @@ enum kst_error kst_expect(struct kst *t, const struct kst_expectation *expectati
     const uint64_t timeout_ms = expectation->timeout_ms != 0 ? expectation->timeout_ms
                                 : class_ != NULL ? (uint64_t)class_->timeout_s * 1000
                                                  : 0;
+    if (timeout_ms == 0)
+        return KST_ERROR_FLOW_TIMEOUT;
     memset(&x, 0, sizeof x);
     x.tuple = expectation->tuple;
     if (expectation->flags & KST_EXPECT_ANY_SRC)
@@ -525,8 +531,8 @@ kst_id kst_expectation_next(const struct kst *t, kst_id id)
 {
     if (t->expect_at == 0)
         return 0;
-    for (uint64_t place = id == 0 ? 0 : (id & UINT32_MAX) + 1; place < kst__expectations_of(t)->used;
-         place++) {
+    for (uint64_t place = id == 0 ? 0 : (id & UINT32_MAX) + 1;
+         place < kst__expectations_of(t)->used; place++) {
         const kst_id next = kst__expectation_id(t, (uint32_t)place);
         if (kst__expected_place(t, next) != KST__NONE)
             return next;

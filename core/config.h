@@ -22,7 +22,8 @@
 #define KST_API extern
 #endif
 
-/* KST_INDEX, KST_TIMER  the back ends, folded into the pipeline at compile time. */
+/* KST_INDEX, KST_TIMER  the back ends, folded into the pipeline at compile time. The index is chain,
+ * swiss, cuckoo or robin (core/README.md tells which for what), the timer wheel. */
 #ifndef KST_INDEX
 #define KST_INDEX chain
 #endif
@@ -30,8 +31,12 @@
 #define KST_TIMER wheel
 #endif
 
-/* KST_HELPERS(X)  the helpers there are, by the names of their struct kst_helper: kst_helper_ftp and so
- * on. Leave some out, or add your own: a struct that is defined where the implementation goes. */
+/* KST_NO_SIMD  no vector instructions in the indexes swiss and cuckoo: the same results, by 64-bit
+ * words. So it is anyway where there is no SSE2. */
+
+/* KST_HELPERS(X)  the helpers there are, by the names of their struct kst_helper: kst_helper_ftp
+ * and so on. Leave some out, or add your own: a struct that is defined where the implementation
+ * goes. */
 #ifndef KST_HELPERS
 #define KST_HELPERS(X) X(ftp) X(irc) X(pptp) X(sip) X(tftp)
 #endif
@@ -43,8 +48,8 @@
 #define KST_ASSERT(condition) assert(condition)
 #endif
 
-/* Packets that are parsed, hashed and prefetched together before the first is judged. More hide
- * more of the memory's latency and cost more stack (about 200 bytes each). */
+/* Packets that are parsed, hashed and prefetched ahead of the one that is judged. More hide more of
+ * the memory's latency and cost more stack (about 200 bytes each). */
 #ifndef KST_BURST
 #define KST_BURST 32
 #endif
@@ -80,7 +85,8 @@
 #error "KST_FRAGMENTS_MAX must lie in 2..8192: more than 8192 of 8 bytes do not fit a datagram"
 #endif
 
-/* Least memory for reassembly, bytes: any datagram of 64 KiB in KST_FRAGMENTS_MAX fragments fits. */
+/* Least memory for reassembly, bytes: any datagram of 64 KiB in KST_FRAGMENTS_MAX fragments
+ * fits. */
 #define KST_REASSEMBLY_MIN (UINT32_C(256) * (65536 / 243 + KST_FRAGMENTS_MAX + 8))
 
 /* Steps that a packet which finds the table full may spend on collecting expired connections
@@ -100,8 +106,9 @@
 /* Most expectations at a time: a bound on the memory that a typing error can ask for. */
 #define KST_EXPECTATIONS_MAX (UINT32_C(1) << 20)
 
-/* Expectations that share one hash bucket beyond which one is refused, HELPER_EXPECT: a client may expect
- * many to the same port of its own, each from another server. The bound on what a newcomer costs. */
+/* Expectations that share one hash bucket beyond which one is refused, HELPER_EXPECT: a client
+ * may expect many to the same port of its own, each from another server. The bound on what a
+ * newcomer costs. */
 #ifndef KST_EXPECT_CHAIN_MAX
 #define KST_EXPECT_CHAIN_MAX 64
 #endif

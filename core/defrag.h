@@ -346,8 +346,9 @@ static bool kst__queue_ends(struct kst__queue *queue, uint32_t end, bool more)
     return true;
 }
 
-/* Where a fragment belongs: between *before and *after. HELD; COPY if all of it lies in one run, that
- * is fragments which came in order and without holes; OVERLAP if a byte of it is there otherwise. */
+/* Where a fragment belongs: between *before and *after. HELD; COPY if all of it lies in one run,
+ * that is fragments which came in order and without holes; OVERLAP if a byte of it is there
+ * otherwise. */
 static uint8_t kst__queue_place(const struct kst__defrag *d, const struct kst__queue *queue,
                                 uint32_t begin, uint32_t end, uint32_t *before, uint32_t *after)
 {

@@ -53,7 +53,8 @@ static uint32_t *kst__expect_bucket(const struct kst *t, const struct kst_tuple 
     return &kst__expect_buckets_of(t)[hash & (kst__expectations_of(t)->buckets - 1)];
 }
 
-/* Whether a packet with this tuple may be the one; `loose`, KST_EXPECT_ANY_..., is what does not count. */
+/* Whether a packet with this tuple may be the one; `loose`, KST_EXPECT_ANY_..., is what does not
+ * count. */
 static bool kst__expect_meets(const struct kst_tuple *a, const struct kst_tuple *b, uint32_t loose)
 {
     return memcmp(a->dst, b->dst, sizeof a->dst) == 0 && a->dst_port == b->dst_port &&
@@ -156,8 +157,8 @@ static uint32_t kst__expect_oldest(const struct kst *t, uint32_t master, uint8_t
     return oldest;
 }
 
-/* Notes an expectation, of which at most `class_max` of its class may be its master's. What would take the
- * same packets must not be there; the same of the same master is replaced. */
+/* Notes an expectation, of which at most `class_max` of its class may be its master's. What
+ * would take the same packets must not be there; the same of the same master is replaced. */
 static enum kst_error kst__expect_insert(struct kst *t, const struct kst__kit *kit,
                                          const struct kst__expected *is, uint32_t class_max)
 {
@@ -203,15 +204,18 @@ static enum kst_error kst__expect_insert(struct kst *t, const struct kst__kit *k
 
 /* ---- keys: GRE version 1 names only the receiver's call; what the sender's is, PPTP told before ---- */
 
-/* Completes the tuple of a GRE packet that names a call. If two sessions have told of it, the first of them counts. */
+/* Completes the tuple of a GRE packet that names a call. If two sessions have told of it, the
+ * first of them counts. */
 static void kst__key_complete(const struct kst *t, struct kst_tuple *tuple)
 {
+    struct kst_tuple anywhere = *tuple;
+    anywhere.zone = 0;
     if (t->expect_at == 0 || kst__expectations_of(t)->keys == 0)
         return;
-    for (uint32_t place = *kst__expect_bucket(t, tuple); place != KST__NONE;) {
+    for (uint32_t place = *kst__expect_bucket(t, &anywhere); place != KST__NONE;) {
         const struct kst__expected *x = kst__expected_at(t, place);
         if ((x->flags & KST__EXPECT_KEY) && !kst__expired(t, x->master) &&
-            kst__expect_meets(&x->tuple, tuple, KST_EXPECT_ANY_SRC_PORT))
+            kst__expect_meets(&x->tuple, &anywhere, KST_EXPECT_ANY_SRC_PORT))
             tuple->src_port = x->tuple.src_port;
         place = x->older;
     }
@@ -242,13 +246,14 @@ static bool kst__key_insert(struct kst *t, const struct kst__kit *kit, uint32_t 
                             const struct kst_tuple *tuple)
 {
     struct kst__expected key;
-    if (!kst__expect_room(t) || kst__expect_neighbours(t, tuple) >= KST_EXPECT_CHAIN_MAX)
-        return false;
     memset(&key, 0, sizeof key);
     key.tuple = *tuple;
+    key.tuple.zone = 0; /* Linux knows calls by their ends alone */
     key.expires_ms = KST__NEVER;
     key.master = master;
     key.flags = KST__EXPECT_KEY;
+    if (!kst__expect_room(t) || kst__expect_neighbours(t, &key.tuple) >= KST_EXPECT_CHAIN_MAX)
+        return false;
     kst__expect_link(t, kit, &key);
     kst__expectations_of(t)->keys++;
     return true;
@@ -264,7 +269,8 @@ static void kst__keys_remove(struct kst *t, const struct kst__kit *kit, uint32_t
     }
 }
 
-/* The tuple of a call's packets in one direction: they carry the identifier that the receiver gave it. */
+/* The tuple of a call's packets in one direction: they carry the identifier that the receiver
+ * gave it. */
 static void kst__call_tuple(const struct kst *t, uint32_t slot, uint32_t direction,
                             struct kst_tuple *tuple)
 {

@@ -35,6 +35,7 @@ static const struct kst_helper *kst__helper(uint8_t number)
 /* Calls it. By name, so that the compiler sees whom: no call through a pointer. */
 static enum kst_reason kst__helper_call(uint8_t number, struct kst_help *h)
 {
+    (void)h; /* if there are no helpers at all */
     switch (number) {
 #define KST__X(name) case KST__HELPER_##name: return kst_helper_##name.help(h);
         KST_HELPERS(KST__X)
@@ -80,8 +81,8 @@ static uint32_t kst__payload_at(const struct kst__parsed *p)
     }
 }
 
-/* Shows a packet that the tracker accepted to its connection's helper. NONE, or the reason why it is to be
- * dropped. Of a packet that is not all there the helper hears nothing. */
+/* Shows a packet that the tracker accepted to its connection's helper. NONE, or the reason why
+ * it is to be dropped. Of a packet that is not all there the helper hears nothing. */
 static uint16_t kst__helper_hear(struct kst *t, const struct kst__kit *kit, uint32_t slot,
                                  const struct kst__parsed *p, uint8_t direction, bool answered)
 {
@@ -105,7 +106,8 @@ static uint16_t kst__helper_hear(struct kst *t, const struct kst__kit *kit, uint
     h.size = p->l4_bytes - at;
     h.state = help->state;
     const enum kst_reason reason = kst__helper_call(help->helper, &h);
-    if (h.timeout_s != 0 && !(e->status & KST_FIXED_TIMEOUT))
+    const bool there = kst__live(t, slot) && kst__id(t, slot) == h.connection; /* it may have deleted it */
+    if (there && h.timeout_s != 0 && !(e->status & KST_FIXED_TIMEOUT))
         kst__expire_at(t, kit, slot, kst__due_ms(t, h.timeout_s));
     return (uint16_t)reason;
 }

@@ -45,8 +45,8 @@ static void kst__ftp_note_line(struct kst__ftp *ftp, uint8_t direction, uint32_t
         line[older] = seq;
 }
 
-/* `count` numbers with `separator` between and something that is neither behind: `end`, or anything if that is
- * 0. An empty number is 0. */
+/* `count` numbers with `separator` between and something that is neither behind: `end`, or
+ * anything if that is 0. An empty number is 0. */
 static bool kst__ftp_numbers(struct kst__text *text, uint32_t *numbers, uint32_t count,
                              uint8_t separator, uint8_t end)
 {
@@ -198,6 +198,9 @@ static enum kst_reason kst__ftp_help(struct kst_help *h)
 }
 
 static const struct kst_helper KST__MAYBE_UNUSED kst_helper_ftp = {
-    "ftp", {KST__TCP, 0}, 0, false, 21, {{"", 1, 300}, {"", 0, 0}, {"", 0, 0}, {"", 0, 0}}, kst__ftp_help};
+    "ftp", {KST__TCP, 0},
+    0,     false,
+    21,    {{"", 1, 300}, {"", 0, 0}, {"", 0, 0}, {"", 0, 0}},
+    kst__ftp_help};
 
 #endif

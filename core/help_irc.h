@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* core/help_irc.h - IRC's DCC: `PRIVMSG nick :^ADCC SEND file 3221225985 5000 1234^A` names where the
- * other side will connect to. Read only at the beginning of a packet, and only from the client. */
+/* core/help_irc.h - IRC's DCC: `PRIVMSG nick :^ADCC SEND file 3221225985 5000 1234^A` names
+ * where the other side will connect to. Read only at the beginning of a packet, and only from
+ * the client. */
 #ifndef KST_HELP_IRC_H
 #define KST_HELP_IRC_H
 

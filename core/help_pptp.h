@@ -57,8 +57,8 @@ struct kst__pptp { /* what the two call their call stands in struct kst__help */
 
 typedef char kst__pptp_fits[sizeof(struct kst__pptp) <= KST_HELPER_STATE_BYTES ? 1 : -1];
 
-/* Makes the keys of a call known. A session has one: of a second one only the client's name for it may
- * differ for its packets to be told apart no more, and then neither are the first one's. */
+/* Makes the keys of a call known. A session has one: of a second one only the client's name for
+ * it may differ for its packets to be told apart no more, and then neither are the first one's. */
 static bool kst__pptp_key(struct kst *t, struct kst__pptp *pptp, uint32_t master,
                           const struct kst_tuple *tuple, const uint16_t *id)
 {
@@ -95,7 +95,8 @@ static void kst__pptp_begin(struct kst_help *h, struct kst__pptp *pptp, const ui
     }
 }
 
-/* The client's messages. `m` is what follows the header. What does not fit the session is ignored. */
+/* The client's messages. `m` is what follows the header. What does not fit the session is
+ * ignored. */
 static void kst__pptp_client(struct kst__pptp *pptp, uint16_t *id, uint32_t message,
                              const uint8_t *m)
 {

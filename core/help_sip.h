@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* core/help_sip.h - SIP (RFC 3261) and the SDP (RFC 4566) that it carries: a REGISTER lets calls come
- * in, an INVITE and what follows name where audio, video and fax will go.
+/* core/help_sip.h - SIP (RFC 3261) and the SDP (RFC 4566) that it carries: a REGISTER lets calls
+ * come in, an INVITE and what follows name where audio, video and fax will go.
  *
  * Lines are found as Linux finds them: of two line ends in a row the second may hide what stands
- * behind it, unless they are CR LF. Nothing here reads a line twice, so work grows with the size. */
+ * behind it, unless they are CR LF. Nothing here reads a line twice, so work grows with the
+ * size. */
 #ifndef KST_HELP_SIP_H
 #define KST_HELP_SIP_H
 
@@ -131,8 +132,8 @@ static bool kst__sip_name(struct kst__text *line, const struct kst__sip_header *
 {
     if (kst__word_read(line, header->name))
         return true;
-    if (header->compact == NULL || kst__left(line) < 2 || kst__lower(line->at[0]) != (uint8_t)header->compact[0] ||
-        kst__is_letter(line->at[1]))
+    if (header->compact == NULL || kst__left(line) < 2 ||
+        kst__lower(line->at[0]) != (uint8_t)header->compact[0] || kst__is_letter(line->at[1]))
         return false;
     line->at++;
     return true;
@@ -270,7 +271,8 @@ static bool kst__sip_transport_fits(const struct kst__sip_message *m, const stru
 static bool kst__sip_contact_expires(const struct kst__text *text, uint32_t *expires)
 {
     struct kst__text value;
-    return !kst__sip_parameter(*text, "expires=", &value) || kst__sip_number(&value, KST__SIP_DIGITS, expires);
+    return !kst__sip_parameter(*text, "expires=", &value) ||
+           kst__sip_number(&value, KST__SIP_DIGITS, expires);
 }
 
 /* ---- expectations ---- */
@@ -349,7 +351,8 @@ static enum kst_reason kst__sip_expect_media(const struct kst__sip_message *m, u
 
 /* ---- SDP ---- */
 
-/* On to what stands behind the next line that begins with `name`, before one that begins with `until`. */
+/* On to what stands behind the next line that begins with `name`, before one that begins with
+ * `until`. */
 static bool kst__sdp_line(struct kst__text *text, const char *name, const char *until)
 {
     while (kst__line_next(text)) {
@@ -570,7 +573,8 @@ static enum kst_reason kst__sip_response(struct kst__sip_message *m)
     if (!kst__sip_number(&text, KST__SIP_DIGITS, &m->code) || m->code == 0)
         return KST_REASON_SIP_STATUS;
     text.at = m->begin;
-    if (!kst__sip_header_next(&text, &kst__sip_cseq) || !kst__sip_number(&text, KST__SIP_DIGITS, &m->cseq))
+    if (!kst__sip_header_next(&text, &kst__sip_cseq) ||
+        !kst__sip_number(&text, KST__SIP_DIGITS, &m->cseq))
         return KST_REASON_SIP_CSEQ;
     if (text.at < text.end)
         text.at++;
@@ -596,13 +600,15 @@ static enum kst_reason kst__sip_read(struct kst_help *h, const uint8_t *begin, c
     return kst__word_read(&text, "sip/2.0 ") ? kst__sip_response(&m) : kst__sip_request(&m);
 }
 
-/* The end of the message that begins a TCP payload, NULL if it is not all there or cannot be told. */
+/* The end of the message that begins a TCP payload, NULL if it is not all there or cannot be
+ * told. */
 static const uint8_t *kst__sip_end(struct kst_help *h, const uint8_t *begin, const uint8_t *end)
 {
     const struct kst__sip_message m = {h, begin, end, 0, 0};
     struct kst__text text = kst__sip_text(&m);
     uint32_t length;
-    if (!kst__sip_header_next(&text, &kst__sip_length) || !kst__sip_number(&text, KST__SIP_DIGITS, &length))
+    if (!kst__sip_header_next(&text, &kst__sip_length) ||
+        !kst__sip_number(&text, KST__SIP_DIGITS, &length))
         return NULL;
     while (kst__left(&text) >= 4 && memcmp(text.at, "\r\n\r\n", 4) != 0)
         text.at++;

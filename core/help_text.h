@@ -85,7 +85,9 @@ static bool kst__ipv4_read(struct kst__text *text, uint8_t *address)
 
 static int kst__hex_digit(uint8_t c)
 {
-    return kst__is_digit(c) ? c - '0' : kst__lower(c) >= 'a' && kst__lower(c) <= 'f' ? kst__lower(c) - 'a' + 10 : -1;
+    if (kst__is_digit(c))
+        return c - '0';
+    return kst__lower(c) >= 'a' && kst__lower(c) <= 'f' ? kst__lower(c) - 'a' + 10 : -1;
 }
 
 /* Sixteen bits in hexadecimal, behind whatever zeros. */
@@ -121,7 +123,8 @@ static bool kst__ipv6_read(struct kst__text *text, uint8_t *address)
         }
         const struct kst__text number = ahead;
         if (!kst__group_read(&ahead, &group)) {
-            if (gap != bytes || (number.at < number.end && *number.at == ':'))
+            if (gap != bytes || (number.at < number.end &&
+                                 (*number.at == ':' || kst__hex_digit(*number.at) >= 0)))
                 return false;
             *text = number;
             break;
@@ -164,7 +167,8 @@ static enum kst_reason kst__help_expect_exactly(struct kst_help *h, uint8_t clas
     return kst_expect(h->t, &x) == KST_ERROR_OK ? KST_REASON_NONE : KST_REASON_HELPER_EXPECT;
 }
 
-/* Expects `protocol` from the sender of `as`, but for what `flags` leaves open, to this address and port. */
+/* Expects `protocol` from the sender of `as`, but for what `flags` leaves open, to this address
+ * and port. */
 static enum kst_reason kst__help_expect(struct kst_help *h, uint8_t class_, uint8_t protocol,
                                         uint8_t flags, const struct kst_tuple *as,
                                         const uint8_t *dst, uint16_t dst_port)

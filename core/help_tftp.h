@@ -16,6 +16,9 @@ static enum kst_reason kst__tftp_help(struct kst_help *h)
 }
 
 static const struct kst_helper KST__MAYBE_UNUSED kst_helper_tftp = {
-    "tftp", {KST__UDP, 0}, 0, false, 69, {{"", 1, 300}, {"", 0, 0}, {"", 0, 0}, {"", 0, 0}}, kst__tftp_help};
+    "tftp", {KST__UDP, 0},
+    0,      false,
+    69,     {{"", 1, 300}, {"", 0, 0}, {"", 0, 0}, {"", 0, 0}},
+    kst__tftp_help};
 
 #endif

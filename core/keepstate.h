@@ -52,6 +52,10 @@ extern "C" {
 
 #include "index.h"
 #include "index_chain.h"
+#include "index_group.h"
+#include "index_cuckoo.h"
+#include "index_robin.h"
+#include "index_swiss.h"
 #include "timer.h"
 #include "timer_wheel.h"
 

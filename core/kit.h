@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* core/kit.h - the back ends that were chosen, and where they lie. What lies on a packet's way takes
- * the kit as an argument, a constant that folds. */
+/* core/kit.h - the back ends that were chosen, and where they lie. What lies on a packet's way
+ * takes the kit as an argument, a constant that folds. */
 #ifndef KST_KIT_H
 #define KST_KIT_H
 
 #include "index_chain.h"
+#include "index_cuckoo.h"
+#include "index_robin.h"
+#include "index_swiss.h"
 #include "timer_wheel.h"
 
 struct kst__kit {

@@ -93,25 +93,25 @@ static struct kst__ip kst__ip6(const uint8_t *data, uint32_t here)
             ip.reason = KST_REASON_EXT_DEPTH;
             return ip;
         }
-        const uint32_t needed = ip.protocol == KST__EXT_FRAGMENT ? 8 : 2;
-        if (here < ip.l4_at + needed) {
+        const bool fragment = ip.protocol == KST__EXT_FRAGMENT;
+        if (here < ip.l4_at + (fragment ? 4u : 2u)) { /* as much as Linux looks at */
             ip.reason = KST_REASON_EXT_SHORT;
             return ip;
         }
         const uint8_t *header = data + ip.l4_at;
         const uint32_t bytes = kst__ext_bytes(ip.protocol, header[1]);
-        if (ip.protocol == KST__EXT_FRAGMENT) {
-            const uint16_t at = kst__be16(header + 2) & 0xfff8;
-            if (ip.fragment_header_at == 0) { /* one inside a fragment is part of its data */
-                ip.fragment_header_at = ip.l4_at;
-                ip.fragment_at = at;
-                ip.fragment_more = (header[3] & 1) != 0;
-            } else if (at != 0) {
-                ip.reason = KST_REASON_FRAGMENT;
-            }
-            if (at != 0) /* what follows is the middle of something */
-                return ip;
+        const uint16_t at = fragment ? kst__be16(header + 2) & 0xfff8 : 0;
+        if (fragment && here < ip.l4_at + bytes) { /* no more than the type of what follows */
+            ip.reason = at != 0 ? KST_REASON_EXT_SHORT : KST_REASON_NONE;
+        } else if (fragment && ip.fragment_header_at == 0) { /* one inside is part of its data */
+            ip.fragment_header_at = ip.l4_at;
+            ip.fragment_at = at;
+            ip.fragment_more = (header[3] & 1) != 0;
+        } else if (at != 0) {
+            ip.reason = KST_REASON_FRAGMENT;
         }
+        if (at != 0) /* what follows is the middle of something */
+            return ip;
         ip.protocol = header[0];
         ip.l4_at += bytes;
     }

@@ -105,7 +105,8 @@ struct kst__expected {
     struct kst_tuple tuple;
     uint64_t expires_ms;
     uint32_t master;       /* slot */
-    uint32_t newer, older; /* neighbours in its bucket, KST__NONE at the ends; of a free place `older` names the next free one */
+    uint32_t newer, older; /* neighbours in its bucket, KST__NONE at the ends; of a free place
+                            * `older` names the next free one */
     uint32_t own_newer, own_older; /* among its master's */
     uint32_t serial;       /* upper half of its kst_id; 0: the place is free */
     uint8_t flags;         /* enum kst_expectation_flags, or'ed, and the one below */
@@ -322,6 +323,7 @@ struct kst__key { /* what is looked for */
     struct kst_tuple inverse; /* of the tuple, if `invertible` */
     uint64_t hash;
     bool invertible;
+    uint8_t only; /* enum kst_direction: a packet of the other one is not meant; NO_DIRECTION: any */
 };
 
 KST_INLINE void kst__key_make(const struct kst *t, const struct kst_tuple *tuple,
@@ -330,6 +332,7 @@ KST_INLINE void kst__key_make(const struct kst *t, const struct kst_tuple *tuple
     key->tuple = *tuple;
     key->invertible = kst__tuple_invert(tuple, &key->inverse);
     key->hash = kst__tuple_hash(tuple, t->seed);
+    key->only = KST_NO_DIRECTION;
 }
 
 KST_INLINE uint32_t kst__nodes(const struct kst *t)
@@ -349,15 +352,6 @@ KST_INLINE const struct kst_tuple *kst__node_tuple(const struct kst *t, uint32_t
                                 : kst__reply_tuple(t, node - kst__slots(t));
 }
 
-/* Whether the entry behind a node has one of its two directions look like the key. */
-KST_INLINE bool kst__node_matches(const struct kst *t, uint32_t node, const struct kst__key *key)
-{
-    const struct kst_tuple *tuple = kst__node_tuple(t, node);
-    const bool mirrored = !(kst__entry_at(t, kst__node_slot(t, node))->kind & KST__KIND_NAT);
-    return kst__tuple_same(tuple, &key->tuple) ||
-           (mirrored && key->invertible && kst__tuple_same(tuple, &key->inverse));
-}
-
 /* Which way a packet goes that the node matches. One from an address and port to themselves looks
  * like its own answer: Linux takes it for that. */
 KST_INLINE uint8_t kst__node_direction(const struct kst *t, uint32_t node,
@@ -368,6 +362,18 @@ KST_INLINE uint8_t kst__node_direction(const struct kst *t, uint32_t node,
     if (e->kind & KST__KIND_NAT)
         return node == slot ? KST_ORIGINAL : KST_REPLY;
     return key->invertible && kst__tuple_same(&e->tuple, &key->inverse) ? KST_REPLY : KST_ORIGINAL;
+}
+
+/* Whether the entry behind a node has one of its two directions look like the key. */
+KST_INLINE bool kst__node_matches(const struct kst *t, uint32_t node, const struct kst__key *key)
+{
+    const struct kst_tuple *tuple = kst__node_tuple(t, node);
+    const bool mirrored = !(kst__entry_at(t, kst__node_slot(t, node))->kind & KST__KIND_NAT);
+    const bool matches =
+        kst__tuple_same(tuple, &key->tuple) ||
+        (mirrored && key->invertible && kst__tuple_same(tuple, &key->inverse));
+    return matches && (key->only == KST_NO_DIRECTION ||
+                       kst__node_direction(t, node, key) == key->only);
 }
 
 /* The tuple of an entry's answers. */

@@ -229,15 +229,15 @@ enum kst__telling {
     KST__TELL_MARK = 1,     /* the mark, also if it is 0 */
     KST__TELL_COUNTERS = 2, /* packets, bytes, age */
     KST__TELL_HELPER = 4,
-    KST__TELL_EXPIRED = 8   /* the time left, also if there is none */
+    KST__TELL_EXPIRED = 8   /* the time left, also if it is no whole second */
 };
 
 static const struct kst__labels kst__proc_labels = {
     " src=", " dst=", " sport=", " dport=", " type=", " code=", " id=",
     " srckey=0x", " dstkey=0x", "", 16, false};
 
-/* Three formats of one family: PROC has the network layer in front, LEGACY no zone and no age, CONNTRACK
- * short addresses, a zone only if it is one, no timeouts of GRE's own, but the helper. */
+/* Three formats of one family: PROC has the network layer in front, LEGACY no zone and no age,
+ * CONNTRACK short addresses, a zone only if it is one, no timeouts of GRE's own, but the helper. */
 static void kst__put_proc(struct kst__line *line, const struct kst_flow *flow,
                           enum kst_format format, uint32_t telling)
 {
@@ -254,7 +254,7 @@ static void kst__put_proc(struct kst__line *line, const struct kst_flow *flow,
     }
     kst__put_padded(line, kst__protocol_of(original->protocol)->name, 8);
     kst__put_field(line, " ", original->protocol);
-    if (flow->timeout_ms != 0 || (telling & KST__TELL_EXPIRED))
+    if (flow->timeout_ms >= 1000 || (telling & KST__TELL_EXPIRED))
         kst__put_field(line, " ", flow->timeout_ms / 1000);
     if (kst__state_word(flow) != NULL) {
         kst__put(line, " ");
@@ -352,11 +352,13 @@ size_t kst_print(const struct kst_flow *flow, enum kst_format format, char *text
     if (format == KST_FORMAT_JSON)
         kst__put_json(&line, flow);
     else if (format != KST_FORMAT_LEGACY || flow->tuple[KST_ORIGINAL].family == KST_IPV4)
-        kst__put_proc(&line, flow, format, KST__TELL_MARK | KST__TELL_COUNTERS | KST__TELL_HELPER | KST__TELL_EXPIRED);
+        kst__put_proc(&line, flow, format,
+                      KST__TELL_MARK | KST__TELL_COUNTERS | KST__TELL_HELPER | KST__TELL_EXPIRED);
     return kst__line_end(&line);
 }
 
-/* What an expectation is besides where it goes: words with `between` between, `behind` behind the last. */
+/* What an expectation is besides where it goes: words with `between` between, `behind` behind
+ * the last. */
 static void kst__put_flags(struct kst__line *line, uint32_t flags, const char *between,
                            const char *behind)
 {
@@ -385,7 +387,8 @@ static void kst__put_mask(struct kst__line *line, const char *name, uint8_t fami
 static void kst__put_conntrack_expectation(struct kst__line *line,
                                            const struct kst_expectation *x)
 {
-    static const char *const ports[][2] = {{"", ""}, {" sport=", " dport="}, {"", ""}, {" srckey=0x", " dstkey=0x"}};
+    static const char *const ports[][2] = {
+        {"", ""}, {" sport=", " dport="}, {"", ""}, {" srckey=0x", " dstkey=0x"}};
     struct kst__labels labels = kst__proc_labels;
     const uint8_t kind = kst__protocol_of(x->tuple.protocol)->ports;
     const uint32_t base = kind == KST__KEYS ? 16 : 10;
@@ -463,10 +466,13 @@ size_t kst_print_expectation(const struct kst_expectation *expectation, enum kst
     return kst__line_end(&line);
 }
 
-size_t kst_print_event(const struct kst_event *event, enum kst_format format, char *text, size_t size)
+size_t kst_print_event(const struct kst_event *event, enum kst_format format, char *text,
+                       size_t size)
 {
-    static const char *const heads[] = {"    [NEW] ", " [UPDATE] ", "[DESTROY] ", "    [NEW] ", "[DESTROY] "};
-    static const char *const names[] = {"new", "update", "destroy", "expect_new", "expect_destroy", "pressure", "relief"};
+    static const char *const heads[] = {"    [NEW] ", " [UPDATE] ", "[DESTROY] ", "    [NEW] ",
+                                        "[DESTROY] "};
+    static const char *const names[] = {"new",      "update",         "destroy", "expect_new",
+                                        "expect_destroy", "pressure", "relief"};
     struct kst__line line = {text, size, 0};
     const bool json = format == KST_FORMAT_JSON, of_flow = event->type <= KST_EVENT_DESTROY;
     const bool of_expectation = !of_flow && event->type <= KST_EVENT_EXPECT_DESTROY;
@@ -479,7 +485,9 @@ size_t kst_print_event(const struct kst_event *event, enum kst_format format, ch
             kst__put(&line, "\",\"cause\":\"");
             kst__put(&line, kst_cause_text((enum kst_cause)event->cause));
         }
-        kst__put(&line, of_flow ? "\",\"connection\":" : of_expectation ? "\",\"expectation\":" : "\",\"connections\":");
+        kst__put(&line, of_flow          ? "\",\"connection\":"
+                        : of_expectation ? "\",\"expectation\":"
+                                         : "\",\"connections\":");
         if (of_flow)
             kst__put_json(&line, &event->about.flow);
         else if (of_expectation)
@@ -495,8 +503,8 @@ size_t kst_print_event(const struct kst_event *event, enum kst_format format, ch
     else
         kst__put_proc(&line, &event->about.flow, KST_FORMAT_CONNTRACK,
                       event->type == KST_EVENT_DESTROY ? KST__TELL_COUNTERS
-                      : event->type == KST_EVENT_NEW   ? KST__TELL_HELPER
-                                                       : 0);
+                      : event->type == KST_EVENT_NEW   ? KST__TELL_HELPER | KST__TELL_EXPIRED
+                                                       : KST__TELL_EXPIRED);
     return kst__line_end(&line);
 }
 

@@ -6,9 +6,9 @@
 #include "base.h"
 
 /* X(id, name, default, lowest, highest). Defaults as measured on Linux 6.18; times in seconds.
- * The defaults of
- * `max`, `buckets`, `count` and `expect_max` come from the table itself. What Linux has as a parameter of a
- * helper's module (loose, sip_direct_media, ...) is a setting here, behind `nf_conntrack_`. */
+ * The defaults of `max`, `buckets`, `count` and `expect_max` come from the table itself. What
+ * Linux has as a parameter of a helper's module (loose, sip_direct_media, ...) is a setting
+ * here, behind `nf_conntrack_`. */
 #define KST__SETTINGS_LIST(X)                                                                      \
     X(MAX, "nf_conntrack_max", 0, 1, KST_ENTRIES_MAX)                                              \
     X(BUCKETS, "nf_conntrack_buckets", 0, 0, 0)                                                    \

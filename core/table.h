@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* core/table.h - the life of an entry: confirmed, refreshed, removed; and who goes when it is full. */
+/* core/table.h - the life of an entry: confirmed, refreshed, removed; and who goes when it is
+ * full. */
 #ifndef KST_TABLE_H
 #define KST_TABLE_H
 
@@ -48,8 +49,8 @@ KST_INLINE uint64_t kst__reply_hash(const struct kst *t, uint32_t slot)
 
 static void kst__foretells_no_more(struct kst *t, const struct kst__kit *kit, uint32_t slot);
 
-/* Takes an entry that is not armed out of the rest. One that was called back before it was confirmed
- * goes without a word. */
+/* Takes an entry that is not armed out of the rest. One that was called back before it was
+ * confirmed goes without a word. */
 static void kst__unlink(struct kst *t, const struct kst__kit *kit, uint32_t slot,
                         enum kst_cause cause)
 {
@@ -76,8 +77,9 @@ static void kst__remove(struct kst *t, const struct kst__kit *kit, uint32_t slot
     kst__unlink(t, kit, slot, cause);
 }
 
-/* Ends the call that a PPTP session has announced, in one direction: the connection, if it has begun, else the
- * expectation. Whatever has these identifiers is taken for it, as in Linux; but not the newcomer that room is being made for. */
+/* Ends the call that a PPTP session has announced, in one direction: the connection, if it has
+ * begun, else the expectation. Whatever has these identifiers is taken for it, as in Linux; but
+ * not the newcomer that room is being made for. */
 static void kst__call_end(struct kst *t, const struct kst__kit *kit, uint32_t slot,
                           uint32_t direction)
 {
@@ -152,12 +154,14 @@ static uint16_t kst__make_room(struct kst *t, const struct kst__kit *kit)
     return KST_REASON_TABLE_FULL;
 }
 
-/* Frees a tuple that only an expired connection still holds; false if a live one has it. */
+/* Frees a tuple that only an expired connection still holds; false if a live one has it, in the
+ * direction `only`, or in any if that is KST_NO_DIRECTION. */
 static bool kst__tuple_clear(struct kst *t, const struct kst__kit *kit,
-                             const struct kst_tuple *tuple)
+                             const struct kst_tuple *tuple, uint8_t only)
 {
     struct kst__key key;
     kst__key_make(t, tuple, &key);
+    key.only = only;
     const uint32_t node = kit->index->find(kst__index(t), t, &key);
     if (node == KST__NONE)
         return true;
@@ -234,13 +238,12 @@ static void kst__confirm(struct kst *t, const struct kst__kit *kit, uint32_t slo
 static uint16_t kst__admit(struct kst *t, const struct kst__kit *kit, uint32_t slot, uint64_t hash)
 {
     uint16_t reason = KST_REASON_NONE;
-    /* Without NAT a tuple and its inverse have one owner; with it another may own the inverse, and,
-     * of a newcomer with a zone of one direction, even the tuple: as its reply. */
+    /* Without NAT a tuple and its inverse have one owner; with it another may own the inverse. A zone of one
+     * direction parts it from what goes the other way. */
     if (t->features & KST_WITH_NAT) {
         const struct kst_tuple reply = kst__reply_of(t, slot);
-        const struct kst__entry *e = kst__entry_at(t, slot);
-        if (!kst__tuple_clear(t, kit, &reply) ||
-            ((e->kind & KST__KIND_NAT) && !kst__tuple_clear(t, kit, &e->tuple)))
+        const bool apart = reply.zone != kst__entry_at(t, slot)->tuple.zone;
+        if (!kst__tuple_clear(t, kit, &reply, apart ? KST_REPLY : KST_NO_DIRECTION))
             return KST_REASON_CLASH;
     }
     if (!kst__index_in(t, kit, slot, hash))

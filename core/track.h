@@ -48,8 +48,9 @@ static void kst__tell_case(struct kst *t, const struct kst__case *c, uint32_t sl
         kst__tell(t, KST_EVENT_UPDATE, slot, changed, KST_GONE_EXPIRED);
 }
 
-/* A packet that is refused: a newcomer is forgotten. A known connection may keep a mark of it all the
- * same: what SCTP's earlier chunks did, or a shorter life because the two sides lost each other. */
+/* A packet that is refused: a newcomer is forgotten. A known connection may keep a mark of it
+ * all the same: what SCTP's earlier chunks did, or a shorter life because the two sides lost
+ * each other. */
 static void kst__refuse(struct kst *t, const struct kst__kit *kit, const struct kst__case *c,
                         uint32_t slot, const struct kst__judgement *judgement,
                         struct kst_result *r)
@@ -75,11 +76,15 @@ static void kst__hear(struct kst *t, const struct kst__kit *kit, const struct ks
                                              r->state == KST_ESTABLISHED);
     if (reason == KST_REASON_NONE)
         return;
+    if (r->reason != KST_REASON_NONE) /* who made room for it is gone all the same */
+        t->stats.reasons[r->reason]++;
     kst__report(r, KST_INVALID, KST_NO_DIRECTION, reason);
     r->verdict = KST_DROP;
     if (c->fresh) {
-        c->entry->status &= (uint16_t)~KST_CONFIRMED;
-        kst__remove(t, kit, slot, KST_GONE_REFUSED);
+        if (kst__live(t, slot) && kst__id(t, slot) == r->entry) {
+            c->entry->status &= (uint16_t)~KST_CONFIRMED;
+            kst__remove(t, kit, slot, KST_GONE_REFUSED);
+        }
         r->entry = 0;
         r->flags = 0;
     }
@@ -149,10 +154,23 @@ static void kst__expected_came(struct kst *t, const struct kst__kit *kit, uint32
         kst__expect_remove(t, kit, other);
 }
 
+/* Makes the key of a packet whose zone is that of one direction, for it going `direction`. */
+static void kst__key_zoned(const struct kst *t, const struct kst__parsed *p, uint8_t direction,
+                           struct kst__key *key)
+{
+    const uint8_t with_zone =
+        direction == KST_ORIGINAL ? KST_PACKET_ZONE_ORIGINAL : KST_PACKET_ZONE_REPLY;
+    struct kst_tuple tuple = key->tuple;
+    tuple.zone = p->zones & with_zone ? p->tuple.zone : 0;
+    kst__key_make(t, &tuple, key);
+    key->only = direction;
+}
+
 /* The reply tuple of a newcomer whose zone is that of one direction only. */
 static void kst__zone_apart(struct kst *t, uint32_t slot, const struct kst__parsed *p)
 {
     struct kst_tuple *reply = kst__reply_tuple(t, slot);
+    KST_ASSERT(t->features & KST_WITH_NAT);
     kst__tuple_invert(&kst__entry_at(t, slot)->tuple, reply);
     reply->zone = p->zones & KST_PACKET_ZONE_REPLY ? p->tuple.zone : 0;
     kst__entry_at(t, slot)->kind |= KST__KIND_NAT;
@@ -161,9 +179,11 @@ static void kst__zone_apart(struct kst *t, uint32_t slot, const struct kst__pars
 /* A packet of no known connection: judged as the first of one, which is let in if there is room. */
 static void kst__judge_first(struct kst *t, const struct kst__kit *kit,
                              const struct kst_packet *packet, const struct kst__parsed *p,
-                             const struct kst__key *key, struct kst_result *r)
+                             struct kst__key *key, struct kst_result *r)
 {
     uint32_t place = KST__NONE, serial = 0;
+    if (KST_UNLIKELY(p->zones != 0))
+        kst__key_zoned(t, p, KST_ORIGINAL, key);
     if (!key->invertible) {
         kst__report(r, KST_INVALID, KST_NO_DIRECTION, KST_REASON_ICMP_NO_ANSWER);
         return;
@@ -211,26 +231,16 @@ static void kst__judge_first(struct kst *t, const struct kst__kit *kit,
     kst__settle(t, kit, &c, slot, &judgement, reason, r);
 }
 
-/* The connection of a packet, or KST__NONE; `key` is what it was found by, or what a new one will have. A zone
- * of one direction counts for that one only. */
+/* The connection of such a packet, or KST__NONE. */
 static uint32_t kst__find_zoned(struct kst *t, const struct kst__kit *kit,
                                 const struct kst__parsed *p, struct kst__key *key)
 {
-    struct kst_tuple tuple = key->tuple;
-    struct kst__key original;
-    tuple.zone = p->zones & KST_PACKET_ZONE_ORIGINAL ? p->tuple.zone : 0;
-    kst__key_make(t, &tuple, key);
-    uint32_t node = kit->index->find(kst__index(t), t, key);
-    if (node != KST__NONE && kst__node_direction(t, node, key) == KST_ORIGINAL)
-        return node;
-    original = *key;
-    tuple.zone = p->zones & KST_PACKET_ZONE_REPLY ? p->tuple.zone : 0;
-    kst__key_make(t, &tuple, key);
-    node = kit->index->find(kst__index(t), t, key);
-    if (node != KST__NONE && kst__node_direction(t, node, key) == KST_REPLY)
-        return node;
-    *key = original;
-    return KST__NONE;
+    uint32_t node = KST__NONE;
+    for (uint8_t direction = 0; direction < 2 && node == KST__NONE; direction++) {
+        kst__key_zoned(t, p, direction, key);
+        node = kit->index->find(kst__index(t), t, key);
+    }
+    return node;
 }
 
 /* Packets whose tuple is not all there is to it: of a GRE call, or with a zone of one direction. */
@@ -247,36 +257,39 @@ static uint32_t kst__find_odd(struct kst *t, const struct kst__kit *kit,
     return kit->index->find(kst__index(t), t, key);
 }
 
-/* A packet with a tuple of its own: of a known connection, or the first of one. */
+/* A packet with a tuple of its own: of a known connection, or the first of one. One that is out of date, or
+ * that it reopens, makes way; under zones of one direction another may then be found. */
 KST_INLINE void kst__judge_packet(struct kst *t, const struct kst__kit *kit,
                                   const struct kst_packet *packet, const struct kst__parsed *p,
                                   struct kst__key *key, struct kst_result *r)
 {
-    const uint32_t node = KST_UNLIKELY(p->call || p->zones != 0)
-                              ? kst__find_odd(t, kit, p, key)
-                              : kit->index->find(kst__index(t), t, key);
-    if (KST_UNLIKELY(node == KST__NONE)) {
-        kst__judge_first(t, kit, packet, p, key, r);
-        return;
+    for (;;) {
+        const uint32_t node = KST_UNLIKELY(p->call || p->zones != 0)
+                                  ? kst__find_odd(t, kit, p, key)
+                                  : kit->index->find(kst__index(t), t, key);
+        if (KST_UNLIKELY(node == KST__NONE))
+            break;
+        const uint32_t slot = kst__node_slot(t, node);
+        enum kst_cause cause = KST_GONE_EXPIRED;
+        if (KST_LIKELY(!kst__expired(t, slot))) {
+            struct kst__entry *e = kst__entry_at(t, slot);
+            const struct kst__case c = {t, kst__set_of(t, e), p, e,
+                                        kst__node_direction(t, node, key), false,
+                                        e->status, e->state};
+            const struct kst__judgement judgement = kst__judge(&c);
+            if (KST_UNLIKELY(judgement.action == KST__REFUSE)) {
+                kst__refuse(t, kit, &c, slot, &judgement, r);
+                return;
+            }
+            if (KST_LIKELY(judgement.action != KST__REOPEN)) {
+                kst__settle(t, kit, &c, slot, &judgement, judgement.reason, r);
+                return;
+            }
+            cause = KST_GONE_REPLACED;
+        }
+        kst__remove(t, kit, slot, cause);
     }
-    const uint32_t slot = kst__node_slot(t, node);
-    struct kst__entry *e = kst__entry_at(t, slot);
-    if (KST_UNLIKELY(kst__expired(t, slot))) {
-        kst__remove(t, kit, slot, KST_GONE_EXPIRED);
-        kst__judge_first(t, kit, packet, p, key, r);
-        return;
-    }
-    const struct kst__case c = {t,     kst__set_of(t, e), p,        e, kst__node_direction(t, node, key),
-                                false, e->status,         e->state};
-    const struct kst__judgement judgement = kst__judge(&c);
-    switch (judgement.action) {
-    case KST__REFUSE: kst__refuse(t, kit, &c, slot, &judgement, r); break;
-    case KST__REOPEN:
-        kst__remove(t, kit, slot, KST_GONE_REPLACED);
-        kst__judge_first(t, kit, packet, p, key, r);
-        break;
-    default: kst__settle(t, kit, &c, slot, &judgement, judgement.reason, r); break;
-    }
+    kst__judge_first(t, kit, packet, p, key, r);
 }
 
 /* An ICMP error: RELATED to the connection that the packet it carries belongs to, if it goes to
@@ -330,7 +343,7 @@ static void kst__judge_fragment(struct kst *t, const struct kst__kit *kit,
                                 const struct kst_packet *packet, const struct kst__parsed *p,
                                 struct kst__key *first, struct kst_result *r)
 {
-    struct kst_packet whole;
+    struct kst_packet whole = *packet;
     struct kst__parsed parsed;
     struct kst__key key;
     r->reason = kst__defrag_take(t, packet, p, &whole);
@@ -378,30 +391,44 @@ KST_INLINE void kst__set_clock(struct kst *t, uint64_t now_ms)
         t->stats.clock_back++;
 }
 
-/* A burst is parsed, hashed and prefetched as a whole, then judged in order: the memory's latency
- * is paid once. What is done ahead depends on the packets alone, so the cut changes nothing. */
+/* Parses a packet and starts its lookup. */
+KST_INLINE void kst__look_ahead(struct kst *t, const struct kst__kit *kit,
+                                const struct kst_packet *packet, struct kst__parsed *p,
+                                struct kst__key *key)
+{
+    kst__parse(packet, t->set[KST__SET_CHECKSUM] != 0, p);
+    if (p->reason != KST_REASON_NONE)
+        return;
+    kst__key_make(t, &p->tuple, key);
+    if (kit->index->prefetch != NULL)
+        kit->index->prefetch(kst__index(t), key->hash);
+}
+
+/* The batch runs through a window: a packet is parsed and its bucket fetched a whole window ahead, what
+ * lies in the bucket half a window ahead, and then it is judged. So the memory's latency is hidden, and the
+ * window never drains before the batch ends. What is done ahead depends on the packets alone, or
+ * only fetches; so how packets are cut into batches changes nothing. */
 KST_INLINE void kst__run(struct kst *t, const struct kst__kit *kit, uint64_t now_ms,
                          const struct kst_packet *packets, size_t count,
                          struct kst_result *results)
 {
+    enum { HALF = KST_BURST / 2 };
     struct kst__parsed parsed[KST_BURST];
     struct kst__key keys[KST_BURST];
     kst__set_clock(t, now_ms);
-    while (count > 0) {
-        const size_t burst = count < KST_BURST ? count : KST_BURST;
-        for (size_t i = 0; i < burst; i++) {
-            kst__parse(&packets[i], t->set[KST__SET_CHECKSUM] != 0, &parsed[i]);
-            if (parsed[i].reason != KST_REASON_NONE)
-                continue;
-            kst__key_make(t, &parsed[i].tuple, &keys[i]);
-            if (kit->index->prefetch != NULL)
-                kit->index->prefetch(kst__index(t), keys[i].hash);
-        }
-        for (size_t i = 0; i < burst; i++)
-            kst__judge_any(t, kit, &packets[i], &parsed[i], &keys[i], &results[i]);
-        packets += burst;
-        results += burst;
-        count -= burst;
+    for (size_t i = 0; i < count && i < KST_BURST; i++)
+        kst__look_ahead(t, kit, &packets[i], &parsed[i], &keys[i]);
+    for (size_t i = 0; kit->index->peek != NULL && i < count && i < HALF; i++)
+        if (parsed[i].reason == KST_REASON_NONE)
+            kit->index->peek(kst__index(t), t, keys[i].hash);
+    for (size_t i = 0; i < count; i++) {
+        const size_t here = i % KST_BURST, half = (i + HALF) % KST_BURST;
+        if (kit->index->peek != NULL && HALF > 0 && i + HALF < count &&
+            parsed[half].reason == KST_REASON_NONE)
+            kit->index->peek(kst__index(t), t, keys[half].hash);
+        kst__judge_any(t, kit, &packets[i], &parsed[here], &keys[here], &results[i]);
+        if (i + KST_BURST < count)
+            kst__look_ahead(t, kit, &packets[i + KST_BURST], &parsed[here], &keys[here]);
     }
 }
 

@@ -384,11 +384,12 @@ static enum kst_reason naive_read_6(struct naive_packet *p, uint32_t bytes, bool
     uint32_t next = ip[6], at = 40;
     bool fragment_seen = false, more = false;
     while (next == 0 || next == 43 || next == 44 || next == 51 || next == 60) {
-        if (at + (next == 44 ? 8 : 2) > bytes)
+        if (at + (next == 44 ? 4 : 2) > bytes)
             return more && !embedded ? KST_REASON_FRAGMENT : KST_REASON_EXT_SHORT;
-        if (next == 44) {
-            if ((naive_16(ip + at + 2) & 0xfff8) != 0)
-                return KST_REASON_FRAGMENT;
+        const bool cut = next == 44 && at + 8 > bytes; /* Linux looks at its first four bytes */
+        if (next == 44 && (naive_16(ip + at + 2) & 0xfff8) != 0)
+            return !cut || (more && !embedded) ? KST_REASON_FRAGMENT : KST_REASON_EXT_SHORT;
+        if (next == 44 && !cut) {
             more = more || (!fragment_seen && (ip[at + 3] & 1));
             fragment_seen = true;
         }

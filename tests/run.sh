@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # run.sh - all that `make test` checks once everything is built: each step is one test, told in one
-# line; what a failing one printed is shown. B is the folder of builds; the arguments are suites.
+# line; what a failing one printed is shown. B is the folder of builds, INDEXES names those in it that
+# stand for an index each; the arguments are suites.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
-: "${B:=build}" "${TRACK:=$B/track-chain-wheel}" "${RUNS:=40000}"
+: "${B:=build}" "${INDEXES:=}" "${TRACK:=$B/track-chain-wheel}" "${RUNS:=40000}"
 export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1 UBSAN_OPTIONS=print_stacktrace=1
 log=$B/test.log
 passed=0 failed=0
@@ -30,6 +31,13 @@ for suite in "$@"; do
     check "$suite (rooms, sanitized)" "$B/rooms/$suite"
     check "$suite (header)" "$B/header/$suite"
 done
+for index in $INDEXES; do
+    for suite in test_index test_table test_world; do
+        check "$suite ($index)" "$B/$index/$suite"
+    done
+    check "vectors ($index)" "$B/$index/agree" tests/vectors/*.vec.gz
+done
+check "test_index (swiss, KST_NO_SIMD)" "$B/swiss+KST_NO_SIMD/test_index"
 check "README's example" tests/readme.sh
 check "vectors, the core" "$B/agree-sanitized" tests/vectors/*.vec.gz
 check "vectors, the naive tracker" "$B/agree" --naive tests/vectors/*.vec.gz

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* test_defrag.c - properties: a packet cut into fragments, in any order, says what it says whole;
- * whatever is lost, doubled, overlapping or lying about its end is told by a reason; memory and time
- * are bounded, and come back. */
+/* test_defrag.c - properties: a packet cut into fragments, in any order, says what it says
+ * whole; whatever is lost, doubled, overlapping or lying about its end is told by a reason;
+ * memory and time are bounded, and come back. */
 #define KST_FRAGMENTS_MAX 6 /* soon reached */
 #include "support.h"
 

@@ -23,7 +23,7 @@ static const struct kst_helper kst_helper_toy = {
 #include <arpa/inet.h>
 #include <ctype.h>
 
-/* `d` drops; `t` and a digit set the timeout; `e` and a digit expect UDP to that port of whoever
+/* `d` drops; `k` deletes its own connection and `kd` drops then; `t` and a digit set the timeout; `e` and a digit expect UDP to that port of whoever
  * spoke, with this helper; anything else is counted. */
 static enum kst_reason toy_help(struct kst_help *h)
 {
@@ -34,6 +34,11 @@ static enum kst_reason toy_help(struct kst_help *h)
     state[KST_HELPER_STATE_BYTES - 1]++;
     if (h->size == 0)
         return KST_REASON_NONE;
+    if (h->payload[0] == 'k') {
+        must(kst_delete(h->t, h->connection));
+        h->timeout_s = 9; /* of what? */
+        return h->size > 1 ? KST_REASON_HELPER : KST_REASON_NONE;
+    }
     if (h->size > 1 && h->payload[0] == 't')
         h->timeout_s = h->payload[1] - (uint32_t)'0';
     if (h->size > 1 && h->payload[0] == 'e') {
@@ -391,8 +396,8 @@ START_TEST(ftp_line_starts)
     must_be(count(&talk), 1);
     must(kst_expectation_delete(talk.t, kst_expectation_next(talk.t, 0)));
 
-    /* Of the last two lines the older one goes, also where they lie on both sides of 2^32; and an old
-     * line that is sent again is not news. */
+    /* Of the last two lines the older one goes, also where they lie on both sides of 2^32; and
+     * an old line that is sent again is not news. */
     const uint32_t second = talk.seq[1];
     talk.seq[1] = first - 40;
     must_say(tell(&talk, 1, "200 x\r\n"), KST_REASON_NONE);
@@ -1025,7 +1030,8 @@ START_TEST(spoilt_at_random)
 }
 END_TEST
 
-/* Any header of TCP's: options, none, more than there is; a packet of which only the front is there. */
+/* Any header of TCP's: options, none, more than there is; a packet of which only the front is
+ * there. */
 START_TEST(where_the_payload_is)
 {
     struct kst *t = table_new((struct kst_config){.max = 4, .expectations = 4});
@@ -1205,6 +1211,26 @@ START_TEST(toy_hears_and_prolongs)
     enum kst_error why;
     must_be(kst_insert(t, &flow, &why), 0);
     must_be(why, KST_ERROR_HELPER);
+    free(t);
+}
+END_TEST
+
+/* A helper may delete its own connection: nothing more is done to that. */
+START_TEST(toy_deletes_itself)
+{
+    struct kst *t = table_new((struct kst_config){.max = 4, .expectations = 4, .events = 16});
+    must_be(kst_attach(t, UDP, 5, kst_helper_number("toy")), KST_ERROR_OK);
+    for (uint32_t way = 0; way < 4; way++) {
+        about("way %u", way);
+        if (way >= 2)
+            must_be(toy_says(t, 5, false, "x").state, KST_NEW);
+        const struct kst_result result = toy_says(t, 5, false, way % 2 == 0 ? "k" : "kd");
+        must_say(result, way % 2 == 0 ? KST_REASON_NONE : KST_REASON_HELPER);
+        must_be(result.verdict, way % 2 == 0 ? KST_ACCEPT : KST_DROP);
+        must_be(kst_count(t), 0);
+        must_be(kst_statistics(t)->gone[KST_GONE_DELETED], way + 1);
+        must_be(kst_statistics(t)->gone[KST_GONE_REFUSED], 0);
+    }
     free(t);
 }
 END_TEST
@@ -1394,5 +1420,5 @@ SUITE("help", ftp_lines, ftp_port_zero, ftp_loose, ftp_translated, ftp_line_star
       irc_overlong, irc_eight_at_a_time, tftp_requests, tftp_refused, pptp_sequences, pptp_keys,
       pptp_ends, pptp_session_evicted_by_its_call, pptp_without_room, pptp_malformed, cut_anywhere,
       spoilt_at_random, where_the_payload_is, ipv6_as_the_library_reads_it, toy_drops,
-      toy_hears_and_prolongs, toy_hears_no_nonsense, toy_has_children, toy_fails, attaching,
+      toy_hears_and_prolongs, toy_deletes_itself, toy_hears_no_nonsense, toy_has_children, toy_fails, attaching,
       the_packet_goes_first, the_usual_ports)

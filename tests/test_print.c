@@ -217,6 +217,13 @@ static struct kst_flow draw_flow(void)
         flow.gre_timeouts_s[i] = (uint32_t)draw();
     }
     flow.mark = (uint32_t)draw();
+    flow.tuple[0].zone = draw_one_in(2) ? (uint16_t)draw() : 0;
+    flow.tuple[1].zone = draw_one_in(2) ? flow.tuple[0].zone : 0;
+    flow.timestamped = draw_one_in(2);
+    flow.age_ms = draw() >> draw_below(64);
+    flow.helper = (uint8_t)draw_below(6);
+    flow.status |= draw_one_in(2) ? KST_EXPECTED : 0;
+    flow.master = draw();
     return flow;
 }
 
@@ -268,6 +275,104 @@ START_TEST(json_is_json)
 }
 END_TEST
 
+/* ---- expectations ---- */
+
+static struct kst_expectation expectation_for(const char *helper, struct say say, uint8_t flags)
+{
+    const struct say master = {.protocol = TCP, .v6 = say.v6, .from = 1, .to = 2, .sport = 40000, .dport = 21};
+    struct kst_expectation x = {.master = 5, .tuple = tuple_of(say), .master_tuple = tuple_of(master),
+                                .timeout_ms = 297999, .flags = flags};
+    x.helper = helper != NULL ? kst_helper_number(helper) : 0;
+    return x;
+}
+
+START_TEST(expectations)
+{
+    const struct say data = {.protocol = TCP, .from = 2, .to = 1, .dport = 40001};
+    const struct say data6 = {.protocol = UDP, .v6 = true, .from = 2, .to = 1, .sport = 7, .dport = 8};
+    const struct say call = {.protocol = GRE, .from = 1, .to = 2, .sport = 100, .dport = 200};
+    struct kst_expectation zoned = expectation_for("ftp", data, KST_EXPECT_ANY_SRC | KST_EXPECT_ANY_SRC_PORT);
+    memset(zoned.tuple.src, 0, sizeof zoned.tuple.src);
+    zoned.tuple.zone = 7;
+    const struct {
+        struct kst_expectation x;
+        const char *proc, *conntrack, *json;
+    } rows[] = {
+        {expectation_for("ftp", data, KST_EXPECT_ANY_SRC_PORT),
+         "297 l3proto = 2 proto=6 src=10.0.0.2 dst=10.0.0.1 sport=0 dport=40001 ftp",
+         "297 proto=6 src=10.0.0.2 dst=10.0.0.1 sport=0 dport=40001 mask-src=255.255.255.255 "
+         "mask-dst=255.255.255.255 sport=0 dport=65535 master-src=10.0.0.1 master-dst=10.0.0.2 sport=40000 "
+         "dport=21 class=0 helper=ftp",
+         "{\"family\":\"ipv4\",\"protonum\":6,\"timeout\":297,\"expected\":{\"src\":\"10.0.0.2\",\"dst\":"
+         "\"10.0.0.1\",\"sport\":0,\"dport\":40001},\"any_src\":false,\"any_sport\":true,\"permanent\":false,"
+         "\"active\":true,\"master\":5,\"class\":0,\"helper\":\"ftp\"}"},
+        {zoned, "297 l3proto = 2 proto=6 src=0.0.0.0 dst=10.0.0.1 sport=0 dport=40001 ftp",
+         "297 proto=6 src=0.0.0.0 dst=10.0.0.1 sport=0 dport=40001 mask-src=0.0.0.0 "
+         "mask-dst=255.255.255.255 sport=0 dport=65535 master-src=10.0.0.1 master-dst=10.0.0.2 sport=40000 "
+         "dport=21 zone=7 class=0 helper=ftp",
+         NULL},
+        {expectation_for(NULL, data6, KST_EXPECT_PERMANENT | KST_EXPECT_INACTIVE | KST_EXPECT_USERSPACE),
+         "297 l3proto = 10 proto=17 src=fd00:0000:0000:0000:0000:0000:0000:0002 "
+         "dst=fd00:0000:0000:0000:0000:0000:0000:0001 sport=7 dport=8 PERMANENT,INACTIVE,USERSPACE ",
+         "297 proto=17 src=fd00::2 dst=fd00::1 sport=7 dport=8 "
+         "mask-src=ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff mask-dst=ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff "
+         "sport=65535 dport=65535 master-src=fd00::1 master-dst=fd00::2 sport=40000 dport=21 "
+         "PERMANENT,INACTIVE,USERSPACE class=0 helper=",
+         NULL},
+        {expectation_for("pptp", call, KST_EXPECT_INACTIVE),
+         "297 l3proto = 2 proto=47 src=10.0.0.1 dst=10.0.0.2 srckey=0x64 dstkey=0xc8 INACTIVE pptp",
+         "297 proto=47 src=10.0.0.1 dst=10.0.0.2 srckey=0x64 dstkey=0xc8 mask-src=255.255.255.255 "
+         "mask-dst=255.255.255.255 srckey=0xffff dstkey=0xffff master-src=10.0.0.1 master-dst=10.0.0.2 "
+         "sport=40000 dport=21 INACTIVE class=0 helper=pptp",
+         NULL},
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        char line[KST_LINE_MAX];
+        about("row %zu", i);
+        must_be(kst_print_expectation(&rows[i].x, KST_FORMAT_PROC, line, sizeof line), strlen(rows[i].proc));
+        must_read(line, rows[i].proc);
+        kst_print_expectation(&rows[i].x, KST_FORMAT_LEGACY, line, sizeof line);
+        must_read(line, rows[i].proc);
+        kst_print_expectation(&rows[i].x, KST_FORMAT_CONNTRACK, line, sizeof line);
+        must_read(line, rows[i].conntrack);
+        kst_print_expectation(&rows[i].x, KST_FORMAT_JSON, line, sizeof line);
+        must_be_json(line);
+        if (rows[i].json != NULL)
+            must_read(line, rows[i].json);
+    }
+}
+END_TEST
+
+/* The longest ones, and those that do not fit. */
+START_TEST(expectations_of_any_kind)
+{
+    struct guarded g = guarded_new(KST_LINE_MAX);
+    draw_state = 9;
+    for (uint32_t round = 0; round < 3000; round++) {
+        struct kst_expectation x;
+        char whole[KST_LINE_MAX];
+        const enum kst_format format = (enum kst_format)(round % 4);
+        for (size_t i = 0; i < sizeof x; i++)
+            ((uint8_t *)&x)[i] = draw_one_in(2) ? 0xff : (uint8_t)draw();
+        x.tuple.family = x.master_tuple.family = draw_one_in(2) ? KST_IPV4 : KST_IPV6;
+        const size_t length = kst_print_expectation(&x, format, whole, sizeof whole);
+        about("%s", whole);
+        must(length < sizeof whole);
+        must_be(length, strlen(whole));
+        if (format == KST_FORMAT_JSON)
+            must_be_json(whole);
+        const size_t size = draw_below((uint32_t)length + 2);
+        char *line = (char *)guarded_end(&g, size);
+        must_be(kst_print_expectation(&x, format, line, size), length);
+        if (size > 0) {
+            must_be(strlen(line), size <= length ? size - 1 : length);
+            must(memcmp(line, whole, size - 1) == 0);
+        }
+    }
+    guarded_free(&g);
+}
+END_TEST
+
 START_TEST(cut_lines)
 {
     struct guarded g = guarded_new(KST_LINE_MAX + 1);
@@ -297,7 +402,8 @@ END_TEST
 
 START_TEST(the_longest_line)
 {
-    struct kst_flow flow = {.accounted = true, .timeout_ms = UINT64_MAX, .mark = UINT32_MAX};
+    struct kst_flow flow = {.accounted = true, .timeout_ms = UINT64_MAX, .mark = UINT32_MAX,
+                            .timestamped = true, .age_ms = UINT64_MAX, .helper = 3, .master = UINT64_MAX};
     size_t longest = 0;
     for (uint32_t protocol = 0; protocol < 256; protocol++) {
         for (uint32_t i = 0; i < 2 * 16 * 16; i++) {
@@ -308,6 +414,7 @@ START_TEST(the_longest_line)
             for (int direction = 0; direction < 2; direction++) {
                 flow.tuple[direction].family = i % 2 ? KST_IPV4 : KST_IPV6;
                 flow.tuple[direction].protocol = (uint8_t)protocol;
+                flow.tuple[direction].zone = (uint16_t)(UINT16_MAX - (i / 128 % 2) * (uint32_t)direction);
             }
             flow.state = (uint8_t)(i / 2 % 16);
             flow.status = (uint16_t)(i / 32 % 2 ? 0xffff : i / 64 % 2 ? KST_ASSURED : 0);
@@ -336,6 +443,10 @@ static const char *error_text(uint32_t i)
 {
     return kst_error_text((enum kst_error)i);
 }
+static const char *cause_text(uint32_t i)
+{
+    return kst_cause_text((enum kst_cause)i);
+}
 static const char *state_name(uint32_t i)
 {
     return kst_state_name((enum kst_state)i);
@@ -362,7 +473,7 @@ START_TEST(names)
         {reason_name, KST_REASONS},         {reason_text, KST_REASONS},
         {error_text, KST_ERRORS},           {state_name, KST_UNTRACKED + 1},
         {direction_name, KST_NO_DIRECTION + 1}, {tcp_state_name, KST_TCP_STATES},
-        {sctp_state_name, KST_SCTP_STATES},
+        {sctp_state_name, KST_SCTP_STATES}, {cause_text, KST_CAUSES},
     };
     for (size_t list = 0; list < COUNT(lists); list++) {
         for (uint32_t i = 0; i < lists[list].count; i++) {
@@ -385,5 +496,6 @@ START_TEST(names)
 }
 END_TEST
 
-SUITE("print", as_conntrack_prints, as_linux_prints, tracked_then_printed, json, json_is_json, cut_lines,
+SUITE("print", as_conntrack_prints, as_linux_prints, tracked_then_printed, json, json_is_json, expectations,
+      expectations_of_any_kind, cut_lines,
       the_longest_line, names)

@@ -3,10 +3,10 @@
  * its last packet counts once: under its reason, and in those columns of `conntrack -S` in which
  * Linux counts it. */
 #define KST_PARSE_EXT_MAX 4 /* so that limits are soon reached: the options work, too */
-#define KST_CHAIN_MAX 8
+#define KST_CHAIN_MAX 12
 #include "support.h"
 
-enum { STEPS_MAX = 9 };
+enum { STEPS_MAX = 13 };
 
 struct story {
     enum kst_reason reason; /* of the last packet */
@@ -150,7 +150,8 @@ START_TEST(every_reason_has_its_story)
         {KST_REASON_CHAIN_TOO_LONG,
          KST_COLUMN_INSERT_FAILED | KST_COLUMN_CHAIN_TOO_LONG,
          .steps = {stranger(1), stranger(2), stranger(3), stranger(4), stranger(5), stranger(6),
-                   stranger(7), stranger(8), stranger(9)},
+                   stranger(7), stranger(8), stranger(9), stranger(10), stranger(11),
+                   stranger(12), stranger(13)},
          .max = 20,
          .buckets = 1},
     };

@@ -395,11 +395,72 @@ END_TEST
 
 /* ---- kst_check itself: each of these is a lie that it must notice ---- */
 
+/* The nodes of an index of groups: the group and the place of one. */
+static struct kst__group *group_of(const struct kst *t, uint32_t node, uint32_t *place)
+{
+    const struct kst__groups *groups = kst__index(t);
+    for (uint64_t number = 0; number <= groups->mask; number++) {
+        struct kst__group *group = kst__group_at(groups, number);
+        for (*place = 0; *place < KST__GROUP_NODES; (*place)++)
+            if (group->tags[*place] != 0 && group->nodes[*place] == node)
+                return group;
+    }
+    ck_abort_msg("%s: node %u is nowhere", about_text, node);
+}
+
+static struct kst__place *place_of(const struct kst *t, uint32_t node)
+{
+    uint32_t number = 0;
+    while (kst__robin_at(kst__index(t), number)->node != node)
+        number++;
+    return kst__robin_at(kst__index(t), number);
+}
+
+enum { INDEX_WAYS = 6 };
+
+static void break_index(struct kst *t, uint32_t way, uint32_t slot)
+{
+    const char *name = kst__kit.index->name;
+    void *ix = kst__index(t);
+    if (way == 0) {
+        kst__kit.index->remove(ix, slot, kst__tuple_hash(&kst__entry_at(t, slot)->tuple, t->seed));
+    } else if (strcmp(name, "chain") == 0) {
+        struct kst__chain *chain = ix;
+        switch (way) {
+        case 1: *kst__chain_head(chain, 0) = slot; break;
+        case 2: *kst__chain_head(chain, 1) = 1000; break;
+        case 3: chain->mask = 3; break;
+        case 4: kst__chain_link(chain, slot)->tag ^= 1; break;
+        default: chain->links_at += sizeof(struct kst__link); break;
+        }
+    } else if (strcmp(name, "robin") == 0) {
+        struct kst__robin *robin = ix;
+        struct kst__place *place = place_of(t, slot);
+        switch (way) {
+        case 1: place->node = slot + 1; break; /* twice */
+        case 2: place->node = 1000; break;
+        case 3: robin->mask = 3; break;
+        case 4: place->bits ^= UINT32_C(1) << 31; break;
+        default: robin->ring = 3; break;
+        }
+    } else {
+        struct kst__groups *groups = ix;
+        uint32_t place;
+        struct kst__group *group = group_of(t, slot, &place);
+        switch (way) {
+        case 1: group->passed++; break;
+        case 2: group->nodes[place] = 1000; break;
+        case 3: groups->mask = 3; break;
+        case 4: group->tags[place] ^= 1; break;
+        default: group->moved ^= (uint16_t)(1U << place); break;
+        }
+    }
+}
+
 static void break_one(struct kst *t, uint32_t way, uint32_t slot)
 {
     struct kst__entry *e = kst__entry_at(t, slot);
     struct kst__wheel *w = kst__timer(t);
-    struct kst__chain *chain = kst__index(t);
     switch (way) {
     case 0: t->count++; break;
     case 1: t->stats.created++; break;
@@ -417,20 +478,18 @@ static void break_one(struct kst *t, uint32_t way, uint32_t slot)
     case 13: e->serial = 0; break;
     case 14: e->tuple.src_port++; break; /* not what it is linked under */
     case 15: e->expires_ms = t->now_ms + 1; break; /* its timer would come too late */
-    case 16: *kst__chain_head(chain, 0) = slot; break;
-    case 17: chain->links_at += sizeof(struct kst__link); break;
-    case 18: w->pending[0] ^= 1; break;
-    case 19: w->first[KST__WHEEL_TURN * 3] = 0; break;
-    case 20: w->chunks_used++; break;
-    case 21: kst__wheel_disarm(w, slot); break;
-    case 22: *kst__wheel_where(w, slot) += 1; break;
-    default: kst__chain_remove(chain, slot, kst__tuple_hash(&e->tuple, t->seed)); break;
+    case 16: w->pending[0] ^= 1; break;
+    case 17: w->first[KST__WHEEL_TURN * 3] = 0; break;
+    case 18: w->chunks_used++; break;
+    case 19: kst__wheel_disarm(w, slot); break;
+    case 20: *kst__wheel_where(w, slot) += 1; break;
+    default: break_index(t, way - 21, slot); break;
     }
 }
 
 START_TEST(the_check_notices)
 {
-    for (uint32_t way = 0; way < 24; way++) {
+    for (uint32_t way = 0; way < 21 + INDEX_WAYS; way++) {
         struct kst *t = table_new((struct kst_config){.max = 8, .buckets = 8, .seed = {3, 4}});
         const char *broken = NULL;
         for (uint32_t i = 0; i < 6; i++)

@@ -17,11 +17,13 @@ static void make_world(uint64_t seed)
         packets[i].zone = draw_one_in(10);
         packets[i].checksum = (uint8_t)(draw_one_in(8) ? draw_below(4) : KST_CHECKSUM_VERIFY);
         packets[i].flags = (uint8_t)(draw_one_in(8) ? draw_below(4) : 0);
+        packets[i].policy = (uint8_t)draw_below(KST_POLICIES + 1);
     }
 }
 
 static const struct kst_config small_world = {
-    .max = 60, .buckets = 32, .features = KST_WITH_ACCOUNTING, .seed = {1, 2}};
+    .max = 60, .buckets = 32, .seed = {1, 2}, .expectations = 16, .events = 500,
+    .features = KST_WITH_ACCOUNTING | KST_WITH_LABELS | KST_WITH_TIMESTAMPS};
 
 /* Tracks the world in batches of so many, then a last advance. `moving`: the block goes elsewhere
  * before each batch. Returns the table. */
@@ -29,6 +31,9 @@ static struct kst *run_world(struct kst *t, uint32_t batch, struct kst_result *r
 {
     const size_t bytes = kst_bytes(&small_world);
     must_be(kst_set(t, "nf_conntrack_acct", 1), KST_ERROR_OK);
+    must_be(kst_set(t, "nf_conntrack_timestamp", 1), KST_ERROR_OK);
+    must_be(kst_set_policy(t, 5, "nf_conntrack_udp_timeout", 4), KST_ERROR_OK);
+    must_be(kst_attach(t, TCP, 2, kst_helper_number("ftp")), KST_ERROR_OK);
     memset(results, 0, WORLD * sizeof *results);
     for (uint32_t at = 0; at < WORLD;) {
         const uint32_t left = TICK - at % TICK, count = batch < left ? batch : left;
@@ -143,6 +148,7 @@ START_TEST(restored_as_they_were)
     struct kst *copy = table_new(small_world);
     uint32_t count = 0;
     must_be(kst_set(copy, "nf_conntrack_acct", 1), KST_ERROR_OK);
+    kst_track(copy, 50000, NULL, 0, NULL); /* nobody is older than the clock */
     for (kst_id id = kst_next(t, 0); id != 0; id = kst_next(t, id), count++) {
         struct kst_flow flow, restored;
         enum kst_error why;

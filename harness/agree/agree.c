@@ -108,6 +108,8 @@ static void run_case(const char *path, const struct vec_case *c, struct tally *t
         return;
     if (options.pcap != NULL)
         write_pcap(c, options.pcap);
+    if (options.through != NULL && vec_has_zones(c)) /* which the command does not have */
+        return;
     if (c->has_rules && options.only == NULL) {
         tally->skipped++;
         if (options.verbose)

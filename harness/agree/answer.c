@@ -146,7 +146,12 @@ struct answer *ask_core(const struct vec_case *c)
         }
     }
     for (size_t i = 0; i < c->packets_count; i++) {
-        const struct kst_packet packet = {.data = c->packets[i].data, .size = c->packets[i].size};
+        static const uint8_t zone_flags[VEC_ZONE_WAYS] = {0, KST_PACKET_ZONE_ORIGINAL,
+                                                          KST_PACKET_ZONE_REPLY};
+        const struct kst_packet packet = {.data = c->packets[i].data,
+                                          .size = c->packets[i].size,
+                                          .zone = c->packets[i].zone,
+                                          .flags = zone_flags[c->packets[i].zone_of]};
         struct kst_result result;
         now_ms += c->packets[i].wait_ms;
         kst_advance(t, now_ms, UINT32_MAX);
@@ -176,6 +181,8 @@ static void show_packet(const struct vec_packet *packet, size_t number)
 {
     char words[512];
     describe(packet->data, packet->size, words, sizeof words);
+    if (packet->zone != 0)
+        printf("      zone %u%s\n", packet->zone, vec_zone_word(packet->zone_of));
     if (packet->wait_ms != 0)
         printf("      ... %llu ms pass ...\n", (unsigned long long)packet->wait_ms);
     printf("  %3zu %c %s\n", number, packet->from_server ? '<' : '>', words);

@@ -16,7 +16,8 @@ struct answer {
 void answer_add(struct answer *answer, const char *line);
 void answers_free(struct answer *answers, size_t count);
 
-/* Attaches the helpers to the ports that they have wherever Linux is asked: the usual ones, and SIP to TCP 5061. */
+/* Attaches the helpers to the ports that they have wherever Linux is asked: the usual ones, and
+ * SIP to TCP 5061. */
 struct kst;
 void answer_attach(struct kst *t);
 

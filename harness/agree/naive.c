@@ -50,7 +50,8 @@ static const char *beyond(const struct vec_packet *packet)
 const char *naive_beyond(const struct vec_case *c)
 {
     for (size_t i = 0; i < c->packets_count; i++) {
-        const char *why = beyond(&c->packets[i]);
+        const char *why =
+            c->packets[i].zone_of != 0 ? "zones of one direction" : beyond(&c->packets[i]);
         if (why != NULL)
             return why;
     }
@@ -71,7 +72,8 @@ struct answer *ask_naive(const struct vec_case *c)
             exit(2);
         }
     for (size_t i = 0; i < c->packets_count; i++) {
-        const struct kst_packet packet = {.data = c->packets[i].data, .size = c->packets[i].size};
+        const struct kst_packet packet = {.data = c->packets[i].data, .size = c->packets[i].size,
+                                          .zone = c->packets[i].zone};
         struct kst_result result;
         now_ms += c->packets[i].wait_ms;
         naive_track(&n, now_ms, &packet, &result);

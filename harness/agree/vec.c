@@ -168,16 +168,51 @@ static bool begins(const char *line, const char *word, const char **rest)
     return true;
 }
 
-static bool read_line(struct vec_file *file, struct vec_case *c, uint64_t *wait_ms)
+const char *vec_zone_word(uint8_t zone_of)
+{
+    static const char *const words[VEC_ZONE_WAYS] = {"", " original", " reply"};
+    return words[zone_of];
+}
+
+bool vec_has_zones(const struct vec_case *c)
+{
+    for (size_t i = 0; i < c->packets_count; i++)
+        if (c->packets[i].zone != 0)
+            return true;
+    return false;
+}
+
+/* What stands before a packet: how long it waits, and the zone of it and of those that follow. */
+struct before {
+    uint64_t wait_ms;
+    uint16_t zone;
+    uint8_t zone_of;
+};
+
+static bool read_zone(struct vec_file *file, const char *text, struct before *before)
+{
+    char *end;
+    const unsigned long zone = strtoul(text, &end, 10);
+    for (before->zone_of = 0; before->zone_of < VEC_ZONE_WAYS; before->zone_of++)
+        if (end > text && zone <= UINT16_MAX && strcmp(end, vec_zone_word(before->zone_of)) == 0) {
+            before->zone = (uint16_t)zone;
+            return true;
+        }
+    return fail(file, "expected `zone N`, `zone N original` or `zone N reply`");
+}
+
+static bool read_line(struct vec_file *file, struct vec_case *c, struct before *before)
 {
     struct vec_packet *packet = c->packets_count > 0 ? &c->packets[c->packets_count - 1] : NULL;
     const char *rest;
     if (begins(file->line, "set", &rest))
         return read_setting(file, rest, c);
     if (begins(file->line, "wait", &rest)) {
-        *wait_ms += strtoull(rest, NULL, 10);
+        before->wait_ms += strtoull(rest, NULL, 10);
         return true;
     }
+    if (begins(file->line, "zone", &rest))
+        return read_zone(file, rest, before);
     if (begins(file->line, "rule", &rest) || begins(file->line, "rule6", &rest)) {
         c->has_rules = true;
         return true;
@@ -186,8 +221,10 @@ static bool read_line(struct vec_file *file, struct vec_case *c, uint64_t *wait_
         c->packets = need(realloc(c->packets, (c->packets_count + 1) * sizeof *c->packets));
         packet = &c->packets[c->packets_count++];
         memset(packet, 0, sizeof *packet);
-        packet->wait_ms = *wait_ms;
-        *wait_ms = 0;
+        packet->wait_ms = before->wait_ms;
+        packet->zone = before->zone;
+        packet->zone_of = before->zone_of;
+        before->wait_ms = 0;
         return read_packet(file, rest, packet);
     }
     if (begins(file->line, "out", &rest))
@@ -214,7 +251,7 @@ static bool read_line(struct vec_file *file, struct vec_case *c, uint64_t *wait_
 const struct vec_case *vec_next(struct vec_file *file)
 {
     struct vec_case *c = &file->current;
-    uint64_t wait_ms = 0;
+    struct before before = {0, 0, 0};
     const char *rest;
     vec_forget(c);
     while (file->error == NULL && next_line(file)) {
@@ -230,7 +267,7 @@ const struct vec_case *vec_next(struct vec_file *file)
         } else if (c->name == NULL) {
             fail(file, "expected `case NAME` first");
         } else {
-            read_line(file, c, &wait_ms);
+            read_line(file, c, &before);
         }
     }
     return c->name != NULL && file->error == NULL ? c : NULL;

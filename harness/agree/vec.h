@@ -9,8 +9,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+enum vec_zone_of { VEC_ZONE_BOTH, VEC_ZONE_ORIGINAL, VEC_ZONE_REPLY, VEC_ZONE_WAYS };
+
 struct vec_packet {
     uint64_t wait_ms;  /* before it */
+    uint16_t zone;     /* that a rule gives it, */
+    uint8_t zone_of;   /* enum vec_zone_of: for which direction */
     uint8_t *data;
     uint32_t size;
     bool from_server;  /* `<`: for people, the tracker does not see it */
@@ -33,6 +37,12 @@ struct vec_case {
     size_t packets_count;
     bool has_rules;    /* needs NAT or a firewall */
 };
+
+/* Whether a packet of it has a zone. */
+bool vec_has_zones(const struct vec_case *c);
+
+/* "", " original", " reply" */
+const char *vec_zone_word(uint8_t zone_of);
 
 struct vec_file;
 

@@ -24,6 +24,8 @@ static struct vec_case copy_case(const struct vec_case *from)
     for (size_t i = 0; i < from->packets_count; i++) {
         const struct vec_packet *packet = &from->packets[i];
         c.packets[i].wait_ms = packet->wait_ms;
+        c.packets[i].zone = packet->zone;
+        c.packets[i].zone_of = packet->zone_of;
         c.packets[i].from_server = packet->from_server;
         c.packets[i].size = packet->size;
         c.packets[i].data = need(malloc(packet->size + 1));
@@ -131,6 +133,9 @@ static void append(const char *path, const struct vec_case *c)
         fprintf(file, "set %s %u\n", c->settings[i].name, c->settings[i].value);
     for (size_t i = 0; i < c->packets_count; i++) {
         const struct vec_packet *packet = &c->packets[i];
+        if (i == 0 ? packet->zone != 0
+                   : packet->zone != packet[-1].zone || packet->zone_of != packet[-1].zone_of)
+            fprintf(file, "zone %u%s\n", packet->zone, vec_zone_word(packet->zone_of));
         if (packet->wait_ms != 0)
             fprintf(file, "wait %llu\n", (unsigned long long)packet->wait_ms);
         fprintf(file, "pkt %c ", packet->from_server ? '<' : '>');

@@ -112,6 +112,12 @@ static bool load_rules(void)
     for (size_t i = 0; i < sizeof helpers / sizeof helpers[0]; i++)
         fprintf(nft, "%s%s dport %d ct helper set \"h%zu\"\n", helpers[i].ipv4 ? "ip version 4 " : "",
                 helpers[i].protocol, helpers[i].port, i);
+    fputs("}\nchain zones { type filter hook prerouting priority -300;\n", nft);
+    for (int dscp = 1; dscp <= 3 * VEC_ZONE_WAYS; dscp++)
+        for (int v6 = 0; v6 < 2; v6++)
+            fprintf(nft, "%s dscp %d ct%s zone set %d\n", v6 ? "ip6" : "ip", dscp,
+                    vec_zone_word((uint8_t)((dscp - 1) % VEC_ZONE_WAYS)),
+                    (dscp - 1) / VEC_ZONE_WAYS + 1);
     fputs("}\nchain tell { type filter hook postrouting priority 200;\n", nft);
     for (int state = 0; state < STATES; state++)
         for (int direction = 0; direction < 3; direction++)
@@ -267,6 +273,27 @@ static void rename_datagram(uint8_t *data, size_t size)
     }
 }
 
+/* The rules know a packet's zone, 1 to 3, by its DSCP; a packet without one has DSCP 0 there. */
+static void mark_zone(const struct vec_packet *packet, uint8_t *data)
+{
+    const unsigned dscp =
+        packet->zone == 0 ? 0 : (packet->zone - 1u) * VEC_ZONE_WAYS + packet->zone_of + 1;
+    if (packet->size >= 40 && is_ipv6(packet)) {
+        data[0] = (uint8_t)(0x60 | dscp >> 2);
+        data[1] = (uint8_t)((data[1] & 0x3f) | dscp << 6);
+    } else if (packet->size >= 20 && data[0] >> 4 == 4) {
+        const size_t header = (size_t)(data[0] & 15) * 4;
+        const bool right = header <= packet->size && sum_words(0, data, header) == 0xffff;
+        data[1] = (uint8_t)((data[1] & 3) | dscp << 2);
+        if (right) {
+            data[10] = data[11] = 0;
+            const uint32_t sum = ~sum_words(0, data, header);
+            data[10] = (uint8_t)(sum >> 8);
+            data[11] = (uint8_t)sum;
+        }
+    }
+}
+
 /* Sends `in`, which is the packet or another name for it. */
 static void send_as(struct vec_packet *packet, const uint8_t *in)
 {
@@ -376,6 +403,8 @@ void kernel_ask(struct vec_case *c)
         }
         memcpy(renamed, packet->data, packet->size);
         rename_datagram(renamed, packet->size);
+        if (vec_has_zones(c))
+            mark_zone(packet, renamed);
         send_as(packet, renamed);
         kernel_table(packet);
     }

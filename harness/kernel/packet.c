@@ -105,6 +105,8 @@ void add_packet(struct talk_state *t, const uint8_t *packet, size_t size, int fr
     memcpy(added->data, packet, size);
     added->size = (uint32_t)size;
     added->from_server = from != 0;
+    added->zone = t->zone;
+    added->zone_of = t->zone_of;
 }
 
 /* Adds a whole packet as fragments: in any order, one missing, doubled, overlapping, empty or far
@@ -203,7 +205,7 @@ void finish(struct talk_state *t, uint8_t *packet, uint8_t protocol, size_t byte
         size += 1 + below(chance, 8);
     }
     if (size > ip_bytes(t) + 16 && one_in(chance, t->fragments ? 3 : 50) &&
-        size < 1900 && !t->waits)
+        size < 1900 && !t->waits && !t->whole)
         add_fragments(t, packet, size, ip_bytes(t) + extended, from);
     else
         add_packet(t, packet, size, from);

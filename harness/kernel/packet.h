@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* packet.h - chance, the talk that is being made, and its packets: whole ones, fragments, damaged ones. */
+/* packet.h - chance, the talk that is being made, and its packets: whole ones, fragments,
+ * damaged ones. */
 #ifndef KEEPSTATE_PACKET_H
 #define KEEPSTATE_PACKET_H
 
@@ -32,6 +33,9 @@ struct talk_state {
     bool opened, answered;
     bool fragments; /* many of them */
     bool waits;     /* at its end: Linux would have forgotten its fragments by then */
+    bool whole;     /* no fragments: Linux joins them before it gives them a zone */
+    uint16_t zone;  /* of its packets */
+    uint8_t zone_of;
     bool helped;    /* rules attach helpers by port, and nftables sees no port behind an AH */
     bool alone;     /* one host talks to itself, from a port to the same one */
 };
@@ -46,7 +50,8 @@ size_t ip_bytes(const struct talk_state *t);
 /* Writes the IP header before `bytes` of `protocol`, from client (0) or server (1). */
 void put_ip(const struct talk_state *t, uint8_t *packet, uint8_t protocol, size_t bytes, int from);
 
-/* The checksum over `covered` of `bytes` at the transport header, with or without a pseudo-header. */
+/* The checksum over `covered` of `bytes` at the transport header, with or without a
+ * pseudo-header. */
 uint32_t checksum(const struct talk_state *t, const uint8_t *packet, const uint8_t *l4,
                   size_t bytes, size_t covered, uint8_t protocol, bool pseudo);
 uint32_t crc32c(const uint8_t *data, size_t size);
@@ -54,8 +59,9 @@ uint32_t crc32c(const uint8_t *data, size_t size);
 /* Adds a packet as it is. */
 void add_packet(struct talk_state *t, const uint8_t *packet, size_t size, int from);
 
-/* Finishes and adds a packet whose transport part stands at its place: now and then with a wrong checksum,
- * extension headers or options before it, cut short, in fragments, or with bytes behind its end. */
+/* Finishes and adds a packet whose transport part stands at its place: now and then with a wrong
+ * checksum, extension headers or options before it, cut short, in fragments, or with bytes
+ * behind its end. */
 void finish(struct talk_state *t, uint8_t *packet, uint8_t protocol, size_t bytes, int from);
 
 #endif

@@ -9,7 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* What cannot be forwarded, or Linux drops before it tracks, leaves no answer. X(name, what it is) */
+/* What cannot be forwarded, or Linux drops before it tracks, leaves no answer. X(name, what it
+ * is) */
 #define PREPARED_LIST(X)                                                                           \
     X(TO_ASK, "to be asked")                                                                       \
     X(CUT, "cut short by the capture")                                                             \

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* speech.c - what helpers read, word by word. Most of it is right, so that expectations are made and
- * met; the rest is spoilt in one place or another. */
+/* speech.c - what helpers read, word by word. Most of it is right, so that expectations are made
+ * and met; the rest is spoilt in one place or another. */
 #define _GNU_SOURCE
 #include "speech.h"
 
@@ -96,7 +96,8 @@ static void send_segment(struct talk_state *t, int from, uint16_t sport, uint16_
 
 enum { SYN = 2, RST = 4, PSH = 8, ACK = 16 };
 
-/* The next piece of a stream: at times one that was sent before, or that something is missing before. */
+/* The next piece of a stream: at times one that was sent before, or that something is missing
+ * before. */
 static void send_stream(struct talk_state *t, int from, const void *data, size_t size)
 {
     struct chance *chance = &t->chance;

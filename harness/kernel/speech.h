@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* speech.h - talks of protocols that name other connections: FTP, IRC, TFTP, SIP, PPTP. Messages good and
- * bad, and the connections that they announce. */
+/* speech.h - talks of protocols that name other connections: FTP, IRC, TFTP, SIP, PPTP. Messages
+ * good and bad, and the connections that they announce. */
 #ifndef KEEPSTATE_SPEECH_H
 #define KEEPSTATE_SPEECH_H
 

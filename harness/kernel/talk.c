@@ -343,6 +343,12 @@ static void add_setting(struct talk_state *t)
     setting->value = PICK(&t->chance, settings[chosen].values);
 }
 
+static void choose_zone(struct talk_state *t)
+{
+    t->zone = (uint16_t)below(&t->chance, 4);
+    t->zone_of = t->zone != 0 ? (uint8_t)below(&t->chance, VEC_ZONE_WAYS) : 0;
+}
+
 struct vec_case talk(uint64_t seed, uint64_t number)
 {
     struct talk_state t;
@@ -369,10 +375,16 @@ struct vec_case talk(uint64_t seed, uint64_t number)
         t.side[i].tag = (uint32_t)draw(chance) | 1;
     }
     const uint32_t kind = below(chance, 16);
-    const enum speech speech = one_in(chance, 3) ? speech_begin(&t) : SPEECH_NONE;
     t.waits = kind == 9 && one_in(chance, 1000); /* long enough to become a stream */
+    const bool zones = !t.alone && one_in(chance, 8), wander = zones && one_in(chance, 2);
+    t.whole = wander;
+    if (zones)
+        choose_zone(&t);
+    const enum speech speech = one_in(chance, 3) ? speech_begin(&t) : SPEECH_NONE;
     const size_t count = 3 + below(chance, PACKETS_MAX - 3);
     while (t.c.packets_count < count) {
+        if (wander && one_in(chance, 3))
+            choose_zone(&t);
         if (one_in(chance, speech == SPEECH_NONE ? 10 : 25))
             talk_again(&t);
         else if (speech != SPEECH_NONE && !one_in(chance, 15))

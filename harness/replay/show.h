@@ -16,8 +16,8 @@ struct show_counts {
     uint64_t back;                    /* packets stamped before the one before them */
 };
 
-/* `is STATE DIR`, then the whole table as sorted `ct` lines and the expectations as `exp` lines: the
- * format of the vectors. */
+/* `is STATE DIR`, then the whole table as sorted `ct` lines and the expectations as `exp` lines:
+ * the format of the vectors. */
 void show_each(const struct kst *t, const struct kst_result *result);
 
 /* The events that wait, as `conntrack -E -o timestamp` prints them (or as JSON), at this time. */
