@@ -136,6 +136,7 @@ struct naive {
     uint8_t evict[KST_CLASSES];              /* as in struct kst_config */
     uint32_t residence_ms[KST_CLASSES];
     bool crowded; /* treat the table as full: some that have expired still take room elsewhere */
+    bool no_place; /* no newcomer finds a place: an index elsewhere has too few buckets for it */
     uint64_t names, orders;
     uint64_t reasons[KST_REASONS], created, inserted, gone[KST_CAUSES]; /* as in struct kst_stats */
     uint32_t count;
@@ -1321,6 +1322,11 @@ static void naive_first(struct naive *n, const struct kst_packet *packet, const 
     const struct naive_opinion opinion = naive_judge(n, &fresh, p, KST_ORIGINAL, true);
     if (opinion.action == NAIVE_REFUSE) {
         r->reason = (uint16_t)opinion.reason;
+        return;
+    }
+    if (n->no_place) {
+        r->reason = KST_REASON_CHAIN_TOO_LONG;
+        r->verdict = KST_DROP;
         return;
     }
     if (n->count >= n->set[0][NAIVE_MAX] || n->crowded) {

@@ -721,6 +721,12 @@ static void draw_raw(struct wire *w)
     w->data[0] = (uint8_t)PICK(0x45, 0x60, w->data[0]);
 }
 
+/* An index of fewer buckets than connections may have no place for one, which is its own business. */
+static bool few_buckets(void)
+{
+    return rig.config.buckets != 0 && rig.config.buckets < rig.config.max;
+}
+
 /* The packet goes to all three. */
 static void send(const struct wire *w, struct kst_packet packet)
 {
@@ -749,8 +755,9 @@ static void send(const struct wire *w, struct kst_packet packet)
     kst_track(rig.one, rig.now_ms, &packet, 1, &core);
     rig.seen_ms = rig.now_ms;
     rig.naive.crowded = hidden && (core.reason == KST_REASON_TABLE_EVICTED || core.reason == KST_REASON_TABLE_FULL);
+    rig.naive.no_place = few_buckets() && core.reason == KST_REASON_CHAIN_TOO_LONG;
     naive_track(&rig.naive, rig.now_ms, &packet, &naive);
-    rig.naive.crowded = false;
+    rig.naive.crowded = rig.naive.no_place = false;
     if (telling)
         printf("%*s-> %s %s %s%s%s, naive: %s %s %s\n", 25, "", kst_state_name((enum kst_state)core.state),
                kst_direction_name((enum kst_direction)core.direction), kst_reason_name((enum kst_reason)core.reason),
@@ -1017,7 +1024,7 @@ static void step_insert(void)
          kst_error_text(error));
     if (error != KST_ERROR_OK && error != KST_ERROR_FULL && error != KST_ERROR_FLOW_EXISTS)
         return; /* no flow at all: nothing may have happened */
-    rig.naive.crowded = hidden && error == KST_ERROR_FULL;
+    rig.naive.crowded = (hidden || few_buckets()) && error == KST_ERROR_FULL;
     const uint64_t name = naive_insert(&rig.naive, &flow, &naive_error_);
     rig.naive.crowded = false;
     must_be("kst_insert", error, naive_error_);
