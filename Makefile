@@ -10,7 +10,7 @@ VEC     ?= $(wildcard tests/vectors/*.vec.gz)
 PACKETS ?= 100000
 T       ?= track
 TIME    ?= 60
-RUNS    ?= 40000
+RUNS    ?= 10000
 INDEX   ?= swiss
 TIMER   ?= wheel
 
@@ -64,23 +64,24 @@ agree: $(B)/agree $(B)/agree-kernel            ## the core against the vectors; 
 	$(if $(call given,CAPTURE),$(B)/agree-kernel --capture $(CAPTURE),$\
 	$(if $(call given,VEC),,$(B)/agree-kernel --packets $(PACKETS) $(if $(SEED),--seed $(SEED))))
 
-# The sequence harness, for the back ends named: with libFuzzer, which needs clang, and with its plain driver.
-TARGET := $(T)-$(INDEX)-$(TIMER)
-FUZZED := harness/agree/describe.c
-KITS   := -DKST_INDEX=$(INDEX) -DKST_TIMER=$(TIMER)
+# The sequence harness, for the back ends that its name ends with: with libFuzzer, which needs clang, and with its
+# plain driver. `make test` shares out a minute: every back end once.
+KITS  := swiss-wheel chain-hashed cuckoo-lists robin-heap
+FUZZED = harness/agree/describe.c $(wildcard harness/*.h harness/agree/*.h) $(ROOMS)
+kit    = -DKST_INDEX=$(word 1,$(subst -, ,$1)) -DKST_TIMER=$(word 2,$(subst -, ,$1))
 
-fuzz: $(B)/fuzz/$(TARGET)                      ## T=track TIME=60: random sequences, core against naive tracker
-	@mkdir -p $(B)/fuzz/$(TARGET).corpus
+fuzz: $(B)/fuzz/$(T)-$(INDEX)-$(TIMER)         ## T=track TIME=60: random sequences, core against naive tracker
+	@mkdir -p $<.corpus
 	$< -max_total_time=$(TIME) -max_len=8192 -timeout=20 -use_value_profile=1 -print_final_stats=1 \
-	    $(if $(SEED),-seed=$(SEED)) -artifact_prefix=$(B)/fuzz/$(T)- $(B)/fuzz/$(TARGET).corpus
+	    $(if $(SEED),-seed=$(SEED)) -artifact_prefix=$<.crash- $<.corpus
 
-$(B)/fuzz/$(TARGET): harness/fuzz/$(T).c $(FUZZED) $(wildcard harness/*.h harness/agree/*.h) $(ROOMS)
+$(B)/fuzz/$(T)-%: harness/fuzz/$(T).c $(FUZZED)
 	@mkdir -p $(@D)
-	clang $(C11) -g -O1 -fsanitize=fuzzer $(SANITIZE) -DLIBFUZZER $(KITS) -Icore $(filter %.c,$^) -o $@
+	clang $(C11) -g -O1 -fsanitize=fuzzer $(SANITIZE) -DLIBFUZZER $(call kit,$*) -Icore $(filter %.c,$^) -o $@
 
-$(B)/$(TARGET): harness/fuzz/$(T).c $(FUZZED) $(wildcard harness/*.h harness/agree/*.h) $(ROOMS)
+$(B)/track-%: harness/fuzz/track.c $(FUZZED)
 	@mkdir -p $(@D)
-	gcc $(C11) -g -O1 $(SANITIZE) $(KITS) -Icore $(filter %.c,$^) -o $@
+	gcc $(C11) -g -O1 $(SANITIZE) $(call kit,$*) -Icore $(filter %.c,$^) -o $@
 
 # Every suite twice: from the rooms under sanitizers, and from the one header, optimised, by clang.
 $(B)/rooms/test_prepare $(B)/header/test_prepare: harness/kernel/prepare.c
@@ -126,9 +127,9 @@ $(B)/timer-%/built: $(AGREE) $(wildcard harness/agree/*.h) $(wildcard tests/*.[c
 
 test: $(TIMERS:%=$(B)/timer-%/built)
 test: all $(B)/keepstate-sanitized $(B)/agree-sanitized $(B)/agree $(B)/agree-kernel \
-      $(SUITES:%=$(B)/rooms/%) $(SUITES:%=$(B)/header/%) $(B)/track-$(INDEX)-$(TIMER) $\
+      $(SUITES:%=$(B)/rooms/%) $(SUITES:%=$(B)/header/%) $(KITS:%=$(B)/track-%) $\
       $(INDEXED:%=$(B)/%) ## what CI runs
-	B=$(B) INDEXES="$(INDEXES)" TIMERS="$(TIMERS)" TRACK=$(B)/track-$(INDEX)-$(TIMER) RUNS=$(RUNS) tests/run.sh $(SUITES)
+	B=$(B) INDEXES="$(INDEXES)" TIMERS="$(TIMERS)" KITS="$(KITS)" RUNS=$(RUNS) tests/run.sh $(SUITES)
 
 install: all                                   ## copies the header and the command below PREFIX
 	install -d $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/bin
@@ -146,4 +147,4 @@ help:                                          ## this list
 	    awk -F'\t' '{printf "make %-10s %s\n", $$1, $$2}'
 	@echo
 	@echo "settings: CC, CFLAGS, PREFIX, CAPTURE=file.pcap (run, agree), VEC=file.vec, PACKETS=n, SEED=n (agree),"
-	@echo "          TIME=seconds, SEED=n, INDEX=name, TIMER=name (fuzz), RUNS=n sequences (test)"
+	@echo "          TIME=seconds, SEED=n, INDEX=name, TIMER=name (fuzz), RUNS=n sequences a pair of back ends (test)"

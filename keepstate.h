@@ -8962,7 +8962,7 @@ bool kst_setting_range(const struct kst *t, const char *name, uint32_t *lowest, 
 enum kst_error kst_set(struct kst *t, const char *name, uint32_t value)
 {
     const uint32_t number = kst__setting_number(name);
-    uint32_t lowest, highest;
+    uint32_t lowest = 0, highest = 0;
     if (number == KST__SETTINGS)
         return KST_ERROR_SETTING_NAME;
     if (kst__read_only(number))

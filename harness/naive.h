@@ -8,7 +8,7 @@
  * names of core/api.h, which must be included before.
  *
  * What it leaves out: reassembly (a fragment is INVALID), helpers and expectations, NAT, zones of one
- * direction, fronts of packets (KST_PACKET_HEAD), events, statistics.
+ * direction, fronts of packets (KST_PACKET_HEAD), events.
  *
  * CONTENTS  1 Settings  2 Connections  3 Bytes  4 TCP  5 SCTP  6 The others  7 Errors  8 A packet  9 Calls */
 #ifndef KEEPSTATE_NAIVE_H
@@ -136,7 +136,9 @@ struct naive {
     uint8_t evict[KST_CLASSES];              /* as in struct kst_config */
     uint32_t residence_ms[KST_CLASSES];
     bool crowded; /* treat the table as full: some that have expired still take room elsewhere */
+    bool no_place; /* no newcomer finds a place: an index elsewhere has too few buckets for it */
     uint64_t names, orders;
+    uint64_t reasons[KST_REASONS], created, inserted, gone[KST_CAUSES]; /* as in struct kst_stats */
     uint32_t count;
     struct naive_entry entry[NAIVE_ROOM];
 };
@@ -164,8 +166,9 @@ static uint32_t naive_setting(const struct naive *n, const struct naive_entry *e
     return n->set[e->policy][number];
 }
 
-static void naive_remove(struct naive *n, uint32_t at)
+static void naive_remove(struct naive *n, uint32_t at, enum kst_cause cause)
 {
+    n->gone[cause]++;
     memmove(&n->entry[at], &n->entry[at + 1], (n->count - at - 1) * sizeof n->entry[0]);
     n->count--;
 }
@@ -177,7 +180,7 @@ static void naive_clock(struct naive *n, uint64_t now_ms)
         n->now_ms = now_ms;
     for (uint32_t i = n->count; i-- > 0;)
         if (n->entry[i].expires_ms <= n->now_ms)
-            naive_remove(n, i);
+            naive_remove(n, i, KST_GONE_EXPIRED);
 }
 
 static struct naive_entry *naive_named(struct naive *n, uint64_t name)
@@ -242,7 +245,7 @@ static bool naive_evict(struct naive *n)
         const uint64_t beats = n->now_ms / 64 - n->entry[oldest].joined_ms / 64;
         if (beats * 64 < n->residence_ms[class_])
             continue;
-        naive_remove(n, oldest);
+        naive_remove(n, oldest, KST_GONE_EVICTED);
         return true;
     }
     return false;
@@ -1295,7 +1298,7 @@ static void naive_settle(struct naive *n, struct naive_entry *e, const struct na
         e->seen_reply = true;
     naive_reclass(n, e, false);
     if (opinion->action == NAIVE_END) {
-        naive_remove(n, (uint32_t)(e - n->entry));
+        naive_remove(n, (uint32_t)(e - n->entry), KST_GONE_CLOSED);
         r->flags = KST_CLOSED;
     }
 }
@@ -1321,6 +1324,11 @@ static void naive_first(struct naive *n, const struct kst_packet *packet, const 
         r->reason = (uint16_t)opinion.reason;
         return;
     }
+    if (n->no_place) {
+        r->reason = KST_REASON_CHAIN_TOO_LONG;
+        r->verdict = KST_DROP;
+        return;
+    }
     if (n->count >= n->set[0][NAIVE_MAX] || n->crowded) {
         if (!naive_evict(n)) {
             r->reason = KST_REASON_TABLE_FULL;
@@ -1331,14 +1339,14 @@ static void naive_first(struct naive *n, const struct kst_packet *packet, const 
     }
     e = naive_newcomer(n, &fresh);
     naive_settle(n, e, p, KST_ORIGINAL, &opinion, r);
+    n->created++;
     r->flags = KST_CREATED;
 }
 
-static void naive_track(struct naive *n, uint64_t now_ms, const struct kst_packet *packet, struct kst_result *r)
+static void naive_judge_packet(struct naive *n, const struct kst_packet *packet, struct kst_result *r)
 {
     struct naive_packet p;
     uint32_t dir;
-    naive_clock(n, now_ms);
     memset(r, 0, sizeof *r);
     r->direction = KST_NO_DIRECTION;
     if (packet->flags & KST_PACKET_NOTRACK) {
@@ -1361,12 +1369,19 @@ static void naive_track(struct naive *n, uint64_t now_ms, const struct kst_packe
         } else if (opinion.action != NAIVE_REOPEN) {
             naive_settle(n, e, &p, dir, &opinion, r);
         } else {
-            naive_remove(n, (uint32_t)(e - n->entry));
+            naive_remove(n, (uint32_t)(e - n->entry), KST_GONE_REPLACED);
             e = NULL;
         }
     }
     if (e == NULL)
         naive_first(n, packet, &p, r);
+}
+
+static void naive_track(struct naive *n, uint64_t now_ms, const struct kst_packet *packet, struct kst_result *r)
+{
+    naive_clock(n, now_ms);
+    naive_judge_packet(n, packet, r);
+    n->reasons[r->reason]++;
     naive_clock(n, now_ms); /* a timeout of 0 is over at once */
 }
 
@@ -1394,22 +1409,28 @@ static enum kst_error naive_set(struct naive *n, uint32_t policy, const char *na
     return KST_ERROR_SETTING_NAME;
 }
 
-static bool naive_delete(struct naive *n, uint64_t name)
+static inline bool naive_take_out(struct naive *n, uint64_t name, enum kst_cause cause)
 {
     const struct naive_entry *e = naive_named(n, name);
     if (e != NULL)
-        naive_remove(n, (uint32_t)(e - n->entry));
+        naive_remove(n, (uint32_t)(e - n->entry), cause);
     return e != NULL;
+}
+
+static inline bool naive_delete(struct naive *n, uint64_t name)
+{
+    return naive_take_out(n, name, KST_GONE_DELETED);
 }
 
 static inline bool naive_refuse(struct naive *n, const struct kst_result *r)
 {
-    return (r->flags & KST_CREATED) && naive_delete(n, r->entry);
+    return (r->flags & KST_CREATED) && naive_take_out(n, r->entry, KST_GONE_REFUSED);
 }
 
 static inline void naive_flush(struct naive *n)
 {
-    n->count = 0;
+    while (n->count > 0)
+        naive_remove(n, n->count - 1, KST_GONE_DELETED);
 }
 
 static inline uint32_t naive_class_count(const struct naive *n, uint32_t class_)
@@ -1461,6 +1482,7 @@ static inline uint64_t naive_insert(struct naive *n, const struct kst_flow *flow
     e.tcp.last_class = NONE_;
     for (dir = 0; dir < 2; dir++)
         e.tcp.side[dir].sacks = e.tcp.side[dir].liberal = true;
+    n->inserted++;
     return naive_newcomer(n, &e)->name;
 }
 

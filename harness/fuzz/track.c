@@ -24,7 +24,7 @@
 #include <stdlib.h>
 
 enum {
-    HEAD = 9,
+    HEAD = 10,
     RECORD = 20,
     STEPS_MAX = 4000,
     BATCH_MAX = 40,
@@ -247,6 +247,15 @@ static void compare_counts(void)
     for (uint32_t class_ = 0; class_ < KST_CLASSES; class_++)
         must_be("connections of a class", kst_class_count(rig.copy, (enum kst_class)class_),
                 naive_class_count(&rig.naive, class_));
+    const struct kst_stats *stats = kst_statistics(rig.copy);
+    for (uint32_t cause = 0; cause < KST_CAUSES; cause++)
+        if (stats->gone[cause] != rig.naive.gone[cause])
+            fail("connections gone, %s: the core says %" PRIu64 ", the naive tracker %" PRIu64,
+                 kst_cause_text((enum kst_cause)cause), stats->gone[cause], rig.naive.gone[cause]);
+    for (uint32_t reason = 0; reason < KST_REASONS; reason++)
+        must_be("packets of a reason", stats->reasons[reason], rig.naive.reasons[reason]);
+    must_be("created", stats->created, rig.naive.created);
+    must_be("inserted", stats->inserted, rig.naive.inserted);
 }
 
 /* A connection has been given a name by the core: one that no other ever had. */
@@ -712,6 +721,12 @@ static void draw_raw(struct wire *w)
     w->data[0] = (uint8_t)PICK(0x45, 0x60, w->data[0]);
 }
 
+/* An index of fewer buckets than connections may have no place for one, which is its own business. */
+static bool few_buckets(void)
+{
+    return rig.config.buckets != 0 && rig.config.buckets < rig.config.max;
+}
+
 /* The packet goes to all three. */
 static void send(const struct wire *w, struct kst_packet packet)
 {
@@ -740,8 +755,9 @@ static void send(const struct wire *w, struct kst_packet packet)
     kst_track(rig.one, rig.now_ms, &packet, 1, &core);
     rig.seen_ms = rig.now_ms;
     rig.naive.crowded = hidden && (core.reason == KST_REASON_TABLE_EVICTED || core.reason == KST_REASON_TABLE_FULL);
+    rig.naive.no_place = few_buckets() && core.reason == KST_REASON_CHAIN_TOO_LONG;
     naive_track(&rig.naive, rig.now_ms, &packet, &naive);
-    rig.naive.crowded = false;
+    rig.naive.crowded = rig.naive.no_place = false;
     if (telling)
         printf("%*s-> %s %s %s%s%s, naive: %s %s %s\n", 25, "", kst_state_name((enum kst_state)core.state),
                kst_direction_name((enum kst_direction)core.direction), kst_reason_name((enum kst_reason)core.reason),
@@ -931,6 +947,7 @@ static void step_refuse(void)
 static void step_flush(void)
 {
     batch_flush();
+    clocks();
     tell("kst_flush");
     kst_flush(rig.one);
     kst_flush(rig.many);
@@ -1007,7 +1024,7 @@ static void step_insert(void)
          kst_error_text(error));
     if (error != KST_ERROR_OK && error != KST_ERROR_FULL && error != KST_ERROR_FLOW_EXISTS)
         return; /* no flow at all: nothing may have happened */
-    rig.naive.crowded = hidden && error == KST_ERROR_FULL;
+    rig.naive.crowded = (hidden || few_buckets()) && error == KST_ERROR_FULL;
     const uint64_t name = naive_insert(&rig.naive, &flow, &naive_error_);
     rig.naive.crowded = false;
     must_be("kst_insert", error, naive_error_);
@@ -1046,7 +1063,7 @@ static void rig_begin(void)
                                       UINT64_C(1) << 62};
     static const uint8_t orders[][KST_CLASSES] = {{0}, {1, 2, 3, 4}, {2, 1}, {1}, {3, 1, 2}, {4, 3, 2, 1}};
     static const uint32_t features[] = {KST_WITH_ACCOUNTING | KST_WITH_TIMESTAMPS | KST_WITH_LABELS, 0,
-                                        KST_WITH_ACCOUNTING, KST_WITH_TIMESTAMPS};
+                                        KST_WITH_ACCOUNTING | KST_WITH_NAT, KST_WITH_TIMESTAMPS};
     for (uint32_t i = 0; i < rig.batch_count; i++) /* of a run that failed */
         free((void *)(uintptr_t)rig.batch[i].data);
     free(rig.one);
@@ -1062,6 +1079,10 @@ static void rig_begin(void)
     for (uint32_t i = 0; i < KST_CLASSES && residence >= 128; i++)
         rig.config.residence_ms[i] = (residence >> i & 1) ? 1000u << i : 0;
     rig.config.buckets = PICK(0, 1, 2, 64);
+    if (draw_below(4) == 3) { /* what nobody makes use of changes nothing */
+        rig.config.events = 3;
+        rig.config.expectations = 4;
+    }
     rig.bytes = kst_bytes(&rig.config);
     void *one = table_memory(), *many = table_memory();
     rig.copy = table_memory();
