@@ -2332,12 +2332,14 @@ static const char *kst__group_check(const struct kst__group *group, const struct
  * somebody. `moved` marks who lies across. When both groups are full a node of theirs moves across,
  * or makes another one move first: two moves at most, tried in a fixed order.
  *
- * Room: 8 bytes a node where `max` is a power of two, up to 16 elsewhere; at most 8 of 12 places are
- * taken on average. Then at most 1 of 9 groups is full, and an insertion is refused if both of its
- * own and the 24 groups across from those, at least, are: under a secret seed a chance below 1e-20.
+ * Room: 8 bytes a node where `max` is a power of two, up to 16 elsewhere: at most 8 of 12 places are
+ * taken on average. Then 2 of 100 nodes lie across, 7 when nodes have come and gone for long. At most
+ * 1 of 8 groups is full, and an insertion is refused if both of its own and the 24 groups across
+ * from those, at least, are: under a secret seed a chance below 1e-20.
  *
  * Bounds: a find or a removal looks at two groups, an insertion at 2 + 2 * 12 * (1 + 12) = 314, and
- * at more than 26 with a chance below 1e-20. An insertion that finds no place is refused. */
+ * at more than 26 with a chance below 1e-20. A find looks at the second group only where somebody
+ * had to go there. An insertion that finds no place is refused. */
 #ifndef KST_INDEX_CUCKOO_H
 #define KST_INDEX_CUCKOO_H
 
@@ -2515,7 +2517,7 @@ static const struct kst_index_ops kst_index_cuckoo = {
  * The places are cut into rings of KST__ROBIN_RING, each by itself: the last is followed by the
  * first. That is the bound on everything.
  *
- * Room: 16 bytes a node where `max` is a power of two, up to 32 elsewhere; at most half of the places
+ * Room: 16 bytes a node where `max` is a power of two, up to 32 elsewhere: at most half of the places
  * are taken. Under a secret seed twice as many nodes as the average would have to belong in one ring
  * for an insertion to be refused: a chance of less than 1e-21 a ring.
  *
@@ -2717,14 +2719,14 @@ static const struct kst_index_ops kst_index_robin = {
  * A node lies in the group that its hash chooses or, if that was full, in one of the next. Each group
  * that it went past counts it in `passed`: a find goes on only where somebody did, and a removal
  * leaves nothing behind. `moved` marks nodes that belong in the group before; they go back when it
- * gets a free place, so a table that has long been in use finds as fast as a fresh one.
+ * gets a free place.
  *
- * Room: 8 bytes a node where `max` is a power of two, up to 16 elsewhere; at most 8 of 12 places are
- * taken on average. Then 2 of 100 nodes lie beyond their first group, and no search in a table that
- * was filled under a secret seed goes on for KST__SWISS_REACH groups: more than 768 nodes would have
- * to belong in 64 groups where 512 do, a chance of less than 1e-23 a group.
+ * Room: 8 bytes a node where `max` is a power of two, up to 16 elsewhere: at most 8 of 12 places are
+ * taken on average. Then 2 of 100 nodes lie beyond their first group, 3 when nodes have come and gone
+ * for long. Under a secret seed no search goes on for KST__SWISS_REACH groups: more than 768 nodes
+ * would have to belong in 64 groups where 512 do, a chance of less than 1e-23 a group.
  *
- * Bounds: a find or a removal looks at KST__SWISS_REACH groups, an insertion at twice as many. An
+ * Bounds: a find looks at KST__SWISS_REACH groups, an insertion or a removal at twice as many. An
  * insertion that finds no place within them is refused. */
 #ifndef KST_INDEX_SWISS_H
 #define KST_INDEX_SWISS_H

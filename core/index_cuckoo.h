@@ -7,12 +7,14 @@
  * somebody. `moved` marks who lies across. When both groups are full a node of theirs moves across,
  * or makes another one move first: two moves at most, tried in a fixed order.
  *
- * Room: 8 bytes a node where `max` is a power of two, up to 16 elsewhere; at most 8 of 12 places are
- * taken on average. Then at most 1 of 9 groups is full, and an insertion is refused if both of its
- * own and the 24 groups across from those, at least, are: under a secret seed a chance below 1e-20.
+ * Room: 8 bytes a node where `max` is a power of two, up to 16 elsewhere: at most 8 of 12 places are
+ * taken on average. Then 2 of 100 nodes lie across, 7 when nodes have come and gone for long. At most
+ * 1 of 8 groups is full, and an insertion is refused if both of its own and the 24 groups across
+ * from those, at least, are: under a secret seed a chance below 1e-20.
  *
  * Bounds: a find or a removal looks at two groups, an insertion at 2 + 2 * 12 * (1 + 12) = 314, and
- * at more than 26 with a chance below 1e-20. An insertion that finds no place is refused. */
+ * at more than 26 with a chance below 1e-20. A find looks at the second group only where somebody
+ * had to go there. An insertion that finds no place is refused. */
 #ifndef KST_INDEX_CUCKOO_H
 #define KST_INDEX_CUCKOO_H
 

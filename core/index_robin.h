@@ -12,7 +12,7 @@
  * The places are cut into rings of KST__ROBIN_RING, each by itself: the last is followed by the
  * first. That is the bound on everything.
  *
- * Room: 16 bytes a node where `max` is a power of two, up to 32 elsewhere; at most half of the places
+ * Room: 16 bytes a node where `max` is a power of two, up to 32 elsewhere: at most half of the places
  * are taken. Under a secret seed twice as many nodes as the average would have to belong in one ring
  * for an insertion to be refused: a chance of less than 1e-21 a ring.
  *

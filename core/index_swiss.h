@@ -4,14 +4,14 @@
  * A node lies in the group that its hash chooses or, if that was full, in one of the next. Each group
  * that it went past counts it in `passed`: a find goes on only where somebody did, and a removal
  * leaves nothing behind. `moved` marks nodes that belong in the group before; they go back when it
- * gets a free place, so a table that has long been in use finds as fast as a fresh one.
+ * gets a free place.
  *
- * Room: 8 bytes a node where `max` is a power of two, up to 16 elsewhere; at most 8 of 12 places are
- * taken on average. Then 2 of 100 nodes lie beyond their first group, and no search in a table that
- * was filled under a secret seed goes on for KST__SWISS_REACH groups: more than 768 nodes would have
- * to belong in 64 groups where 512 do, a chance of less than 1e-23 a group.
+ * Room: 8 bytes a node where `max` is a power of two, up to 16 elsewhere: at most 8 of 12 places are
+ * taken on average. Then 2 of 100 nodes lie beyond their first group, 3 when nodes have come and gone
+ * for long. Under a secret seed no search goes on for KST__SWISS_REACH groups: more than 768 nodes
+ * would have to belong in 64 groups where 512 do, a chance of less than 1e-23 a group.
  *
- * Bounds: a find or a removal looks at KST__SWISS_REACH groups, an insertion at twice as many. An
+ * Bounds: a find looks at KST__SWISS_REACH groups, an insertion or a removal at twice as many. An
  * insertion that finds no place within them is refused. */
 #ifndef KST_INDEX_SWISS_H
 #define KST_INDEX_SWISS_H

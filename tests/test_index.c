@@ -350,6 +350,89 @@ START_TEST(crowds_come_and_go)
 }
 END_TEST
 
+/* An index with far fewer places than there are connections, always about as full as it can be. */
+START_TEST(crammed_and_still_right)
+{
+    enum { CRAMMED = 200 };
+    static kst_id ids[CRAMMED];
+    for (uint32_t seed = 1; seed <= 6; seed++) {
+        const struct kst_config config = {.max = CRAMMED, .buckets = 32, .seed = {seed, seed}};
+        struct kst *t = table_new(config);
+        uint32_t refused = 0;
+        memset(ids, 0, sizeof ids);
+        draw_state = seed;
+        for (uint32_t step = 0; step < 3000; step++) {
+            const uint32_t i = draw_below(CRAMMED), other = draw_below(CRAMMED);
+            const struct kst_tuple tuple = numbered(i), other_tuple = numbered(other);
+            about("seed %u, step %u", seed, step);
+            if (ids[i] == 0) {
+                ids[i] = insert_one(t, &tuple);
+                refused += ids[i] == 0;
+            } else if (draw_one_in(3)) {
+                must(kst_delete(t, ids[i]));
+                ids[i] = 0;
+            }
+            must_be(kst_find(t, &other_tuple, NULL), ids[other]);
+            if (step % 10 == 0)
+                must_be_sound(t);
+        }
+        must(refused > 0 || index_is("chain"));
+        free(t);
+    }
+}
+END_TEST
+
+/* Two moves fill a large index to 99 places of 100 before anybody is refused, and all who are in are
+ * found again. */
+START_TEST(cuckoo_fills)
+{
+    enum { GROUPS = 1024, PLACES = GROUPS * KST__GROUP_NODES };
+    static uint64_t hashes[PLACES];
+    uint32_t count = 0, buckets = GROUPS * KST__GROUP_LOAD;
+    void *ix = aligned_alloc(KST_ALIGN, kst_index_cuckoo.bytes(buckets, buckets));
+    ck_assert_ptr_nonnull(ix);
+    kst_index_cuckoo.init(ix, buckets, buckets);
+    draw_state = 8;
+    while (count < PLACES && kst_index_cuckoo.insert(ix, count, hashes[count] = draw()))
+        count++;
+    about("%u places of %u taken when one is refused", count, PLACES);
+    must(count >= PLACES / 100 * 99);
+    for (uint32_t i = 0; i < count; i++)
+        kst_index_cuckoo.remove(ix, i, hashes[i]); /* which asserts that it is there */
+    for (uint32_t i = 0; i < GROUPS; i++) {
+        const struct kst__group *group = kst__group_at(ix, i);
+        must_be(group->passed, 0);
+        must_be(group->moved, 0);
+        must_be(kst__group_match(group, 0), KST__GROUP_FULL);
+    }
+    free(ix);
+}
+END_TEST
+
+/* Who had to make do with the next group comes back as soon as there is a place. */
+START_TEST(swiss_takes_back)
+{
+    struct kst *t = table_new((struct kst_config){.max = CROWDED_MAX, .seed = {9, 9}});
+    const uint32_t many = 2 * KST__GROUP_NODES + 5;
+    if (!index_is("swiss")) {
+        free(t);
+        return;
+    }
+    draw_crowd(t);
+    for (uint32_t i = 0; i < many; i++)
+        must(insert_one(t, &crowd[i]) != 0);
+    const struct kst__group *group = kst__group_at(kst__index(t), 0);
+    must_be(group[0].passed, KST__GROUP_NODES + 5);
+    must_be(group[1].passed, 5);
+    for (uint32_t i = 0; i < KST__GROUP_NODES; i++) {
+        must(kst_delete(t, kst_find(t, &crowd[i], NULL)));
+        must_be(group[0].passed, KST__GROUP_NODES + 5 - (i + 1));
+        must_be_sound(t);
+    }
+    free(t);
+}
+END_TEST
+
 /* ---- a table of any size takes `max` connections, under NAT too, again and again ---- */
 
 /* A connection that nobody else has, under NAT if the table can hold such. */
@@ -550,6 +633,7 @@ START_TEST(nat_keeps_its_answers)
 END_TEST
 
 SUITE("index", as_the_array_says, full_index_refuses_packets, full_index_refuses_insertions,
-      full_index_evicts_nobody, crowds_are_refused, crowds_come_and_go, exactly_max_fit,
-      peeking_changes_nothing, tags_match_one_by_one, nat_is_found_by_its_own_tuples,
-      nat_is_not_taken_over, nat_is_hit_by_packets, nat_keeps_its_answers)
+      full_index_evicts_nobody, crowds_are_refused, crowds_come_and_go,
+      crammed_and_still_right, cuckoo_fills, swiss_takes_back, exactly_max_fit, peeking_changes_nothing,
+      tags_match_one_by_one, nat_is_found_by_its_own_tuples, nat_is_not_taken_over,
+      nat_is_hit_by_packets, nat_keeps_its_answers)
