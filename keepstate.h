@@ -53,10 +53,11 @@
 #define KST_API extern
 #endif
 
-/* KST_INDEX, KST_TIMER  the back ends, folded into the pipeline at compile time. The index is chain,
- * swiss, cuckoo or robin (core/README.md tells which for what), the timer wheel. */
+/* KST_INDEX, KST_TIMER  the back ends, folded into the pipeline at compile time. The index is swiss,
+ * chain, cuckoo or robin, the timer wheel, hashed, lists or heap; core/README.md tells which for
+ * what. */
 #ifndef KST_INDEX
-#define KST_INDEX chain
+#define KST_INDEX swiss
 #endif
 #ifndef KST_TIMER
 #define KST_TIMER wheel
@@ -131,7 +132,7 @@
 #error "KST_COLLECT_MAX must be at least 1: expired connections go before live ones"
 #endif
 
-/* Most connections in one table: the timer wheel addresses its references with 32 bits. */
+/* Most connections in one table: timers address what they hold with 32 bits. */
 #define KST_ENTRIES_MAX (UINT32_C(1) << 27)
 
 /* Most expectations at a time: a bound on the memory that a typing error can ask for. */
@@ -1684,6 +1685,7 @@ struct kst {
     uint32_t policy[KST_POLICIES][KST__SETTINGS]; /* the same, but for what `policy_owns` */
     uint64_t policy_owns[KST_POLICIES];           /* bits by setting */
     struct kst__attached attached[KST_ATTACH_MAX];
+    uint32_t apart; /* entries with a zone of one direction: a tuple may then be found both ways */
     bool pressed; /* PRESSURE was told, RELIEF not yet */
     uint8_t evict[KST_CLASSES];
     struct kst__class classes[KST_CLASSES];
@@ -2893,7 +2895,9 @@ static const struct kst_index_ops kst_index_swiss = {
  *   => disarm   of a slot that is armed.
  *   => next     moves the clock towards `now_ms`, which never goes back; returns a slot, no longer
  *               armed, whose entry has expired, or KST__NONE. Each step takes one from `work` and
- *               costs a constant. KST__NONE with `work` left: nothing expired is left.
+ *               costs a constant, or a logarithm of what is armed; it may find nothing that has
+ *               expired. KST__NONE with `work` left: nothing expired is left. In which order those
+ *               come out that have expired is the timer's own affair.
  *   => check    NULL, or what is wrong in words; `armed` counts what it holds. */
 #ifndef KST_TIMER_H
 #define KST_TIMER_H
@@ -2916,6 +2920,15 @@ KST_INLINE uint64_t kst__rearm_ms(struct kst *t, uint32_t slot)
     if (slot < kst__slots(t))
         kst__entry_at(t, slot)->armed = kst__beat(expires_ms);
     return expires_ms;
+}
+
+/* What kst__rearm_ms will ask of an entry that is next, if it is one. */
+KST_INLINE void kst__rearm_prefetch(const struct kst *t, uint32_t slot)
+{
+    if (slot < kst__slots(t)) {
+        KST_PREFETCH(&kst__entry_at(t, slot)->expires_ms);
+        KST_PREFETCH(&kst__entry_at(t, slot)->armed);
+    }
 }
 
 #endif
@@ -3171,6 +3184,678 @@ static const char *kst__wheel_check(const void *tm, const struct kst *t, uint32_
 static const struct kst_timer_ops kst_timer_wheel = {
     "wheel",           kst__wheel_bytes, kst__wheel_init, kst__wheel_arm,
     kst__wheel_disarm, kst__wheel_next,  kst__wheel_check,
+};
+
+#endif
+/* ======== core/timer_hashed.h ============================================================ */
+
+/* SPDX-License-Identifier: MIT */
+/* core/timer_hashed.h - a hashed wheel of one level (Varghese and Lauck, 1987) with a tick of 1 ms.
+ *
+ * A place for each millisecond of a turn, as many as there are slots: a time has the place that its
+ * lowest bits name. What is more than a turn ahead is met once every turn and waits. With as many
+ * places as slots the waiting costs at most a step a millisecond, however long it lasts, and small tables
+ * have KST__HASHED_PLACES_MIN places. What still has more than a turn to wait stays where it is,
+ * to be met after a whole turn; only its last turn takes it to the place of its very millisecond.
+ *
+ * A place whose turn it is gives all that it holds to a list of what is due, which is taken from step by
+ * step. When the clock jumps by more than a turn, all places are met in one turn, and the clock stands
+ * where it stood when that began. Above the places stands a tree of bits, 64 to a word: idle time
+ * and empty places cost nothing.
+ *
+ *     struct kst__hashed | links[slots] | first[places + 1], the last one of what is due | bits
+ *
+ * The first in a place has slots + place before it: so a slot can be taken out without knowing where. */
+#ifndef KST_TIMER_HASHED_H
+#define KST_TIMER_HASHED_H
+
+
+enum {
+    KST__HASHED_PLACES_MIN = 8192, /* milliseconds in a turn */
+    KST__HASHED_LEVELS = 5         /* of bits, 64 to a word: enough for 2^30 places */
+};
+
+struct kst__hashed_link {
+    uint32_t next, last; /* of the place */
+};
+
+struct kst__hashed {
+    uint64_t clock_ms;  /* all places up to here have been met */
+    uint64_t jumped_ms; /* what the clock will be set to when it has met all places, */
+    uint64_t turned_ms; /* which is so when it reaches this; 0: there was no jump */
+    uint64_t links_at, first_at, bits_at[KST__HASHED_LEVELS]; /* offsets */
+    uint32_t slots;
+    uint32_t places; /* a power of two */
+};
+
+KST_INLINE struct kst__hashed_link *kst__hashed_link_at(const struct kst__hashed *w, uint32_t slot)
+{
+    return (struct kst__hashed_link *)((uint8_t *)(uintptr_t)w + w->links_at) + slot;
+}
+
+KST_INLINE uint32_t *kst__hashed_first(const struct kst__hashed *w, uint32_t place)
+{
+    return (uint32_t *)((uint8_t *)(uintptr_t)w + w->first_at) + place;
+}
+
+KST_INLINE uint64_t *kst__hashed_bits(const struct kst__hashed *w, uint32_t level, uint32_t word)
+{
+    return (uint64_t *)((uint8_t *)(uintptr_t)w + w->bits_at[level]) + word;
+}
+
+static uint32_t kst__hashed_places(uint32_t slots)
+{
+    return kst__power_of_two(kst__max32(slots, KST__HASHED_PLACES_MIN));
+}
+
+static uint32_t kst__hashed_words(uint32_t places, uint32_t level)
+{
+    return kst__max32(places >> (6 * (level + 1)), 1);
+}
+
+static uint64_t kst__hashed_bytes(uint32_t slots)
+{
+    const uint32_t places = kst__hashed_places(slots);
+    uint64_t bytes = kst__aligned(sizeof(struct kst__hashed)) +
+                     (uint64_t)slots * sizeof(struct kst__hashed_link) +
+                     ((uint64_t)places + 2) * sizeof(uint32_t); /* 2: what follows has 8 bytes */
+    for (uint32_t level = 0; level < KST__HASHED_LEVELS; level++)
+        bytes += kst__hashed_words(places, level) * sizeof(uint64_t);
+    return bytes;
+}
+
+static void kst__hashed_init(void *tm, uint32_t slots, uint64_t now_ms)
+{
+    struct kst__hashed *w = (struct kst__hashed *)tm;
+    memset(w, 0, sizeof *w);
+    w->clock_ms = now_ms;
+    w->slots = slots;
+    w->places = kst__hashed_places(slots);
+    w->links_at = kst__aligned(sizeof *w);
+    w->first_at = w->links_at + (uint64_t)slots * sizeof(struct kst__hashed_link);
+    uint64_t end = w->first_at + ((uint64_t)w->places + 2) * sizeof(uint32_t);
+    memset(kst__hashed_first(w, 0), 0xff, (size_t)(end - w->first_at)); /* KST__NONE */
+    for (uint32_t level = 0; level < KST__HASHED_LEVELS; level++) {
+        const uint64_t bytes = kst__hashed_words(w->places, level) * sizeof(uint64_t);
+        w->bits_at[level] = end;
+        memset(kst__hashed_bits(w, level, 0), 0, (size_t)bytes);
+        end += bytes;
+    }
+}
+
+/* ---- the bits of the places that hold something, and of the words that are not 0 ---- */
+
+static void kst__hashed_mark(struct kst__hashed *w, uint32_t place)
+{
+    for (uint32_t level = 0; level < KST__HASHED_LEVELS; level++) {
+        *kst__hashed_bits(w, level, place / 64) |= UINT64_C(1) << (place % 64);
+        place /= 64;
+    }
+}
+
+static void kst__hashed_unmark(struct kst__hashed *w, uint32_t place)
+{
+    for (uint32_t level = 0; level < KST__HASHED_LEVELS; level++) {
+        uint64_t *word = kst__hashed_bits(w, level, place / 64);
+        *word &= ~(UINT64_C(1) << (place % 64));
+        if (*word != 0)
+            break;
+        place /= 64;
+    }
+}
+
+/* The first place at or behind `from` that holds something, KST__NONE if all are empty. */
+static uint32_t kst__hashed_seek(const struct kst__hashed *w, uint32_t from)
+{
+    for (uint32_t level = 0; level < KST__HASHED_LEVELS; level++) {
+        if (from / 64 >= kst__hashed_words(w->places, level))
+            break;
+        const uint64_t ahead =
+            *kst__hashed_bits(w, level, from / 64) & UINT64_MAX << (from % 64);
+        if (ahead == 0) {
+            from = from / 64 + 1;
+            continue;
+        }
+        from = from / 64 * 64 + kst__lowest_bit(ahead);
+        while (level-- > 0)
+            from = from * 64 + kst__lowest_bit(*kst__hashed_bits(w, level, from));
+        return from;
+    }
+    return KST__NONE;
+}
+
+/* ---- places ---- */
+
+static void kst__hashed_put(struct kst__hashed *w, uint32_t slot, uint32_t place)
+{
+    uint32_t *first = kst__hashed_first(w, place);
+    struct kst__hashed_link *link = kst__hashed_link_at(w, slot);
+    link->next = *first;
+    link->last = w->slots + place;
+    if (*first != KST__NONE)
+        kst__hashed_link_at(w, *first)->last = slot;
+    else if (place < w->places)
+        kst__hashed_mark(w, place);
+    *first = slot;
+}
+
+KST_INLINE uint32_t kst__hashed_place(const struct kst__hashed *w, uint64_t ms)
+{
+    return (uint32_t)ms & (w->places - 1);
+}
+
+static void kst__hashed_arm(void *tm, uint32_t slot, uint64_t due_ms)
+{
+    struct kst__hashed *w = (struct kst__hashed *)tm;
+    const uint64_t met_ms = w->turned_ms != 0 ? w->jumped_ms : w->clock_ms;
+    kst__hashed_put(w, slot, due_ms > met_ms ? kst__hashed_place(w, due_ms) : w->places);
+}
+
+static void kst__hashed_disarm(void *tm, uint32_t slot)
+{
+    struct kst__hashed *w = (struct kst__hashed *)tm;
+    const struct kst__hashed_link *link = kst__hashed_link_at(w, slot);
+    if (link->next != KST__NONE)
+        kst__hashed_link_at(w, link->next)->last = link->last;
+    if (link->last < w->slots) {
+        KST_ASSERT(kst__hashed_link_at(w, link->last)->next == slot);
+        kst__hashed_link_at(w, link->last)->next = link->next;
+        return;
+    }
+    const uint32_t place = link->last - w->slots;
+    KST_ASSERT(place <= w->places && *kst__hashed_first(w, place) == slot);
+    *kst__hashed_first(w, place) = link->next;
+    if (link->next == KST__NONE && place < w->places)
+        kst__hashed_unmark(w, place);
+}
+
+/* Turns the clock to the next place that holds something, but not beyond `until_ms`, which is at most
+ * a turn ahead. True if there is one: it has become the list of what is due, which was empty. */
+static bool kst__hashed_turn(struct kst__hashed *w, uint64_t until_ms)
+{
+    const uint32_t from = kst__hashed_place(w, w->clock_ms + 1);
+    uint32_t place = kst__hashed_seek(w, from);
+    if (place == KST__NONE)
+        place = kst__hashed_seek(w, 0);
+    const uint64_t steps = kst__hashed_place(w, (uint64_t)place - from) + UINT64_C(1);
+    if (place == KST__NONE || steps > until_ms - w->clock_ms) {
+        w->clock_ms = until_ms;
+        return false;
+    }
+    w->clock_ms += steps;
+    const uint32_t slot = *kst__hashed_first(w, place);
+    *kst__hashed_first(w, w->places) = slot;
+    kst__hashed_link_at(w, slot)->last = w->slots + w->places;
+    *kst__hashed_first(w, place) = KST__NONE;
+    kst__hashed_unmark(w, place);
+    return true;
+}
+
+/* Moves on to the next place that is to be met, false if there is none up to `now_ms`. */
+static bool kst__hashed_move(struct kst__hashed *w, uint64_t now_ms)
+{
+    while (w->clock_ms < now_ms || w->turned_ms != 0) {
+        if (w->turned_ms == 0 && now_ms - w->clock_ms > w->places) {
+            w->turned_ms = w->clock_ms + w->places;
+            w->jumped_ms = now_ms;
+        }
+        if (kst__hashed_turn(w, w->turned_ms != 0 ? w->turned_ms : now_ms))
+            return true;
+        if (w->turned_ms != 0) {
+            w->clock_ms = w->jumped_ms;
+            w->turned_ms = 0;
+        }
+    }
+    return false;
+}
+
+static uint32_t kst__hashed_next(void *tm, struct kst *t, uint64_t now_ms, uint32_t *work)
+{
+    struct kst__hashed *w = (struct kst__hashed *)tm;
+    while (*work > 0) {
+        if (*kst__hashed_first(w, w->places) == KST__NONE && !kst__hashed_move(w, now_ms))
+            return KST__NONE;
+        *work -= 1;
+        const uint32_t slot = *kst__hashed_first(w, w->places);
+        kst__hashed_disarm(w, slot);
+        kst__rearm_prefetch(t, *kst__hashed_first(w, w->places));
+        const uint64_t due_ms = kst__rearm_ms(t, slot);
+        if (due_ms <= now_ms)
+            return slot;
+        /* A turn or more ahead: the place that the clock has just met comes last. */
+        const uint64_t meet_ms = due_ms - now_ms < w->places ? due_ms : w->clock_ms;
+        kst__hashed_put(w, slot, kst__hashed_place(w, meet_ms));
+    }
+    return KST__NONE;
+}
+
+/* Whether what expires then is met in time in this place: in the turn after a jump, or later. */
+static bool kst__hashed_in_time(const struct kst__hashed *w, uint32_t place, uint64_t expires_ms)
+{
+    const bool turning = w->turned_ms != 0;
+    const uint64_t met_ms = turning ? w->jumped_ms : w->clock_ms;
+    if (place == w->places ||
+        (turning && kst__hashed_place(w, place - w->clock_ms - 1) < w->turned_ms - w->clock_ms))
+        return true;
+    return expires_ms > met_ms && kst__hashed_place(w, place - met_ms - 1) < expires_ms - met_ms;
+}
+
+static const char *kst__hashed_check(const void *tm, const struct kst *t, uint32_t *armed)
+{
+    const struct kst__hashed *w = (const struct kst__hashed *)tm;
+    *armed = 0;
+    if (w->turned_ms != 0 && (w->clock_ms > w->turned_ms || w->turned_ms > w->jumped_ms))
+        return "hashed: the clock has gone astray";
+    for (uint32_t place = 0; place <= w->places; place++) {
+        uint32_t last = w->slots + place;
+        for (uint32_t slot = *kst__hashed_first(w, place); slot != KST__NONE;) {
+            if (slot >= w->slots || *armed >= w->slots)
+                return "hashed: a link leads astray";
+            if (!kst__timed_live(t, slot))
+                return "hashed: a free entry is armed";
+            if (kst__hashed_link_at(w, slot)->last != last)
+                return "hashed: neighbours disagree";
+            if (!kst__hashed_in_time(w, place, kst__timed_expires_ms(t, slot)))
+                return "hashed: an entry lies later than it expires";
+            *armed += 1;
+            last = slot;
+            slot = kst__hashed_link_at(w, slot)->next;
+        }
+        if (place < w->places && (*kst__hashed_bits(w, 0, place / 64) >> place % 64 & 1) !=
+                                     (*kst__hashed_first(w, place) != KST__NONE))
+            return "hashed: a place's bit lies";
+    }
+    for (uint32_t level = 1; level < KST__HASHED_LEVELS; level++)
+        for (uint32_t word = 0; word < kst__hashed_words(w->places, level - 1); word++)
+            if ((*kst__hashed_bits(w, level, word / 64) >> word % 64 & 1) !=
+                (*kst__hashed_bits(w, level - 1, word) != 0))
+                return "hashed: a word's bit lies";
+    return NULL;
+}
+
+static const struct kst_timer_ops kst_timer_hashed = {
+    "hashed",           kst__hashed_bytes, kst__hashed_init, kst__hashed_arm,
+    kst__hashed_disarm, kst__hashed_next,  kst__hashed_check,
+};
+
+#endif
+/* ======== core/timer_lists.h ============================================================= */
+
+/* SPDX-License-Identifier: MIT */
+/* core/timer_lists.h - a list for each class of timeouts: whoever waits equally long stands in line.
+ *
+ * Timeouts have few lengths, and the clock does not go back: who is armed later for the same length is
+ * due later, so a list to whose end all are added is in order, and its head tells when it is to be
+ * looked at. What lies ahead is put into classes by its length, eight to a power of two, as the clock
+ * stood at the last `next`. A class has two lists, each sorted by a key that is never after the expiry:
+ *   => in order   for what is due no sooner than the last one in it. The key is when it is due: it
+ *                 is met once, when its time has come.
+ *   => early      for the others. The key is when the shortest of the class would be due if it were
+ *                 armed now, which keeps this list sorted whatever comes. What it holds is met up
+ *                 to an eighth of its length too early; what is left to wait is less than an eighth,
+ *                 so that nobody is met more often than every three octaves, eleven times.
+ * The trade-off: equal timeouts cost the least that a timer can cost; random ones are met a few times.
+ * A step may have to look at the heads of all lists that hold something, which lie side by side: a
+ * constant, if not a small one. Nothing is looked at before the soonest key. A clock that jumps moves
+ * nothing: the keys are all 64 bits of it.
+ *
+ *     struct kst__lists | nodes[slots + KST__LISTS]
+ *
+ * A list is a ring through a node of its own, behind those of the slots, whose key is the head's. */
+#ifndef KST_TIMER_LISTS_H
+#define KST_TIMER_LISTS_H
+
+
+enum {
+    KST__LISTS_OCTAVES = 31, /* of eight classes, above the first eight; from 2^34 ms on all is one */
+    KST__LISTS_CLASSES = 8 + 8 * KST__LISTS_OCTAVES,
+    KST__LISTS = 2 * KST__LISTS_CLASSES /* in order, then early */
+};
+
+struct kst__lists_node {
+    uint64_t key_ms;
+    uint32_t next, last; /* of the ring */
+};
+
+struct kst__lists {
+    uint64_t clock_ms;
+    uint64_t soonest_ms; /* no key is below it */
+    uint64_t nodes_at;   /* offset */
+    uint32_t slots;
+    uint32_t at;         /* the list that was drained last */
+    uint64_t pending[KST__LISTS / 64]; /* a bit for every list that holds something */
+};
+
+KST_INLINE struct kst__lists_node *kst__lists_at(const struct kst__lists *l, uint32_t number)
+{
+    return (struct kst__lists_node *)((uint8_t *)(uintptr_t)l + l->nodes_at) + number;
+}
+
+static uint64_t kst__lists_bytes(uint32_t slots)
+{
+    return kst__aligned(sizeof(struct kst__lists)) +
+           ((uint64_t)slots + KST__LISTS) * sizeof(struct kst__lists_node);
+}
+
+static void kst__lists_init(void *tm, uint32_t slots, uint64_t now_ms)
+{
+    struct kst__lists *l = (struct kst__lists *)tm;
+    memset(l, 0, sizeof *l);
+    l->clock_ms = now_ms;
+    l->soonest_ms = UINT64_MAX;
+    l->nodes_at = kst__aligned(sizeof *l);
+    l->slots = slots;
+    for (uint32_t list = 0; list < KST__LISTS; list++) {
+        struct kst__lists_node *ring = kst__lists_at(l, slots + list);
+        ring->key_ms = 0;
+        ring->next = ring->last = slots + list;
+    }
+}
+
+/* The class of what is so far ahead, and the least that is in it. */
+KST_INLINE uint32_t kst__lists_class(uint64_t ahead_ms)
+{
+    const uint32_t octave = ahead_ms < 8 ? 0 : kst__highest_bit(ahead_ms) - 2;
+    if (octave > KST__LISTS_OCTAVES)
+        return KST__LISTS_CLASSES - 1;
+    return octave == 0 ? (uint32_t)ahead_ms : octave * 8 + (uint32_t)(ahead_ms >> (octave - 1) & 7);
+}
+
+KST_INLINE uint64_t kst__lists_least_ms(uint32_t class_)
+{
+    return class_ < 8 ? class_ : (uint64_t)(8 + class_ % 8) << (class_ / 8 - 1);
+}
+
+static void kst__lists_arm(void *tm, uint32_t slot, uint64_t due_ms)
+{
+    struct kst__lists *l = (struct kst__lists *)tm;
+    const uint64_t ahead_ms = due_ms > l->clock_ms ? due_ms - l->clock_ms : 0;
+    const uint32_t class_ = kst__lists_class(ahead_ms);
+    uint32_t list = class_;
+    uint64_t key_ms = due_ms;
+    const uint32_t end = kst__lists_at(l, l->slots + list)->last;
+    if (end < l->slots && due_ms < kst__lists_at(l, end)->key_ms) {
+        list += KST__LISTS_CLASSES;
+        key_ms = ahead_ms == 0 ? 0 : l->clock_ms + kst__lists_least_ms(class_);
+    }
+    struct kst__lists_node *ring = kst__lists_at(l, l->slots + list);
+    struct kst__lists_node *node = kst__lists_at(l, slot);
+    node->key_ms = key_ms;
+    node->next = l->slots + list;
+    node->last = ring->last;
+    if (ring->last == l->slots + list)
+        ring->key_ms = key_ms;
+    kst__lists_at(l, ring->last)->next = slot;
+    ring->last = slot;
+    l->pending[list / 64] |= UINT64_C(1) << (list % 64);
+    if (key_ms < l->soonest_ms)
+        l->soonest_ms = key_ms;
+}
+
+static void kst__lists_disarm(void *tm, uint32_t slot)
+{
+    struct kst__lists *l = (struct kst__lists *)tm;
+    const struct kst__lists_node *node = kst__lists_at(l, slot);
+    struct kst__lists_node *next = kst__lists_at(l, node->next);
+    struct kst__lists_node *last = kst__lists_at(l, node->last);
+    KST_ASSERT(next->last == slot && last->next == slot);
+    last->next = node->next;
+    next->last = node->last;
+    if (node->last < l->slots)
+        return;
+    if (node->next < l->slots) {
+        last->key_ms = next->key_ms;
+    } else { /* it was the only one */
+        const uint32_t list = node->next - l->slots;
+        l->pending[list / 64] &= ~(UINT64_C(1) << (list % 64));
+    }
+}
+
+/* A list whose head's time has come; KST__LISTS if there is none, and then the soonest key is known. */
+static uint32_t kst__lists_due(struct kst__lists *l, uint64_t now_ms)
+{
+    uint64_t soonest_ms = UINT64_MAX;
+    if ((l->pending[l->at / 64] >> l->at % 64 & 1) &&
+        kst__lists_at(l, l->slots + l->at)->key_ms <= now_ms)
+        return l->at;
+    for (uint32_t word = 0; word < KST__LISTS / 64; word++)
+        for (uint64_t bits = l->pending[word]; bits != 0; bits &= bits - 1) {
+            const uint32_t list = word * 64 + kst__lowest_bit(bits);
+            const uint64_t key_ms = kst__lists_at(l, l->slots + list)->key_ms;
+            if (key_ms <= now_ms)
+                return l->at = list;
+            if (key_ms < soonest_ms)
+                soonest_ms = key_ms;
+        }
+    l->soonest_ms = soonest_ms;
+    return KST__LISTS;
+}
+
+static uint32_t kst__lists_next(void *tm, struct kst *t, uint64_t now_ms, uint32_t *work)
+{
+    struct kst__lists *l = (struct kst__lists *)tm;
+    l->clock_ms = now_ms;
+    while (*work > 0 && l->soonest_ms <= now_ms) {
+        const uint32_t list = kst__lists_due(l, now_ms);
+        if (list == KST__LISTS)
+            return KST__NONE;
+        *work -= 1;
+        const uint32_t slot = kst__lists_at(l, l->slots + list)->next;
+        kst__lists_disarm(l, slot);
+        kst__rearm_prefetch(t, kst__lists_at(l, l->slots + list)->next);
+        const uint64_t due_ms = kst__rearm_ms(t, slot);
+        if (due_ms <= now_ms)
+            return slot;
+        kst__lists_arm(l, slot, due_ms); /* its key is after now_ms: it is not met again */
+    }
+    return KST__NONE;
+}
+
+static const char *kst__lists_check(const void *tm, const struct kst *t, uint32_t *armed)
+{
+    const struct kst__lists *l = (const struct kst__lists *)tm;
+    *armed = 0;
+    for (uint32_t list = 0; list < KST__LISTS; list++) {
+        const uint32_t ring = l->slots + list;
+        uint32_t last = ring;
+        uint64_t least_ms = 0;
+        for (uint32_t slot = kst__lists_at(l, ring)->next; slot != ring;) {
+            if (slot >= l->slots || *armed >= l->slots)
+                return "lists: a link leads astray";
+            const struct kst__lists_node *node = kst__lists_at(l, slot);
+            if (!kst__timed_live(t, slot))
+                return "lists: a free entry is armed";
+            if (node->last != last)
+                return "lists: neighbours disagree";
+            if (node->key_ms < least_ms || node->key_ms < l->soonest_ms)
+                return "lists: a list is out of order";
+            if (last == ring && kst__lists_at(l, ring)->key_ms != node->key_ms)
+                return "lists: a list does not know its head";
+            if (kst__timed_expires_ms(t, slot) < node->key_ms)
+                return "lists: an entry lies later than it expires";
+            *armed += 1;
+            least_ms = node->key_ms;
+            last = slot;
+            slot = node->next;
+        }
+        if (kst__lists_at(l, ring)->last != last)
+            return "lists: neighbours disagree";
+        if ((l->pending[list / 64] >> (list % 64) & 1) != (last != ring))
+            return "lists: a list's bit lies";
+    }
+    return NULL;
+}
+
+static const struct kst_timer_ops kst_timer_lists = {
+    "lists",           kst__lists_bytes, kst__lists_init, kst__lists_arm,
+    kst__lists_disarm, kst__lists_next,  kst__lists_check,
+};
+
+#endif
+/* ======== core/timer_heap.h ============================================================== */
+
+/* SPDX-License-Identifier: MIT */
+/* core/timer_heap.h - a heap of four children a node (Williams, 1964; Johnson, 1975), the soonest on
+ * top: the reference that the other timers can be held against.
+ *
+ * Every call takes a logarithm of what is armed instead of a constant: half as many levels as with two
+ * children, and the four that are compared lie in half a cache line. It asks nothing of the clock: a
+ * time is all its 64 bits, no distance is too far, and idle time costs nothing.
+ *
+ *     struct kst__heap | due[3 + slots], the first three unused | slot[slots] | where[slots]
+ *
+ * Position p has the children 4p+1..4p+4. where[slot] is the position of an armed slot. */
+#ifndef KST_TIMER_HEAP_H
+#define KST_TIMER_HEAP_H
+
+
+enum { KST__HEAP_ARITY = 4 };
+
+struct kst__heap {
+    uint64_t due_at, slot_at, where_at; /* offsets */
+    uint32_t count;                     /* armed */
+    uint32_t slots;
+};
+
+KST_INLINE uint64_t *kst__heap_due(const struct kst__heap *h, uint32_t position)
+{
+    return (uint64_t *)((uint8_t *)(uintptr_t)h + h->due_at) + position;
+}
+
+KST_INLINE uint32_t *kst__heap_slot(const struct kst__heap *h, uint32_t position)
+{
+    return (uint32_t *)((uint8_t *)(uintptr_t)h + h->slot_at) + position;
+}
+
+KST_INLINE uint32_t *kst__heap_where(const struct kst__heap *h, uint32_t slot)
+{
+    return (uint32_t *)((uint8_t *)(uintptr_t)h + h->where_at) + slot;
+}
+
+static uint64_t kst__heap_bytes(uint32_t slots)
+{
+    return kst__aligned(sizeof(struct kst__heap)) +
+           ((uint64_t)slots + KST__HEAP_ARITY - 1) * sizeof(uint64_t) +
+           (uint64_t)slots * 2 * sizeof(uint32_t);
+}
+
+static void kst__heap_init(void *tm, uint32_t slots, uint64_t now_ms)
+{
+    struct kst__heap *h = (struct kst__heap *)tm;
+    (void)now_ms;
+    memset(h, 0, sizeof *h);
+    h->slots = slots;
+    h->due_at = kst__aligned(sizeof *h) + (KST__HEAP_ARITY - 1) * sizeof(uint64_t);
+    h->slot_at = h->due_at + (uint64_t)slots * sizeof(uint64_t);
+    h->where_at = h->slot_at + (uint64_t)slots * sizeof(uint32_t);
+}
+
+KST_INLINE void kst__heap_put(struct kst__heap *h, uint32_t position, uint32_t slot,
+                              uint64_t due_ms)
+{
+    *kst__heap_due(h, position) = due_ms;
+    *kst__heap_slot(h, position) = slot;
+    *kst__heap_where(h, slot) = position;
+}
+
+/* Puts a slot where it belongs on the way from a hole at `position` to the top. */
+static void kst__heap_up(struct kst__heap *h, uint32_t position, uint32_t slot, uint64_t due_ms)
+{
+    while (position > 0) {
+        const uint32_t parent = (position - 1) / KST__HEAP_ARITY;
+        if (*kst__heap_due(h, parent) <= due_ms)
+            break;
+        kst__heap_put(h, position, *kst__heap_slot(h, parent), *kst__heap_due(h, parent));
+        position = parent;
+    }
+    kst__heap_put(h, position, slot, due_ms);
+}
+
+/* Puts a slot where it belongs at or below a hole at `position`. */
+static void kst__heap_down(struct kst__heap *h, uint32_t position, uint32_t slot, uint64_t due_ms)
+{
+    for (;;) {
+        const uint64_t first = (uint64_t)position * KST__HEAP_ARITY + 1;
+        if (first >= h->count)
+            break;
+        const uint64_t end =
+            first + KST__HEAP_ARITY < h->count ? first + KST__HEAP_ARITY : h->count;
+        uint32_t soonest = (uint32_t)first;
+        for (uint32_t child = soonest + 1; child < end; child++)
+            if (*kst__heap_due(h, child) < *kst__heap_due(h, soonest))
+                soonest = child;
+        if (*kst__heap_due(h, soonest) >= due_ms)
+            break;
+        kst__heap_put(h, position, *kst__heap_slot(h, soonest), *kst__heap_due(h, soonest));
+        position = soonest;
+    }
+    kst__heap_put(h, position, slot, due_ms);
+}
+
+static void kst__heap_arm(void *tm, uint32_t slot, uint64_t due_ms)
+{
+    struct kst__heap *h = (struct kst__heap *)tm;
+    KST_ASSERT(h->count < h->slots);
+    kst__heap_up(h, h->count++, slot, due_ms);
+}
+
+/* The last position's slot fills the hole. */
+static void kst__heap_disarm(void *tm, uint32_t slot)
+{
+    struct kst__heap *h = (struct kst__heap *)tm;
+    const uint32_t position = *kst__heap_where(h, slot);
+    KST_ASSERT(position < h->count && *kst__heap_slot(h, position) == slot);
+    const uint32_t end = --h->count;
+    if (position == end)
+        return;
+    const uint32_t last = *kst__heap_slot(h, end);
+    const uint64_t due_ms = *kst__heap_due(h, end);
+    if (position > 0 && due_ms < *kst__heap_due(h, (position - 1) / KST__HEAP_ARITY))
+        kst__heap_up(h, position, last, due_ms);
+    else
+        kst__heap_down(h, position, last, due_ms);
+}
+
+static uint32_t kst__heap_next(void *tm, struct kst *t, uint64_t now_ms, uint32_t *work)
+{
+    struct kst__heap *h = (struct kst__heap *)tm;
+    while (*work > 0 && h->count > 0 && *kst__heap_due(h, 0) <= now_ms) {
+        *work -= 1;
+        const uint32_t slot = *kst__heap_slot(h, 0);
+        const uint64_t due_ms = kst__rearm_ms(t, slot);
+        if (due_ms <= now_ms) {
+            kst__heap_disarm(h, slot);
+            return slot;
+        }
+        kst__heap_down(h, 0, slot, due_ms);
+    }
+    return KST__NONE;
+}
+
+static const char *kst__heap_check(const void *tm, const struct kst *t, uint32_t *armed)
+{
+    const struct kst__heap *h = (const struct kst__heap *)tm;
+    *armed = h->count;
+    if (h->count > h->slots)
+        return "heap: more is armed than there are slots";
+    for (uint32_t position = 0; position < h->count; position++) {
+        const uint32_t slot = *kst__heap_slot(h, position);
+        const uint64_t due_ms = *kst__heap_due(h, position);
+        if (slot >= h->slots || !kst__timed_live(t, slot))
+            return "heap: a free entry is armed";
+        if (*kst__heap_where(h, slot) != position)
+            return "heap: an entry does not know its place";
+        if (position > 0 && *kst__heap_due(h, (position - 1) / KST__HEAP_ARITY) > due_ms)
+            return "heap: a parent comes after its child";
+        if (kst__timed_expires_ms(t, slot) < due_ms)
+            return "heap: an entry lies later than it expires";
+    }
+    return NULL;
+}
+
+static const struct kst_timer_ops kst_timer_heap = {
+    "heap",           kst__heap_bytes, kst__heap_init, kst__heap_arm,
+    kst__heap_disarm, kst__heap_next,  kst__heap_check,
 };
 
 #endif
@@ -4330,6 +5015,33 @@ KST_INLINE uint64_t kst__reply_hash(const struct kst *t, uint32_t slot)
 
 static void kst__foretells_no_more(struct kst *t, const struct kst__kit *kit, uint32_t slot);
 
+/* Whether an entry has a zone of one direction. */
+KST_INLINE bool kst__is_apart(const struct kst *t, uint32_t slot)
+{
+    const struct kst__entry *e = kst__entry_at(t, slot);
+    return (e->kind & KST__KIND_NAT) && kst__reply_tuple(t, slot)->zone != e->tuple.zone;
+}
+
+/* The node that a key finds, KST__NONE if there is none. Where zones of one direction let a
+ * tuple be that of one connection and the answer to another, the newer of them, as in Linux. */
+KST_INLINE uint32_t kst__find(const struct kst *t, const struct kst__kit *kit,
+                              const struct kst__key *key)
+{
+    if (KST_LIKELY(t->apart == 0 || key->only != KST_NO_DIRECTION))
+        return kit->index->find(kst__index(t), t, key);
+    struct kst__key one_way = *key;
+    uint32_t node[2];
+    for (uint8_t i = 0; i < 2; i++) {
+        one_way.only = i;
+        node[i] = kit->index->find(kst__index(t), t, &one_way);
+    }
+    if (node[0] == KST__NONE || node[1] == KST__NONE)
+        return node[0] == KST__NONE ? node[1] : node[0];
+    const uint32_t serial[2] = {kst__entry_at(t, kst__node_slot(t, node[0]))->serial,
+                                kst__entry_at(t, kst__node_slot(t, node[1]))->serial};
+    return node[kst__before(serial[0], serial[1])];
+}
+
 /* Takes an entry that is not armed out of the rest. One that was called back before it was
  * confirmed goes without a word. */
 static void kst__unlink(struct kst *t, const struct kst__kit *kit, uint32_t slot,
@@ -4340,6 +5052,8 @@ static void kst__unlink(struct kst *t, const struct kst__kit *kit, uint32_t slot
         kst__tell(t, KST_EVENT_DESTROY, slot, 0, cause);
     if (KST_UNLIKELY(e->kind & KST__KIND_HELP))
         kst__foretells_no_more(t, kit, slot);
+    if (KST_UNLIKELY(kst__is_apart(t, slot)))
+        t->apart--;
     if (e->kind & KST__KIND_NAT)
         kit->index->remove(kst__index(t), slot + kst__slots(t), kst__reply_hash(t, slot));
     kit->index->remove(kst__index(t), slot, kst__tuple_hash(&e->tuple, t->seed));
@@ -4368,7 +5082,7 @@ static void kst__call_end(struct kst *t, const struct kst__kit *kit, uint32_t sl
     struct kst__key key;
     kst__call_tuple(t, slot, direction, &tuple);
     kst__key_make(t, &tuple, &key);
-    const uint32_t node = kit->index->find(kst__index(t), t, &key);
+    const uint32_t node = kst__find(t, kit, &key);
     const uint32_t place = kst__expect_own(t, slot, &tuple);
     if (node != KST__NONE && (kst__entry_at(t, kst__node_slot(t, node))->status & KST_CONFIRMED))
         kst__remove(t, kit, kst__node_slot(t, node), KST_GONE_CALLED_OFF);
@@ -4443,13 +5157,14 @@ static bool kst__tuple_clear(struct kst *t, const struct kst__kit *kit,
     struct kst__key key;
     kst__key_make(t, tuple, &key);
     key.only = only;
-    const uint32_t node = kit->index->find(kst__index(t), t, &key);
-    if (node == KST__NONE)
-        return true;
-    if (!kst__expired(t, kst__node_slot(t, node)))
-        return false;
-    kst__remove(t, kit, kst__node_slot(t, node), KST_GONE_EXPIRED);
-    return true;
+    for (;;) {
+        const uint32_t node = kst__find(t, kit, &key);
+        if (node == KST__NONE)
+            return true;
+        if (!kst__expired(t, kst__node_slot(t, node)))
+            return false;
+        kst__remove(t, kit, kst__node_slot(t, node), KST_GONE_EXPIRED);
+    }
 }
 
 /* An entry for this tuple, in a slot of its own but not in the table: kst__confirm puts it there,
@@ -4508,6 +5223,8 @@ static void kst__confirm(struct kst *t, const struct kst__kit *kit, uint32_t slo
     t->serial += t->serial == UINT32_MAX ? 2 : 1; /* 0 names nobody */
     e->serial = t->serial;
     e->status |= KST_CONFIRMED;
+    if (KST_UNLIKELY(kst__is_apart(t, slot)))
+        t->apart++;
     kit->timer->arm(kst__timer(t), slot, kst__rearm_ms(t, slot));
     kst__class_join(t, slot, kst__class_of(e));
     if (KST_UNLIKELY(t->events_at != 0))
@@ -4519,8 +5236,8 @@ static void kst__confirm(struct kst *t, const struct kst__kit *kit, uint32_t slo
 static uint16_t kst__admit(struct kst *t, const struct kst__kit *kit, uint32_t slot, uint64_t hash)
 {
     uint16_t reason = KST_REASON_NONE;
-    /* Without NAT a tuple and its inverse have one owner; with it another may own the inverse. A zone of one
-     * direction parts it from what goes the other way. */
+    /* Without NAT a tuple and its inverse have one owner; with it another may own the inverse. A
+     * zone of one direction parts it from what goes the other way. */
     if (t->features & KST_WITH_NAT) {
         const struct kst_tuple reply = kst__reply_of(t, slot);
         const bool apart = reply.zone != kst__entry_at(t, slot)->tuple.zone;
@@ -7412,7 +8129,7 @@ static uint32_t kst__find_zoned(struct kst *t, const struct kst__kit *kit,
     uint32_t node = KST__NONE;
     for (uint8_t direction = 0; direction < 2 && node == KST__NONE; direction++) {
         kst__key_zoned(t, p, direction, key);
-        node = kit->index->find(kst__index(t), t, key);
+        node = kst__find(t, kit, key);
     }
     return node;
 }
@@ -7428,7 +8145,7 @@ static uint32_t kst__find_odd(struct kst *t, const struct kst__kit *kit,
     }
     if (p->zones != 0)
         return kst__find_zoned(t, kit, p, key);
-    return kit->index->find(kst__index(t), t, key);
+    return kst__find(t, kit, key);
 }
 
 /* A packet with a tuple of its own: of a known connection, or the first of one. One that is out of date, or
@@ -7440,7 +8157,7 @@ KST_INLINE void kst__judge_packet(struct kst *t, const struct kst__kit *kit,
     for (;;) {
         const uint32_t node = KST_UNLIKELY(p->call || p->zones != 0)
                                   ? kst__find_odd(t, kit, p, key)
-                                  : kit->index->find(kst__index(t), t, key);
+                                  : kst__find(t, kit, key);
         if (KST_UNLIKELY(node == KST__NONE))
             break;
         const uint32_t slot = kst__node_slot(t, node);
@@ -7477,7 +8194,7 @@ static void kst__judge_error(struct kst *t, const struct kst__kit *kit,
         return;
     r->reason = KST_REASON_ICMP_UNRELATED;
     const uint32_t node = p->zones != 0 ? kst__find_zoned(t, kit, p, &key)
-                                        : kit->index->find(kst__index(t), t, &key);
+                                        : kst__find(t, kit, &key);
     if (node == KST__NONE || kst__expired(t, kst__node_slot(t, node)))
         return;
     r->reason = KST_REASON_ICMP_MISDIRECTED;
@@ -7718,7 +8435,7 @@ size_t kst_bytes(const struct kst_config *config)
 /* Empties the pool, the classes, the expectations and the back ends. */
 static void kst__clear(struct kst *t)
 {
-    t->count = t->used = 0;
+    t->count = t->used = t->apart = 0;
     t->free = KST__NONE;
     for (uint32_t i = 0; i < KST_CLASSES; i++) {
         t->classes[i].oldest = t->classes[i].newest = KST__NONE;
@@ -7833,7 +8550,7 @@ kst_id kst_find(const struct kst *t, const struct kst_tuple *tuple, uint8_t *dir
 {
     struct kst__key key;
     kst__key_make(t, tuple, &key);
-    const uint32_t node = kst__kit.index->find(kst__index(t), t, &key);
+    const uint32_t node = kst__find(t, &kst__kit, &key);
     if (node == KST__NONE || kst__expired(t, kst__node_slot(t, node)))
         return 0;
     if (direction != NULL)
@@ -8374,12 +9091,12 @@ static const char *kst__check_found(const struct kst *t, uint32_t slot)
     key.only = KST_ORIGINAL;
     if (kst__tuple_same(&key.tuple, &reply)) /* it is its own answer */
         key.only = KST_REPLY;
-    const uint32_t original_node = kst__kit.index->find(kst__index(t), t, &key);
+    const uint32_t original_node = kst__find(t, &kst__kit, &key);
     if (original_node == KST__NONE || kst__node_slot(t, original_node) != slot)
         return "index: an entry is not found by its original tuple";
     kst__key_make(t, &reply, &key);
     key.only = KST_REPLY;
-    const uint32_t reply_node = kst__kit.index->find(kst__index(t), t, &key);
+    const uint32_t reply_node = kst__find(t, &kst__kit, &key);
     if (reply_node == KST__NONE || kst__node_slot(t, reply_node) != slot)
         return "index: an entry is not found by its reply tuple";
     return NULL;
@@ -8415,7 +9132,7 @@ static const char *kst__check_classes(const struct kst *t)
 static const char *kst__check_all(const struct kst *t)
 {
     const char *broken;
-    uint32_t live = 0, with_nat = 0, spare = 0, nodes = 0, armed = 0;
+    uint32_t live = 0, with_nat = 0, spare = 0, nodes = 0, armed = 0, apart = 0;
     const struct kst_stats *s = &t->stats;
     if (t->used > kst__slots(t) || t->count > t->capacity)
         return "pool: more slots in use than there are";
@@ -8442,7 +9159,10 @@ static const char *kst__check_all(const struct kst *t)
             return broken;
         live++;
         with_nat += (kst__entry_at(t, slot)->kind & KST__KIND_NAT) != 0;
+        apart += kst__is_apart(t, slot);
     }
+    if (apart != t->apart)
+        return "entry: zones of one direction are counted wrong";
     if (live != t->count || live + spare != t->used)
         return "pool: a slot is lost";
     if (t->defrag_at != 0 && (broken = kst__defrag_check(t)) != NULL)

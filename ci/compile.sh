@@ -46,6 +46,14 @@ for room in core/*.h; do
         -Wno-unused-variable
 done
 
+# Each timer that is not the default. That all are there in every way was compiled above.
+for timer in hashed lists heap; do
+    compile c . "$out/linked.c" gcc -std=c11 -O1 "-DKST_TIMER=$timer"
+    compile c . "$out/linked.c" clang -std=c11 -O0 "-DKST_TIMER=$timer"
+    compile c++ . "$out/linked.c" g++ -std=c++17 -O0 "-DKST_TIMER=$timer"
+    compile c++ . "$out/linked.c" clang++ -std=c++17 -O0 "-DKST_TIMER=$timer"
+done
+
 # The object file names nothing but kst_ functions, and asks for nothing but memory and assert.
 gcc -std=c11 -O2 -I. -c "$out/linked.c" -o "$out/linked.o"
 if nm -g --defined-only "$out/linked.o" | awk '{print $3}' | grep -v '^kst_[a-z]'; then

@@ -107,7 +107,7 @@ size_t kst_bytes(const struct kst_config *config)
 /* Empties the pool, the classes, the expectations and the back ends. */
 static void kst__clear(struct kst *t)
 {
-    t->count = t->used = 0;
+    t->count = t->used = t->apart = 0;
     t->free = KST__NONE;
     for (uint32_t i = 0; i < KST_CLASSES; i++) {
         t->classes[i].oldest = t->classes[i].newest = KST__NONE;
@@ -222,7 +222,7 @@ kst_id kst_find(const struct kst *t, const struct kst_tuple *tuple, uint8_t *dir
 {
     struct kst__key key;
     kst__key_make(t, tuple, &key);
-    const uint32_t node = kst__kit.index->find(kst__index(t), t, &key);
+    const uint32_t node = kst__find(t, &kst__kit, &key);
     if (node == KST__NONE || kst__expired(t, kst__node_slot(t, node)))
         return 0;
     if (direction != NULL)

@@ -22,10 +22,11 @@
 #define KST_API extern
 #endif
 
-/* KST_INDEX, KST_TIMER  the back ends, folded into the pipeline at compile time. The index is chain,
- * swiss, cuckoo or robin (core/README.md tells which for what), the timer wheel. */
+/* KST_INDEX, KST_TIMER  the back ends, folded into the pipeline at compile time. The index is swiss,
+ * chain, cuckoo or robin, the timer wheel, hashed, lists or heap; core/README.md tells which for
+ * what. */
 #ifndef KST_INDEX
-#define KST_INDEX chain
+#define KST_INDEX swiss
 #endif
 #ifndef KST_TIMER
 #define KST_TIMER wheel
@@ -100,7 +101,7 @@
 #error "KST_COLLECT_MAX must be at least 1: expired connections go before live ones"
 #endif
 
-/* Most connections in one table: the timer wheel addresses its references with 32 bits. */
+/* Most connections in one table: timers address what they hold with 32 bits. */
 #define KST_ENTRIES_MAX (UINT32_C(1) << 27)
 
 /* Most expectations at a time: a bound on the memory that a typing error can ask for. */

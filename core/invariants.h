@@ -41,12 +41,12 @@ static const char *kst__check_found(const struct kst *t, uint32_t slot)
     key.only = KST_ORIGINAL;
     if (kst__tuple_same(&key.tuple, &reply)) /* it is its own answer */
         key.only = KST_REPLY;
-    const uint32_t original_node = kst__kit.index->find(kst__index(t), t, &key);
+    const uint32_t original_node = kst__find(t, &kst__kit, &key);
     if (original_node == KST__NONE || kst__node_slot(t, original_node) != slot)
         return "index: an entry is not found by its original tuple";
     kst__key_make(t, &reply, &key);
     key.only = KST_REPLY;
-    const uint32_t reply_node = kst__kit.index->find(kst__index(t), t, &key);
+    const uint32_t reply_node = kst__find(t, &kst__kit, &key);
     if (reply_node == KST__NONE || kst__node_slot(t, reply_node) != slot)
         return "index: an entry is not found by its reply tuple";
     return NULL;
@@ -82,7 +82,7 @@ static const char *kst__check_classes(const struct kst *t)
 static const char *kst__check_all(const struct kst *t)
 {
     const char *broken;
-    uint32_t live = 0, with_nat = 0, spare = 0, nodes = 0, armed = 0;
+    uint32_t live = 0, with_nat = 0, spare = 0, nodes = 0, armed = 0, apart = 0;
     const struct kst_stats *s = &t->stats;
     if (t->used > kst__slots(t) || t->count > t->capacity)
         return "pool: more slots in use than there are";
@@ -109,7 +109,10 @@ static const char *kst__check_all(const struct kst *t)
             return broken;
         live++;
         with_nat += (kst__entry_at(t, slot)->kind & KST__KIND_NAT) != 0;
+        apart += kst__is_apart(t, slot);
     }
+    if (apart != t->apart)
+        return "entry: zones of one direction are counted wrong";
     if (live != t->count || live + spare != t->used)
         return "pool: a slot is lost";
     if (t->defrag_at != 0 && (broken = kst__defrag_check(t)) != NULL)

@@ -8,6 +8,9 @@
 #include "index_cuckoo.h"
 #include "index_robin.h"
 #include "index_swiss.h"
+#include "timer_hashed.h"
+#include "timer_heap.h"
+#include "timer_lists.h"
 #include "timer_wheel.h"
 
 struct kst__kit {

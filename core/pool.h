@@ -181,6 +181,7 @@ struct kst {
     uint32_t policy[KST_POLICIES][KST__SETTINGS]; /* the same, but for what `policy_owns` */
     uint64_t policy_owns[KST_POLICIES];           /* bits by setting */
     struct kst__attached attached[KST_ATTACH_MAX];
+    uint32_t apart; /* entries with a zone of one direction: a tuple may then be found both ways */
     bool pressed; /* PRESSURE was told, RELIEF not yet */
     uint8_t evict[KST_CLASSES];
     struct kst__class classes[KST_CLASSES];

@@ -49,6 +49,33 @@ KST_INLINE uint64_t kst__reply_hash(const struct kst *t, uint32_t slot)
 
 static void kst__foretells_no_more(struct kst *t, const struct kst__kit *kit, uint32_t slot);
 
+/* Whether an entry has a zone of one direction. */
+KST_INLINE bool kst__is_apart(const struct kst *t, uint32_t slot)
+{
+    const struct kst__entry *e = kst__entry_at(t, slot);
+    return (e->kind & KST__KIND_NAT) && kst__reply_tuple(t, slot)->zone != e->tuple.zone;
+}
+
+/* The node that a key finds, KST__NONE if there is none. Where zones of one direction let a
+ * tuple be that of one connection and the answer to another, the newer of them, as in Linux. */
+KST_INLINE uint32_t kst__find(const struct kst *t, const struct kst__kit *kit,
+                              const struct kst__key *key)
+{
+    if (KST_LIKELY(t->apart == 0 || key->only != KST_NO_DIRECTION))
+        return kit->index->find(kst__index(t), t, key);
+    struct kst__key one_way = *key;
+    uint32_t node[2];
+    for (uint8_t i = 0; i < 2; i++) {
+        one_way.only = i;
+        node[i] = kit->index->find(kst__index(t), t, &one_way);
+    }
+    if (node[0] == KST__NONE || node[1] == KST__NONE)
+        return node[0] == KST__NONE ? node[1] : node[0];
+    const uint32_t serial[2] = {kst__entry_at(t, kst__node_slot(t, node[0]))->serial,
+                                kst__entry_at(t, kst__node_slot(t, node[1]))->serial};
+    return node[kst__before(serial[0], serial[1])];
+}
+
 /* Takes an entry that is not armed out of the rest. One that was called back before it was
  * confirmed goes without a word. */
 static void kst__unlink(struct kst *t, const struct kst__kit *kit, uint32_t slot,
@@ -59,6 +86,8 @@ static void kst__unlink(struct kst *t, const struct kst__kit *kit, uint32_t slot
         kst__tell(t, KST_EVENT_DESTROY, slot, 0, cause);
     if (KST_UNLIKELY(e->kind & KST__KIND_HELP))
         kst__foretells_no_more(t, kit, slot);
+    if (KST_UNLIKELY(kst__is_apart(t, slot)))
+        t->apart--;
     if (e->kind & KST__KIND_NAT)
         kit->index->remove(kst__index(t), slot + kst__slots(t), kst__reply_hash(t, slot));
     kit->index->remove(kst__index(t), slot, kst__tuple_hash(&e->tuple, t->seed));
@@ -87,7 +116,7 @@ static void kst__call_end(struct kst *t, const struct kst__kit *kit, uint32_t sl
     struct kst__key key;
     kst__call_tuple(t, slot, direction, &tuple);
     kst__key_make(t, &tuple, &key);
-    const uint32_t node = kit->index->find(kst__index(t), t, &key);
+    const uint32_t node = kst__find(t, kit, &key);
     const uint32_t place = kst__expect_own(t, slot, &tuple);
     if (node != KST__NONE && (kst__entry_at(t, kst__node_slot(t, node))->status & KST_CONFIRMED))
         kst__remove(t, kit, kst__node_slot(t, node), KST_GONE_CALLED_OFF);
@@ -162,13 +191,14 @@ static bool kst__tuple_clear(struct kst *t, const struct kst__kit *kit,
     struct kst__key key;
     kst__key_make(t, tuple, &key);
     key.only = only;
-    const uint32_t node = kit->index->find(kst__index(t), t, &key);
-    if (node == KST__NONE)
-        return true;
-    if (!kst__expired(t, kst__node_slot(t, node)))
-        return false;
-    kst__remove(t, kit, kst__node_slot(t, node), KST_GONE_EXPIRED);
-    return true;
+    for (;;) {
+        const uint32_t node = kst__find(t, kit, &key);
+        if (node == KST__NONE)
+            return true;
+        if (!kst__expired(t, kst__node_slot(t, node)))
+            return false;
+        kst__remove(t, kit, kst__node_slot(t, node), KST_GONE_EXPIRED);
+    }
 }
 
 /* An entry for this tuple, in a slot of its own but not in the table: kst__confirm puts it there,
@@ -227,6 +257,8 @@ static void kst__confirm(struct kst *t, const struct kst__kit *kit, uint32_t slo
     t->serial += t->serial == UINT32_MAX ? 2 : 1; /* 0 names nobody */
     e->serial = t->serial;
     e->status |= KST_CONFIRMED;
+    if (KST_UNLIKELY(kst__is_apart(t, slot)))
+        t->apart++;
     kit->timer->arm(kst__timer(t), slot, kst__rearm_ms(t, slot));
     kst__class_join(t, slot, kst__class_of(e));
     if (KST_UNLIKELY(t->events_at != 0))
@@ -238,8 +270,8 @@ static void kst__confirm(struct kst *t, const struct kst__kit *kit, uint32_t slo
 static uint16_t kst__admit(struct kst *t, const struct kst__kit *kit, uint32_t slot, uint64_t hash)
 {
     uint16_t reason = KST_REASON_NONE;
-    /* Without NAT a tuple and its inverse have one owner; with it another may own the inverse. A zone of one
-     * direction parts it from what goes the other way. */
+    /* Without NAT a tuple and its inverse have one owner; with it another may own the inverse. A
+     * zone of one direction parts it from what goes the other way. */
     if (t->features & KST_WITH_NAT) {
         const struct kst_tuple reply = kst__reply_of(t, slot);
         const bool apart = reply.zone != kst__entry_at(t, slot)->tuple.zone;

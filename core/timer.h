@@ -11,7 +11,9 @@
  *   => disarm   of a slot that is armed.
  *   => next     moves the clock towards `now_ms`, which never goes back; returns a slot, no longer
  *               armed, whose entry has expired, or KST__NONE. Each step takes one from `work` and
- *               costs a constant. KST__NONE with `work` left: nothing expired is left.
+ *               costs a constant, or a logarithm of what is armed; it may find nothing that has
+ *               expired. KST__NONE with `work` left: nothing expired is left. In which order those
+ *               come out that have expired is the timer's own affair.
  *   => check    NULL, or what is wrong in words; `armed` counts what it holds. */
 #ifndef KST_TIMER_H
 #define KST_TIMER_H
@@ -35,6 +37,15 @@ KST_INLINE uint64_t kst__rearm_ms(struct kst *t, uint32_t slot)
     if (slot < kst__slots(t))
         kst__entry_at(t, slot)->armed = kst__beat(expires_ms);
     return expires_ms;
+}
+
+/* What kst__rearm_ms will ask of an entry that is next, if it is one. */
+KST_INLINE void kst__rearm_prefetch(const struct kst *t, uint32_t slot)
+{
+    if (slot < kst__slots(t)) {
+        KST_PREFETCH(&kst__entry_at(t, slot)->expires_ms);
+        KST_PREFETCH(&kst__entry_at(t, slot)->armed);
+    }
 }
 
 #endif

@@ -238,7 +238,7 @@ static uint32_t kst__find_zoned(struct kst *t, const struct kst__kit *kit,
     uint32_t node = KST__NONE;
     for (uint8_t direction = 0; direction < 2 && node == KST__NONE; direction++) {
         kst__key_zoned(t, p, direction, key);
-        node = kit->index->find(kst__index(t), t, key);
+        node = kst__find(t, kit, key);
     }
     return node;
 }
@@ -254,7 +254,7 @@ static uint32_t kst__find_odd(struct kst *t, const struct kst__kit *kit,
     }
     if (p->zones != 0)
         return kst__find_zoned(t, kit, p, key);
-    return kit->index->find(kst__index(t), t, key);
+    return kst__find(t, kit, key);
 }
 
 /* A packet with a tuple of its own: of a known connection, or the first of one. One that is out of date, or
@@ -266,7 +266,7 @@ KST_INLINE void kst__judge_packet(struct kst *t, const struct kst__kit *kit,
     for (;;) {
         const uint32_t node = KST_UNLIKELY(p->call || p->zones != 0)
                                   ? kst__find_odd(t, kit, p, key)
-                                  : kit->index->find(kst__index(t), t, key);
+                                  : kst__find(t, kit, key);
         if (KST_UNLIKELY(node == KST__NONE))
             break;
         const uint32_t slot = kst__node_slot(t, node);
@@ -303,7 +303,7 @@ static void kst__judge_error(struct kst *t, const struct kst__kit *kit,
         return;
     r->reason = KST_REASON_ICMP_UNRELATED;
     const uint32_t node = p->zones != 0 ? kst__find_zoned(t, kit, p, &key)
-                                        : kit->index->find(kst__index(t), t, &key);
+                                        : kst__find(t, kit, &key);
     if (node == KST__NONE || kst__expired(t, kst__node_slot(t, node)))
         return;
     r->reason = KST_REASON_ICMP_MISDIRECTED;

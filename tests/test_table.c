@@ -457,10 +457,61 @@ static void break_index(struct kst *t, uint32_t way, uint32_t slot)
     }
 }
 
+static void break_wheel(struct kst__wheel *w, uint32_t way, uint32_t slot)
+{
+    switch (way) {
+    case 0: w->pending[0] ^= 1; break;
+    case 1: w->first[KST__WHEEL_TURN * 3] = 0; break;
+    case 2: w->chunks_used++; break;
+    default: *kst__wheel_where(w, slot) += 1; break;
+    }
+}
+
+static void break_hashed(struct kst__hashed *w, uint32_t way, uint32_t slot)
+{
+    switch (way) {
+    case 0: *kst__hashed_bits(w, 2, 0) ^= 1; break;
+    case 1: *kst__hashed_bits(w, 0, 100) = 1; break;
+    case 2: w->clock_ms += 30000; break; /* as if what is there had been passed */
+    default: kst__hashed_link_at(w, slot)->last = slot; break;
+    }
+}
+
+static void break_lists(struct kst__lists *l, uint32_t way, uint32_t slot)
+{
+    switch (way) {
+    case 0: l->pending[0] ^= 1; break;
+    case 1: l->soonest_ms = 30001; break;
+    case 2: kst__lists_at(l, slot)->key_ms += 1; break;
+    default: kst__lists_at(l, slot)->last = slot; break;
+    }
+}
+
+static void break_heap(struct kst__heap *h, uint32_t way, uint32_t slot)
+{
+    switch (way) {
+    case 0: *kst__heap_due(h, 0) += 1; break;
+    case 1: *kst__heap_slot(h, 0) = *kst__heap_slot(h, 1); break;
+    case 2: h->count = h->slots + 1; break;
+    default: *kst__heap_where(h, slot) += 1; break;
+    }
+}
+
+static void break_timer(struct kst *t, uint32_t way, uint32_t slot)
+{
+    if (kst__kit.timer == &kst_timer_wheel)
+        break_wheel(kst__timer(t), way, slot);
+    else if (kst__kit.timer == &kst_timer_hashed)
+        break_hashed(kst__timer(t), way, slot);
+    else if (kst__kit.timer == &kst_timer_lists)
+        break_lists(kst__timer(t), way, slot);
+    else
+        break_heap(kst__timer(t), way, slot);
+}
+
 static void break_one(struct kst *t, uint32_t way, uint32_t slot)
 {
     struct kst__entry *e = kst__entry_at(t, slot);
-    struct kst__wheel *w = kst__timer(t);
     switch (way) {
     case 0: t->count++; break;
     case 1: t->stats.created++; break;
@@ -478,11 +529,11 @@ static void break_one(struct kst *t, uint32_t way, uint32_t slot)
     case 13: e->serial = 0; break;
     case 14: e->tuple.src_port++; break; /* not what it is linked under */
     case 15: e->expires_ms = t->now_ms + 1; break; /* its timer would come too late */
-    case 16: w->pending[0] ^= 1; break;
-    case 17: w->first[KST__WHEEL_TURN * 3] = 0; break;
-    case 18: w->chunks_used++; break;
-    case 19: kst__wheel_disarm(w, slot); break;
-    case 20: *kst__wheel_where(w, slot) += 1; break;
+    case 16:
+    case 17:
+    case 18:
+    case 19: break_timer(t, way - 16, slot); break;
+    case 20: kst__kit.timer->disarm(kst__timer(t), slot); break;
     default: break_index(t, way - 21, slot); break;
     }
 }
