@@ -10,7 +10,7 @@ VEC     ?= $(wildcard tests/vectors/*.vec.gz)
 PACKETS ?= 100000
 T       ?= track
 TIME    ?= 60
-RUNS    ?= 10000
+RUNS    ?= 20000
 INDEX   ?= swiss
 TIMER   ?= wheel
 
@@ -147,4 +147,4 @@ help:                                          ## this list
 	    awk -F'\t' '{printf "make %-10s %s\n", $$1, $$2}'
 	@echo
 	@echo "settings: CC, CFLAGS, PREFIX, CAPTURE=file.pcap (run, agree), VEC=file.vec, PACKETS=n, SEED=n (agree),"
-	@echo "          TIME=seconds, SEED=n, INDEX=name, TIMER=name (fuzz), RUNS=n sequences a pair of back ends (test)"
+	@echo "          TIME=seconds, SEED=n, INDEX=name, TIMER=name (fuzz), RUNS=n sequences (test)"
