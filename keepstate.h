@@ -343,17 +343,17 @@ enum kst_features { /* what an entry can hold beyond the minimum: bytes a connec
 /* What a table is made of. Zero every field that you do not choose. */
 struct kst_config {
     uint32_t max;      /* connections, 1..KST_ENTRIES_MAX: exactly as many fit */
-    uint32_t buckets;  /* of the index; 0: as many as `max`. Rounded up to a power of two. Far fewer
-                        * than `max` make long chains, and newcomers are refused, CHAIN_TOO_LONG */
+    uint32_t buckets;  /* of the index; 0: as many as `max`. Rounded up to a power of two. With far
+                        * fewer than `max` newcomers are refused, CHAIN_TOO_LONG */
     uint32_t features; /* enum kst_features, or'ed */
     uint32_t reassembly_bytes; /* for fragments, at least KST_REASSEMBLY_MIN: Linux has 4 MiB a family.
                         * 0: none, a fragment is INVALID. Takes a quarter more, and 64 KiB, in all */
-    uint32_t expectations; /* that helpers may have at a time, at most KST_EXPECTATIONS_MAX; Linux has
-                        * 4096. 0: no helpers. Else 64 bytes a connection, and 96 an expectation */
-    uint32_t events;   /* that wait for kst_next_event, at most KST_EVENTS_MAX; 0: none are noted */
+    uint32_t expectations; /* that helpers may have at a time, at most KST_EXPECTATIONS_MAX; Linux
+                        * has 4096. 0: no helpers. Else 64 bytes a connection, and about 100 each */
+    uint32_t events;   /* that wait for kst_event_next, at most KST_EVENTS_MAX; 0: none are noted */
     uint64_t start_ms; /* the clock at the beginning; 0 will do */
-    uint64_t seed[2];  /* 128 secret random bits: who knows them can make every packet walk along one
-                        * chain of KST_CHAIN_MAX nodes, and have newcomers refused */
+    uint64_t seed[2];  /* 128 secret random bits: who knows them can crowd one place of
+                        * the index, have each packet look at all of it, and newcomers refused */
 
     /* When the table is full the classes are tried in this order, each from its oldest member.
      * Each element is an enum kst_class + 1; the first 0 ends the list. All zero: UNREPLIED,
@@ -654,7 +654,8 @@ KST_API void kst_track(struct kst *t, uint64_t now_ms, const struct kst_packet *
 KST_API bool kst_refuse(struct kst *t, const struct kst_result *result);
 
 /* Moves the clock and removes expired connections, and datagrams that were not complete in time,
- * in at most `work_max` steps, each of constant cost (a datagram's: its fragments). Returns the
+ * in at most `work_max` steps, each of constant cost (a datagram's: its fragments; a
+ * connection's: what it expects, which its helper limits). Returns the
  * steps used; fewer than `work_max` means that none is left. An expired connection is never
  * found, listed or matched, however late it is removed: it only takes room. */
 KST_API uint32_t kst_advance(struct kst *t, uint64_t now_ms, uint32_t work_max);

@@ -65,6 +65,16 @@ if nm -u "$out/linked.o" | awk '{print $2}' |
     echo "these functions the core must do without" >&2
     exit 1
 fi
+# The back ends and the helpers are folded in: no call through a pointer is left.
+if [ "$(uname -m)" = x86_64 ]; then
+    for compiler in gcc clang; do
+        $compiler -std=c11 -O2 -I. -c "$out/linked.c" -o "$out/folded.o"
+        if objdump -d --no-show-raw-insn "$out/folded.o" | grep -E '\bcall +\*'; then
+            echo "$compiler leaves these calls through pointers" >&2
+            exit 1
+        fi
+    done
+fi
 gcc -std=c11 -O2 -I. -c "$out/private.c" -o "$out/private.o"
 if nm -g --defined-only "$out/private.o" | grep .; then
     echo "KST_STATIC must leave no symbol" >&2
