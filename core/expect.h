@@ -275,7 +275,9 @@ static void kst__call_tuple(const struct kst *t, uint32_t slot, uint32_t directi
                             struct kst_tuple *tuple)
 {
     const uint16_t *call = kst__help_at(t, slot)->call;
-    *tuple = direction == KST_ORIGINAL ? kst__entry_at(t, slot)->tuple : kst__reply_of(t, slot);
+    const struct kst_tuple original = kst__entry_at(t, slot)->tuple, reply = kst__reply_of(t, slot);
+    *tuple = direction == KST_ORIGINAL ? original : reply;
+    tuple->zone = original.zone != 0 ? original.zone : reply.zone; /* be it of one direction */
     tuple->protocol = KST__GRE;
     tuple->src_port = call[direction];
     tuple->dst_port = call[!direction];

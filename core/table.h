@@ -112,12 +112,19 @@ static void kst__remove(struct kst *t, const struct kst__kit *kit, uint32_t slot
 static void kst__call_end(struct kst *t, const struct kst__kit *kit, uint32_t slot,
                           uint32_t direction)
 {
+    const uint16_t zones[2] = {kst__entry_at(t, slot)->tuple.zone, kst__reply_of(t, slot).zone};
+    uint32_t node = KST__NONE;
     struct kst_tuple tuple;
     struct kst__key key;
     kst__call_tuple(t, slot, direction, &tuple);
-    kst__key_make(t, &tuple, &key);
-    const uint32_t node = kst__find(t, kit, &key);
     const uint32_t place = kst__expect_own(t, slot, &tuple);
+    for (uint8_t i = 0; i < 2 && node == KST__NONE; i++) {
+        tuple.zone = zones[i];
+        kst__key_make(t, &tuple, &key);
+        if (zones[0] != zones[1])
+            key.only = i;
+        node = kst__find(t, kit, &key);
+    }
     if (node != KST__NONE && (kst__entry_at(t, kst__node_slot(t, node))->status & KST_CONFIRMED))
         kst__remove(t, kit, kst__node_slot(t, node), KST_GONE_CALLED_OFF);
     else if (place != KST__NONE)
