@@ -322,7 +322,10 @@ static void send_as(struct vec_packet *packet, const uint8_t *in)
 
 void kernel_send(struct vec_packet *packet)
 {
-    send_as(packet, packet->data);
+    static uint8_t marked[1 << 17];
+    memcpy(marked, packet->data, packet->size);
+    mark_zone(packet, marked);
+    send_as(packet, marked);
 }
 
 /* Adds the lines of a /proc file, each behind `word`, less `use=`. */
@@ -403,8 +406,7 @@ void kernel_ask(struct vec_case *c)
         }
         memcpy(renamed, packet->data, packet->size);
         rename_datagram(renamed, packet->size);
-        if (vec_has_zones(c))
-            mark_zone(packet, renamed);
+        mark_zone(packet, renamed);
         send_as(packet, renamed);
         kernel_table(packet);
     }
