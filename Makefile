@@ -65,7 +65,7 @@ agree: $(B)/agree $(B)/agree-kernel            ## the core against the vectors; 
 	$(if $(call given,VEC),,$(B)/agree-kernel --packets $(PACKETS) $(if $(SEED),--seed $(SEED))))
 
 # The sequence harness, for the back ends that its name ends with: with libFuzzer, which needs clang, and with its
-# plain driver. `make test` shares out a minute: every back end once.
+# plain driver. `make test` takes these pairs: every back end once.
 KITS  := swiss-wheel chain-hashed cuckoo-lists robin-heap
 FUZZED = harness/agree/describe.c $(wildcard harness/*.h harness/agree/*.h) $(ROOMS)
 kit    = -DKST_INDEX=$(word 1,$(subst -, ,$1)) -DKST_TIMER=$(word 2,$(subst -, ,$1))

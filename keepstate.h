@@ -441,7 +441,7 @@ enum kst_column {
     X(FTP_ADDRESS, NONE, "an FTP command or answer whose address or port cannot be read")          \
     X(SIP_STATUS, NONE, "a SIP response without a status")                                         \
     X(SIP_CSEQ, NONE, "a SIP message without a CSeq, or with an unreadable one")                   \
-    X(SIP_HEADER, NONE, "a SIP message with an unreadable Contact, Via or Expires")                \
+    X(SIP_HEADER, NONE, "a SIP registration whose Contact expires at no readable time")                \
     X(SIP_MEDIA, NONE, "SDP with an unreadable address or a port outside 1024..65535")             \
     X(TABLE_FULL, DROP, "the table is full, and nothing near is expired or may be evicted")        \
     X(TABLE_EVICTED, EARLY_DROP, "the table was full: the oldest evictable connection made room")  \
@@ -3998,13 +3998,27 @@ static struct kst_event *kst__event(struct kst *t, enum kst_event_type type)
     return event;
 }
 
-static void kst__tell(struct kst *t, enum kst_event_type type, uint32_t slot, uint32_t changed,
-                      enum kst_cause cause)
+static void kst__tell_new(struct kst *t, uint32_t slot)
 {
-    struct kst_event *event = kst__event(t, type);
+    struct kst_event *event = kst__event(t, KST_EVENT_NEW);
+    if (event != NULL)
+        kst__flow_of(t, slot, &event->about.flow);
+}
+
+static void kst__tell_update(struct kst *t, uint32_t slot, uint32_t changed)
+{
+    struct kst_event *event = kst__event(t, KST_EVENT_UPDATE);
     if (event == NULL)
         return;
     event->changed = (uint16_t)changed;
+    kst__flow_of(t, slot, &event->about.flow);
+}
+
+static void kst__tell_gone(struct kst *t, uint32_t slot, enum kst_cause cause)
+{
+    struct kst_event *event = kst__event(t, KST_EVENT_DESTROY);
+    if (event == NULL)
+        return;
     event->cause = (uint8_t)cause;
     kst__flow_of(t, slot, &event->about.flow);
 }
@@ -4855,12 +4869,12 @@ static uint32_t kst__queue_current(struct kst *t, const struct kst__datagram_key
     return KST__NONE;
 }
 
-/* Describes a complete datagram in `whole`. NONE, or BAD if it is too large. */
+/* Puts a complete datagram in the place of the fragment that `whole` describes. NONE, or BAD if it
+ * is too large. */
 static uint8_t kst__queue_finish(struct kst *t, const struct kst__queue *queue,
                                  struct kst_packet *whole)
 {
     struct kst__defrag *d = kst__defrag_at(t);
-    memset(whole, 0, sizeof *whole);
     whole->data = (uint8_t *)d + d->datagram_at;
     whole->size = kst__queue_join(d, queue);
     whole->zone = queue->key.zone;
@@ -4871,8 +4885,8 @@ static uint8_t kst__queue_finish(struct kst *t, const struct kst__queue *queue,
     return KST_REASON_NONE;
 }
 
-/* Takes a fragment. NONE if it completes its datagram, which is then described in `whole` and lies
- * there until the next fragment comes; FRAGMENT if it is to be judged as it is; else what became of
+/* Takes a fragment. NONE if it completes its datagram, which `whole`, a copy of the packet, then
+ * describes until the next fragment comes; FRAGMENT if it is to be judged as it is; else what became of
  * it. */
 static uint8_t kst__defrag_take(struct kst *t, const struct kst_packet *packet,
                                 const struct kst__parsed *p, struct kst_packet *whole)
@@ -5054,7 +5068,7 @@ static void kst__unlink(struct kst *t, const struct kst__kit *kit, uint32_t slot
 {
     const struct kst__entry *e = kst__entry_at(t, slot);
     if (KST_UNLIKELY(t->events_at != 0) && (e->status & KST_CONFIRMED))
-        kst__tell(t, KST_EVENT_DESTROY, slot, 0, cause);
+        kst__tell_gone(t, slot, cause);
     if (KST_UNLIKELY(e->kind & KST__KIND_HELP))
         kst__foretells_no_more(t, kit, slot);
     if (KST_UNLIKELY(kst__is_apart(t, slot)))
@@ -7946,9 +7960,9 @@ static void kst__tell_case(struct kst *t, const struct kst__case *c, uint32_t sl
                              (risen & KST_ASSURED ? KST_CHANGED_ASSURED : 0) |
                              (c->entry->state != c->state ? KST_CHANGED_STATE : 0);
     if (c->fresh)
-        kst__tell(t, KST_EVENT_NEW, slot, 0, KST_GONE_EXPIRED);
+        kst__tell_new(t, slot);
     else if (changed != 0)
-        kst__tell(t, KST_EVENT_UPDATE, slot, changed, KST_GONE_EXPIRED);
+        kst__tell_update(t, slot, changed);
 }
 
 /* A packet that is refused: a newcomer is forgotten. A known connection may keep a mark of it
@@ -8134,11 +8148,13 @@ static void kst__judge_first(struct kst *t, const struct kst__kit *kit,
     kst__settle(t, kit, &c, slot, &judgement, reason, r);
 }
 
-/* The connection of such a packet, or KST__NONE. */
-static uint32_t kst__find_zoned(struct kst *t, const struct kst__kit *kit,
-                                const struct kst__parsed *p, struct kst__key *key)
+/* The connection of a packet, or KST__NONE, whatever its zone is for. */
+static uint32_t kst__find_in_zones(struct kst *t, const struct kst__kit *kit,
+                                   const struct kst__parsed *p, struct kst__key *key)
 {
     uint32_t node = KST__NONE;
+    if (p->zones == 0)
+        return kst__find(t, kit, key);
     for (uint8_t direction = 0; direction < 2 && node == KST__NONE; direction++) {
         kst__key_zoned(t, p, direction, key);
         node = kst__find(t, kit, key);
@@ -8155,13 +8171,22 @@ static uint32_t kst__find_odd(struct kst *t, const struct kst__kit *kit,
         kst__key_complete(t, &tuple);
         kst__key_make(t, &tuple, key);
     }
-    if (p->zones != 0)
-        return kst__find_zoned(t, kit, p, key);
-    return kst__find(t, kit, key);
+    return kst__find_in_zones(t, kit, p, key);
 }
 
-/* A packet with a tuple of its own: of a known connection, or the first of one. One that is out of date, or
- * that it reopens, makes way; under zones of one direction another may then be found. */
+/* What a judge is given of a packet that belongs to a connection. */
+KST_INLINE struct kst__case kst__case_of(const struct kst *t, const struct kst__parsed *p,
+                                         uint32_t node, const struct kst__key *key)
+{
+    struct kst__entry *e = kst__entry_at(t, kst__node_slot(t, node));
+    const struct kst__case c = {
+        t, kst__set_of(t, e), p, e, kst__node_direction(t, node, key), false, e->status, e->state};
+    return c;
+}
+
+/* A packet with a tuple of its own: of a known connection, or the first of one. One that is out
+ * of date, or that it reopens, makes way; under zones of one direction another may then be
+ * found. */
 KST_INLINE void kst__judge_packet(struct kst *t, const struct kst__kit *kit,
                                   const struct kst_packet *packet, const struct kst__parsed *p,
                                   struct kst__key *key, struct kst_result *r)
@@ -8175,10 +8200,7 @@ KST_INLINE void kst__judge_packet(struct kst *t, const struct kst__kit *kit,
         const uint32_t slot = kst__node_slot(t, node);
         enum kst_cause cause = KST_GONE_EXPIRED;
         if (KST_LIKELY(!kst__expired(t, slot))) {
-            struct kst__entry *e = kst__entry_at(t, slot);
-            const struct kst__case c = {t, kst__set_of(t, e), p, e,
-                                        kst__node_direction(t, node, key), false,
-                                        e->status, e->state};
+            const struct kst__case c = kst__case_of(t, p, node, key);
             const struct kst__judgement judgement = kst__judge(&c);
             if (KST_UNLIKELY(judgement.action == KST__REFUSE)) {
                 kst__refuse(t, kit, &c, slot, &judgement, r);
@@ -8205,20 +8227,17 @@ static void kst__judge_error(struct kst *t, const struct kst__kit *kit,
     if (!kst__icmp_about(t, p, &key))
         return;
     r->reason = KST_REASON_ICMP_UNRELATED;
-    const uint32_t node = p->zones != 0 ? kst__find_zoned(t, kit, p, &key)
-                                        : kst__find(t, kit, &key);
+    const uint32_t node = kst__find_in_zones(t, kit, p, &key);
     if (node == KST__NONE || kst__expired(t, kst__node_slot(t, node)))
         return;
     r->reason = KST_REASON_ICMP_MISDIRECTED;
     if (memcmp(key.tuple.dst, p->tuple.dst, sizeof key.tuple.dst) != 0)
         return;
     const uint32_t slot = kst__node_slot(t, node);
-    struct kst__entry *e = kst__entry_at(t, slot);
-    const struct kst__case c = {t,     kst__set_of(t, e), p,       e, kst__node_direction(t, node, &key),
-                                false, e->status,         e->state};
+    const struct kst__case c = kst__case_of(t, p, node, &key);
     r->entry = kst__id(t, slot);
     kst__report(r, KST_RELATED, c.direction, KST_REASON_NONE);
-    if (KST_UNLIKELY((e->kind & KST__KIND_HELP) && c.direction == KST_ORIGINAL))
+    if (KST_UNLIKELY((c.entry->kind & KST__KIND_HELP) && c.direction == KST_ORIGINAL))
         kst__hear(t, kit, &c, slot, r);
 }
 
@@ -8258,9 +8277,6 @@ static void kst__judge_fragment(struct kst *t, const struct kst__kit *kit,
         r->verdict = r->reason == KST_REASON_FRAGMENT_HELD ? KST_HOLD : KST_DROP;
         return;
     }
-    whole.helper = packet->helper;
-    whole.policy = packet->policy;
-    whole.flags |= packet->flags & (KST_PACKET_ZONE_ORIGINAL | KST_PACKET_ZONE_REPLY);
     kst__parse(&whole, t->set[KST__SET_CHECKSUM] != 0, &parsed);
     if (parsed.reason == KST_REASON_NONE)
         kst__key_make(t, &parsed.tuple, &key);
@@ -8307,10 +8323,11 @@ KST_INLINE void kst__look_ahead(struct kst *t, const struct kst__kit *kit,
         kit->index->prefetch(kst__index(t), key->hash);
 }
 
-/* The batch runs through a window: a packet is parsed and its bucket fetched a whole window ahead, what
- * lies in the bucket half a window ahead, and then it is judged. So the memory's latency is hidden, and the
- * window never drains before the batch ends. What is done ahead depends on the packets alone, or
- * only fetches; so how packets are cut into batches changes nothing. */
+/* The batch runs through a window: a packet is parsed and its bucket fetched a whole window
+ * ahead, what lies in the bucket half a window ahead, and then it is judged. So the memory's
+ * latency is hidden, and the window never drains before the batch ends. What is done ahead
+ * depends on the packets alone, or only fetches; so how packets are cut into batches changes
+ * nothing. */
 KST_INLINE void kst__run(struct kst *t, const struct kst__kit *kit, uint64_t now_ms,
                          const struct kst_packet *packets, size_t count,
                          struct kst_result *results)
@@ -8613,7 +8630,7 @@ bool kst_set_mark(struct kst *t, kst_id id, uint32_t mark)
     if (kst__entry_at(t, slot)->mark == mark)
         return true;
     kst__entry_at(t, slot)->mark = mark;
-    kst__tell(t, KST_EVENT_UPDATE, slot, KST_CHANGED_MARK, KST_GONE_EXPIRED);
+    kst__tell_update(t, slot, KST_CHANGED_MARK);
     return true;
 }
 
@@ -8625,7 +8642,7 @@ bool kst_set_labels(struct kst *t, kst_id id, const uint8_t labels[KST_LABEL_BYT
     if (memcmp(kst__labels_at(t, slot)->bytes, labels, KST_LABEL_BYTES) == 0)
         return true;
     memcpy(kst__labels_at(t, slot)->bytes, labels, KST_LABEL_BYTES);
-    kst__tell(t, KST_EVENT_UPDATE, slot, KST_CHANGED_LABELS, KST_GONE_EXPIRED);
+    kst__tell_update(t, slot, KST_CHANGED_LABELS);
     return true;
 }
 
@@ -8742,7 +8759,7 @@ static enum kst_error kst__insert(struct kst *t, const struct kst_flow *flow, ks
     kst__confirm(t, &kst__kit, slot);
     t->stats.inserted++;
     *id = kst__id(t, slot);
-    kst__tell(t, KST_EVENT_NEW, slot, 0, KST_GONE_EXPIRED);
+    kst__tell_new(t, slot);
     return KST_ERROR_OK;
 }
 

@@ -276,7 +276,7 @@ enum kst_column {
     X(FTP_ADDRESS, NONE, "an FTP command or answer whose address or port cannot be read")          \
     X(SIP_STATUS, NONE, "a SIP response without a status")                                         \
     X(SIP_CSEQ, NONE, "a SIP message without a CSeq, or with an unreadable one")                   \
-    X(SIP_HEADER, NONE, "a SIP message with an unreadable Contact, Via or Expires")                \
+    X(SIP_HEADER, NONE, "a SIP registration whose Contact expires at no readable time")                \
     X(SIP_MEDIA, NONE, "SDP with an unreadable address or a port outside 1024..65535")             \
     X(TABLE_FULL, DROP, "the table is full, and nothing near is expired or may be evicted")        \
     X(TABLE_EVICTED, EARLY_DROP, "the table was full: the oldest evictable connection made room")  \

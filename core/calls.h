@@ -273,7 +273,7 @@ bool kst_set_mark(struct kst *t, kst_id id, uint32_t mark)
     if (kst__entry_at(t, slot)->mark == mark)
         return true;
     kst__entry_at(t, slot)->mark = mark;
-    kst__tell(t, KST_EVENT_UPDATE, slot, KST_CHANGED_MARK, KST_GONE_EXPIRED);
+    kst__tell_update(t, slot, KST_CHANGED_MARK);
     return true;
 }
 
@@ -285,7 +285,7 @@ bool kst_set_labels(struct kst *t, kst_id id, const uint8_t labels[KST_LABEL_BYT
     if (memcmp(kst__labels_at(t, slot)->bytes, labels, KST_LABEL_BYTES) == 0)
         return true;
     memcpy(kst__labels_at(t, slot)->bytes, labels, KST_LABEL_BYTES);
-    kst__tell(t, KST_EVENT_UPDATE, slot, KST_CHANGED_LABELS, KST_GONE_EXPIRED);
+    kst__tell_update(t, slot, KST_CHANGED_LABELS);
     return true;
 }
 
@@ -402,7 +402,7 @@ static enum kst_error kst__insert(struct kst *t, const struct kst_flow *flow, ks
     kst__confirm(t, &kst__kit, slot);
     t->stats.inserted++;
     *id = kst__id(t, slot);
-    kst__tell(t, KST_EVENT_NEW, slot, 0, KST_GONE_EXPIRED);
+    kst__tell_new(t, slot);
     return KST_ERROR_OK;
 }
 

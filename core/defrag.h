@@ -475,12 +475,12 @@ static uint32_t kst__queue_current(struct kst *t, const struct kst__datagram_key
     return KST__NONE;
 }
 
-/* Describes a complete datagram in `whole`. NONE, or BAD if it is too large. */
+/* Puts a complete datagram in the place of the fragment that `whole` describes. NONE, or BAD if it
+ * is too large. */
 static uint8_t kst__queue_finish(struct kst *t, const struct kst__queue *queue,
                                  struct kst_packet *whole)
 {
     struct kst__defrag *d = kst__defrag_at(t);
-    memset(whole, 0, sizeof *whole);
     whole->data = (uint8_t *)d + d->datagram_at;
     whole->size = kst__queue_join(d, queue);
     whole->zone = queue->key.zone;
@@ -491,8 +491,8 @@ static uint8_t kst__queue_finish(struct kst *t, const struct kst__queue *queue,
     return KST_REASON_NONE;
 }
 
-/* Takes a fragment. NONE if it completes its datagram, which is then described in `whole` and lies
- * there until the next fragment comes; FRAGMENT if it is to be judged as it is; else what became of
+/* Takes a fragment. NONE if it completes its datagram, which `whole`, a copy of the packet, then
+ * describes until the next fragment comes; FRAGMENT if it is to be judged as it is; else what became of
  * it. */
 static uint8_t kst__defrag_take(struct kst *t, const struct kst_packet *packet,
                                 const struct kst__parsed *p, struct kst_packet *whole)

@@ -102,13 +102,27 @@ static struct kst_event *kst__event(struct kst *t, enum kst_event_type type)
     return event;
 }
 
-static void kst__tell(struct kst *t, enum kst_event_type type, uint32_t slot, uint32_t changed,
-                      enum kst_cause cause)
+static void kst__tell_new(struct kst *t, uint32_t slot)
 {
-    struct kst_event *event = kst__event(t, type);
+    struct kst_event *event = kst__event(t, KST_EVENT_NEW);
+    if (event != NULL)
+        kst__flow_of(t, slot, &event->about.flow);
+}
+
+static void kst__tell_update(struct kst *t, uint32_t slot, uint32_t changed)
+{
+    struct kst_event *event = kst__event(t, KST_EVENT_UPDATE);
     if (event == NULL)
         return;
     event->changed = (uint16_t)changed;
+    kst__flow_of(t, slot, &event->about.flow);
+}
+
+static void kst__tell_gone(struct kst *t, uint32_t slot, enum kst_cause cause)
+{
+    struct kst_event *event = kst__event(t, KST_EVENT_DESTROY);
+    if (event == NULL)
+        return;
     event->cause = (uint8_t)cause;
     kst__flow_of(t, slot, &event->about.flow);
 }

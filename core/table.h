@@ -83,7 +83,7 @@ static void kst__unlink(struct kst *t, const struct kst__kit *kit, uint32_t slot
 {
     const struct kst__entry *e = kst__entry_at(t, slot);
     if (KST_UNLIKELY(t->events_at != 0) && (e->status & KST_CONFIRMED))
-        kst__tell(t, KST_EVENT_DESTROY, slot, 0, cause);
+        kst__tell_gone(t, slot, cause);
     if (KST_UNLIKELY(e->kind & KST__KIND_HELP))
         kst__foretells_no_more(t, kit, slot);
     if (KST_UNLIKELY(kst__is_apart(t, slot)))

@@ -43,9 +43,9 @@ static void kst__tell_case(struct kst *t, const struct kst__case *c, uint32_t sl
                              (risen & KST_ASSURED ? KST_CHANGED_ASSURED : 0) |
                              (c->entry->state != c->state ? KST_CHANGED_STATE : 0);
     if (c->fresh)
-        kst__tell(t, KST_EVENT_NEW, slot, 0, KST_GONE_EXPIRED);
+        kst__tell_new(t, slot);
     else if (changed != 0)
-        kst__tell(t, KST_EVENT_UPDATE, slot, changed, KST_GONE_EXPIRED);
+        kst__tell_update(t, slot, changed);
 }
 
 /* A packet that is refused: a newcomer is forgotten. A known connection may keep a mark of it
@@ -231,11 +231,13 @@ static void kst__judge_first(struct kst *t, const struct kst__kit *kit,
     kst__settle(t, kit, &c, slot, &judgement, reason, r);
 }
 
-/* The connection of such a packet, or KST__NONE. */
-static uint32_t kst__find_zoned(struct kst *t, const struct kst__kit *kit,
-                                const struct kst__parsed *p, struct kst__key *key)
+/* The connection of a packet, or KST__NONE, whatever its zone is for. */
+static uint32_t kst__find_in_zones(struct kst *t, const struct kst__kit *kit,
+                                   const struct kst__parsed *p, struct kst__key *key)
 {
     uint32_t node = KST__NONE;
+    if (p->zones == 0)
+        return kst__find(t, kit, key);
     for (uint8_t direction = 0; direction < 2 && node == KST__NONE; direction++) {
         kst__key_zoned(t, p, direction, key);
         node = kst__find(t, kit, key);
@@ -252,13 +254,22 @@ static uint32_t kst__find_odd(struct kst *t, const struct kst__kit *kit,
         kst__key_complete(t, &tuple);
         kst__key_make(t, &tuple, key);
     }
-    if (p->zones != 0)
-        return kst__find_zoned(t, kit, p, key);
-    return kst__find(t, kit, key);
+    return kst__find_in_zones(t, kit, p, key);
 }
 
-/* A packet with a tuple of its own: of a known connection, or the first of one. One that is out of date, or
- * that it reopens, makes way; under zones of one direction another may then be found. */
+/* What a judge is given of a packet that belongs to a connection. */
+KST_INLINE struct kst__case kst__case_of(const struct kst *t, const struct kst__parsed *p,
+                                         uint32_t node, const struct kst__key *key)
+{
+    struct kst__entry *e = kst__entry_at(t, kst__node_slot(t, node));
+    const struct kst__case c = {
+        t, kst__set_of(t, e), p, e, kst__node_direction(t, node, key), false, e->status, e->state};
+    return c;
+}
+
+/* A packet with a tuple of its own: of a known connection, or the first of one. One that is out
+ * of date, or that it reopens, makes way; under zones of one direction another may then be
+ * found. */
 KST_INLINE void kst__judge_packet(struct kst *t, const struct kst__kit *kit,
                                   const struct kst_packet *packet, const struct kst__parsed *p,
                                   struct kst__key *key, struct kst_result *r)
@@ -272,10 +283,7 @@ KST_INLINE void kst__judge_packet(struct kst *t, const struct kst__kit *kit,
         const uint32_t slot = kst__node_slot(t, node);
         enum kst_cause cause = KST_GONE_EXPIRED;
         if (KST_LIKELY(!kst__expired(t, slot))) {
-            struct kst__entry *e = kst__entry_at(t, slot);
-            const struct kst__case c = {t, kst__set_of(t, e), p, e,
-                                        kst__node_direction(t, node, key), false,
-                                        e->status, e->state};
+            const struct kst__case c = kst__case_of(t, p, node, key);
             const struct kst__judgement judgement = kst__judge(&c);
             if (KST_UNLIKELY(judgement.action == KST__REFUSE)) {
                 kst__refuse(t, kit, &c, slot, &judgement, r);
@@ -302,20 +310,17 @@ static void kst__judge_error(struct kst *t, const struct kst__kit *kit,
     if (!kst__icmp_about(t, p, &key))
         return;
     r->reason = KST_REASON_ICMP_UNRELATED;
-    const uint32_t node = p->zones != 0 ? kst__find_zoned(t, kit, p, &key)
-                                        : kst__find(t, kit, &key);
+    const uint32_t node = kst__find_in_zones(t, kit, p, &key);
     if (node == KST__NONE || kst__expired(t, kst__node_slot(t, node)))
         return;
     r->reason = KST_REASON_ICMP_MISDIRECTED;
     if (memcmp(key.tuple.dst, p->tuple.dst, sizeof key.tuple.dst) != 0)
         return;
     const uint32_t slot = kst__node_slot(t, node);
-    struct kst__entry *e = kst__entry_at(t, slot);
-    const struct kst__case c = {t,     kst__set_of(t, e), p,       e, kst__node_direction(t, node, &key),
-                                false, e->status,         e->state};
+    const struct kst__case c = kst__case_of(t, p, node, &key);
     r->entry = kst__id(t, slot);
     kst__report(r, KST_RELATED, c.direction, KST_REASON_NONE);
-    if (KST_UNLIKELY((e->kind & KST__KIND_HELP) && c.direction == KST_ORIGINAL))
+    if (KST_UNLIKELY((c.entry->kind & KST__KIND_HELP) && c.direction == KST_ORIGINAL))
         kst__hear(t, kit, &c, slot, r);
 }
 
@@ -355,9 +360,6 @@ static void kst__judge_fragment(struct kst *t, const struct kst__kit *kit,
         r->verdict = r->reason == KST_REASON_FRAGMENT_HELD ? KST_HOLD : KST_DROP;
         return;
     }
-    whole.helper = packet->helper;
-    whole.policy = packet->policy;
-    whole.flags |= packet->flags & (KST_PACKET_ZONE_ORIGINAL | KST_PACKET_ZONE_REPLY);
     kst__parse(&whole, t->set[KST__SET_CHECKSUM] != 0, &parsed);
     if (parsed.reason == KST_REASON_NONE)
         kst__key_make(t, &parsed.tuple, &key);
@@ -404,10 +406,11 @@ KST_INLINE void kst__look_ahead(struct kst *t, const struct kst__kit *kit,
         kit->index->prefetch(kst__index(t), key->hash);
 }
 
-/* The batch runs through a window: a packet is parsed and its bucket fetched a whole window ahead, what
- * lies in the bucket half a window ahead, and then it is judged. So the memory's latency is hidden, and the
- * window never drains before the batch ends. What is done ahead depends on the packets alone, or
- * only fetches; so how packets are cut into batches changes nothing. */
+/* The batch runs through a window: a packet is parsed and its bucket fetched a whole window
+ * ahead, what lies in the bucket half a window ahead, and then it is judged. So the memory's
+ * latency is hidden, and the window never drains before the batch ends. What is done ahead
+ * depends on the packets alone, or only fetches; so how packets are cut into batches changes
+ * nothing. */
 KST_INLINE void kst__run(struct kst *t, const struct kst__kit *kit, uint64_t now_ms,
                          const struct kst_packet *packets, size_t count,
                          struct kst_result *results)
