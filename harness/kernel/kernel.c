@@ -254,12 +254,8 @@ static void rename_datagram(uint8_t *data, size_t size)
         const unsigned id = (unsigned)(data[4] << 8 | data[5]) + kernel.run * 8;
         data[4] = (uint8_t)(id >> 8);
         data[5] = (uint8_t)id;
-        if (right) {
-            data[10] = data[11] = 0;
-            const uint32_t sum = ~sum_words(0, data, header);
-            data[10] = (uint8_t)(sum >> 8);
-            data[11] = (uint8_t)sum;
-        }
+        if (right)
+            put_header_sum(data, header);
     } else if (size >= 48 && data[0] >> 4 == 6) {
         size_t at = 40;
         uint8_t next = data[6];
@@ -285,12 +281,8 @@ static void mark_zone(const struct vec_packet *packet, uint8_t *data)
         const size_t header = (size_t)(data[0] & 15) * 4;
         const bool right = header <= packet->size && sum_words(0, data, header) == 0xffff;
         data[1] = (uint8_t)((data[1] & 3) | dscp << 2);
-        if (right) {
-            data[10] = data[11] = 0;
-            const uint32_t sum = ~sum_words(0, data, header);
-            data[10] = (uint8_t)(sum >> 8);
-            data[11] = (uint8_t)sum;
-        }
+        if (right)
+            put_header_sum(data, header);
     }
 }
 

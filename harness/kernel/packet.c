@@ -71,7 +71,7 @@ void put_ip(const struct talk_state *t, uint8_t *packet, uint8_t protocol, size_
     packet[9] = protocol;
     memcpy(packet + 12, client_and_server_v4[from], 4);
     memcpy(packet + 16, client_and_server_v4[to], 4);
-    put16(packet + 10, ~sum_words(0, packet, 20) & 0xffff);
+    put_header_sum(packet, 20);
 }
 
 uint32_t checksum(const struct talk_state *t, const uint8_t *packet, const uint8_t *l4,
@@ -148,8 +148,7 @@ static void add_fragments(struct talk_state *t, const uint8_t *packet, size_t si
             put16(part + 2, (uint32_t)(header + length));
             put16(part + 4, id);
             put16(part + 6, (uint32_t)(claimed / 8) | (uint32_t)more << 13);
-            put16(part + 10, 0);
-            put16(part + 10, ~sum_words(0, part, header) & 0xffff);
+            put_header_sum(part, header);
         }
         memcpy(part + begin, packet + header + here, length);
         sizes[count++] = begin + length;
@@ -189,8 +188,7 @@ void finish(struct talk_state *t, uint8_t *packet, uint8_t protocol, size_t byte
         size += 4;
         extended = 4;
         put16(packet + 2, (uint32_t)size);
-        put16(packet + 10, 0);
-        put16(packet + 10, ~sum_words(0, packet, 24) & 0xffff);
+        put_header_sum(packet, 24);
     }
     if (one_in(chance, 40) && bytes > 0)
         packet[size - 1 - below(chance, (uint32_t)bytes)] ^= (uint8_t)(1 << below(chance, 8));

@@ -27,7 +27,7 @@ uint32_t sum_words(uint32_t sum, const uint8_t *data, size_t size)
     return sum;
 }
 
-static void put_header_sum(uint8_t *data, uint32_t header)
+void put_header_sum(uint8_t *data, size_t header)
 {
     put16(data + 10, 0);
     put16(data + 10, ~sum_words(0, data, header));

@@ -38,4 +38,7 @@ const char *prepared_text(enum prepared prepared);
 /* Adds the 16-bit words to a sum of RFC 1071, folded. */
 uint32_t sum_words(uint32_t sum, const uint8_t *data, size_t size);
 
+/* Fills in the checksum of an IPv4 header of so many bytes. */
+void put_header_sum(uint8_t *data, size_t header);
+
 #endif
