@@ -181,6 +181,8 @@ struct kst_config {
     uint32_t buckets;  /* of the index; 0: as many as `max`. Rounded up to a power of two. With far
                         * fewer than `max` newcomers are refused, CHAIN_TOO_LONG */
     uint32_t features; /* enum kst_features, or'ed */
+    uint8_t index, timer; /* their places in KST_INDEXES and KST_TIMERS, from 0; names are asked for by
+                        * kst_index_name, kst_timer_name */
     uint32_t reassembly_bytes; /* for fragments, at least KST_REASSEMBLY_MIN: Linux has 4 MiB a family.
                         * 0: none, a fragment is INVALID. Takes a quarter more, and 64 KiB, in all */
     uint32_t expectations; /* that helpers may have at a time, at most KST_EXPECTATIONS_MAX; Linux
@@ -428,6 +430,7 @@ struct kst_event {
     X(NO_CONFIG, "no configuration given")                                                         \
     X(MAX, "config.max must lie in 1..KST_ENTRIES_MAX")                                            \
     X(BUCKETS, "config.buckets must not exceed 2 * KST_ENTRIES_MAX")                               \
+    X(BACK_END, "config.index or config.timer is none of KST_INDEXES or KST_TIMERS")               \
     X(FEATURES, "config.features has a bit that means nothing")                                    \
     X(EVICT, "config.evict names no class, one twice, or goes on after its end")                   \
     X(REASSEMBLY, "config.reassembly_bytes must be 0 or at least KST_REASSEMBLY_MIN")              \
@@ -470,6 +473,10 @@ enum kst_error {
 /* Bytes that a table of this configuration needs, a multiple of KST_ALIGN; 0 if the configuration
  * is wrong (kst_init says why) or the size exceeds what size_t holds. */
 KST_API size_t kst_bytes(const struct kst_config *config);
+
+/* What kst_config.index and .timer choose from: "swiss", "wheel" and so on; NULL behind the last. */
+KST_API const char *kst_index_name(uint32_t number);
+KST_API const char *kst_timer_name(uint32_t number);
 
 /* Makes a table in `memory`, whose contents do not matter, and returns it; it lies at `memory`.
  * NULL on a wrong configuration or block; `why`, unless NULL, then holds the reason. The block may

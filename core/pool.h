@@ -183,6 +183,7 @@ struct kst {
     struct kst__attached attached[KST_ATTACH_MAX];
     uint32_t apart; /* entries with a zone of one direction: a tuple may then be found both ways */
     bool pressed; /* PRESSURE was told, RELIEF not yet */
+    uint8_t index, timer; /* config.index, config.timer */
     uint8_t evict[KST_CLASSES];
     struct kst__class classes[KST_CLASSES];
     struct kst_stats stats;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* test_index.c - properties of whatever index KST_INDEX names: however crowded it is, a connection is
+/* test_index.c - properties of whatever index is chosen: however crowded it is, a connection is
  * found by both of its tuples, with the right direction, and by no other, as an array that is
  * searched from end to end finds it; as many as `max` fit, in a table of any size; an index that is
  * full refuses by name and changes nothing, and what is removed leaves room; a connection under NAT
@@ -10,7 +10,7 @@ enum { FLOWS_MAX = 40 };
 
 static bool index_is(const char *name)
 {
-    return strcmp(kst__kit.index->name, name) == 0;
+    return strcmp(index_name(), name) == 0;
 }
 
 /* The nodes that fit a table with one bucket. */
@@ -505,10 +505,10 @@ START_TEST(peeking_changes_nothing)
     for (uint32_t i = 0; i < 2000; i++) {
         const struct kst_tuple tuple = numbered(i);
         const uint64_t hash = draw_one_in(2) ? draw() : kst__tuple_hash(&tuple, t->seed);
-        if (kst__kit.index->prefetch != NULL)
-            kst__kit.index->prefetch(kst__index(t), hash);
-        if (kst__kit.index->peek != NULL)
-            kst__kit.index->peek(kst__index(t), t, hash);
+        if (kst__index_ops(t)->prefetch != NULL)
+            kst__index_ops(t)->prefetch(kst__index(t), hash);
+        if (kst__index_ops(t)->peek != NULL)
+            kst__index_ops(t)->peek(kst__index(t), t, hash);
     }
     must(memcmp(t, before, bytes) == 0);
     free(before);
