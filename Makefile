@@ -85,7 +85,7 @@ $(B)/rooms/test_prepare $(B)/header/test_prepare: harness/kernel/prepare.c
 
 $(B)/rooms/%: tests/%.c $(wildcard tests/*.h) $(ROOMS)
 	@mkdir -p $(@D)
-	gcc $(C11) -g -O1 $(SANITIZE) -DKST_ALL_BACK_ENDS -Icore -Itests $(filter %.c,$^) $\
+	gcc $(C11) -g -O1 $(SANITIZE) -DKST_ALL_BACK_ENDS -Icore -Itests $(filter %.c,$^) \
 	    $$(pkg-config --cflags --libs check) -o $@
 
 $(B)/header/%: tests/%.c $(wildcard tests/*.h) keepstate.h

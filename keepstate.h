@@ -695,6 +695,11 @@ KST_API uint32_t kst_advance(struct kst *t, uint64_t now_ms, uint32_t work_max);
  * which way the packet would go (enum kst_direction). */
 KST_API kst_id kst_find(const struct kst *t, const struct kst_tuple *tuple, uint8_t *direction);
 
+/* The same of many tuples, in the same order, each result 0 or an id; `directions`, unless NULL, has
+ * room for as many. Faster than one by one: their memory is fetched together. */
+KST_API void kst_find_batch(const struct kst *t, const struct kst_tuple *tuples, size_t count,
+                            kst_id *ids, uint8_t *directions);
+
 /* Copies a connection; false if it is gone. */
 KST_API bool kst_get(const struct kst *t, kst_id id, struct kst_flow *flow);
 
@@ -1612,25 +1617,27 @@ struct kst__gre {
     uint32_t timeout_s, stream_s; /* until answered, and afterwards */
 };
 
-/* 128 bytes, two cache lines: who it is and until when; then what changes with each packet. */
+/* 128 bytes, two cache lines. A lookup, and a packet of an established UDP or ICMP conversation, needs
+ * the first alone; TCP's windows lie in the second. */
 struct kst__entry {
     struct kst_tuple tuple; /* original direction */
     uint64_t expires_ms;
+    uint32_t armed;  /* the time that its timer is set to, never after expires_ms; in beats */
+    uint32_t serial; /* upper half of its kst_id */
+    uint32_t mark;
+    uint16_t status; /* enum kst_status; 0: the slot is free */
+    uint8_t state;   /* enum kst_tcp_state or kst_sctp_state */
+    uint8_t kind;    /* enum kst_class, or'ed with the bits below */
+
     union {
         struct kst__tcp tcp;
         struct kst__udp udp;
         struct kst__sctp sctp;
         struct kst__gre gre;
     } proto;
-    uint32_t armed;  /* the time that its timer is set to, never after expires_ms; in beats */
     uint32_t joined; /* when it joined its class, in beats */
-    uint32_t serial; /* upper half of its kst_id */
-    uint32_t mark;
     uint32_t older;  /* neighbours in its class, KST__NONE at the ends; */
     uint32_t newer;  /* that of a free slot names the next free one */
-    uint16_t status; /* enum kst_status; 0: the slot is free */
-    uint8_t state;   /* enum kst_tcp_state or kst_sctp_state */
-    uint8_t kind;    /* enum kst_class, or'ed with the bits below */
 };
 
 enum { /* kst__entry.kind */
@@ -1641,7 +1648,10 @@ enum { /* kst__entry.kind */
     KST__KIND_POLICY = 32    /* times the number of its policy, in the highest three bits */
 };
 
-typedef char kst__entry_is_two_lines[sizeof(struct kst__entry) == 128 ? 1 : -1];
+typedef char kst__entry_is_two_lines[sizeof(struct kst__entry) == 128 &&
+                                             offsetof(struct kst__entry, proto) == 64
+                                         ? 1
+                                         : -1];
 typedef char kst__tuple_has_no_padding[sizeof(struct kst_tuple) == 40 ? 1 : -1];
 
 struct kst__counters {
@@ -2013,9 +2023,9 @@ static void kst__class_join(struct kst *t, uint32_t slot, uint8_t number)
  *   => bytes    memory for so many nodes and, as far as the index has such a thing, buckets.
  *   => init     makes it empty.
  *   => prefetch starts the memory access of a find with this hash. May be NULL.
- *   => peek     once that has arrived: starts the access to the entry, and to what else of the index
- *               a find with this hash will want. A guess that may be wrong; nothing depends on it.
- *               May be NULL.
+ *   => peek     once that has arrived: the node that a find with this hash will look at, KST__NONE if
+ *               none is in sight; starts the access to what else of the index it will want. A guess
+ *               that may be wrong; nothing depends on it. May be NULL.
  *   => find     a node that matches, KST__NONE if there is none.
  *   => insert   false if there is no place: a named outcome (CHAIN_TOO_LONG), nothing is changed.
  *   => remove   of a node that is in it, under the hash it was inserted with.
@@ -2034,9 +2044,7 @@ KST_INLINE uint64_t kst__node_hash(const struct kst *t, uint32_t node)
 KST_INLINE void kst__node_prefetch(const struct kst *t, uint32_t node)
 {
     const uint32_t slot = kst__node_slot(t, node);
-    const struct kst__entry *e = kst__entry_at(t, slot);
-    KST_PREFETCH(e);
-    KST_PREFETCH(&e->kind);
+    KST_PREFETCH(kst__entry_at(t, slot));
     if (KST_UNLIKELY(node != slot))
         KST_PREFETCH(kst__reply_tuple(t, slot));
 }
@@ -2046,7 +2054,7 @@ struct kst_index_ops {
     uint64_t (*bytes)(uint32_t nodes_max, uint32_t buckets);
     void (*init)(void *ix, uint32_t nodes_max, uint32_t buckets);
     void (*prefetch)(const void *ix, uint64_t hash);
-    void (*peek)(const void *ix, const struct kst *t, uint64_t hash);
+    uint32_t (*peek)(const void *ix, uint64_t hash);
     uint32_t (*find)(const void *ix, const struct kst *t, const struct kst__key *key);
     bool (*insert)(void *ix, uint32_t node, uint64_t hash);
     void (*remove)(void *ix, uint32_t node, uint64_t hash);
@@ -2115,13 +2123,12 @@ static void kst__chain_prefetch(const void *ix, uint64_t hash)
 }
 
 /* The head of a chain is its likeliest node: hits stop there two times out of three. */
-static void kst__chain_peek(const void *ix, const struct kst *t, uint64_t hash)
+static uint32_t kst__chain_peek(const void *ix, uint64_t hash)
 {
     const uint32_t node = *kst__chain_head(ix, hash);
-    if (node != KST__NONE) {
+    if (node != KST__NONE)
         KST_PREFETCH(kst__chain_link(ix, node));
-        kst__node_prefetch(t, node);
-    }
+    return node;
 }
 
 static uint32_t kst__chain_find(const void *ix, const struct kst *t, const struct kst__key *key)
@@ -2343,13 +2350,11 @@ static void kst__group_prefetch(const void *ix, uint64_t hash)
     KST_PREFETCH(kst__group_at(ix, kst__group_home(ix, hash)));
 }
 
-/* Starts the access to the entries whose tags match. Returns whether there is one. */
-KST_INLINE bool kst__group_peek(const struct kst__group *group, const struct kst *t, uint8_t tag)
+/* The first node whose tag matches; now and then by chance, and another is the one. */
+KST_INLINE uint32_t kst__group_peek(const struct kst__group *group, uint8_t tag)
 {
     const uint32_t hits = kst__group_match(group, tag);
-    for (uint32_t left = hits; left != 0; left &= left - 1)
-        kst__node_prefetch(t, group->nodes[kst__lowest_bit(left)]);
-    return hits != 0;
+    return hits != 0 ? group->nodes[kst__lowest_bit(hits)] : KST__NONE;
 }
 
 static void kst__groups_init(void *ix, uint32_t nodes_max, uint32_t buckets)
@@ -2413,13 +2418,15 @@ KST_INLINE uint64_t kst__cuckoo_across(const void *ix, uint64_t number, uint8_t 
     return number ^ (far & ((const struct kst__groups *)ix)->mask);
 }
 
-static void kst__cuckoo_peek(const void *ix, const struct kst *t, uint64_t hash)
+static uint32_t kst__cuckoo_peek(const void *ix, uint64_t hash)
 {
     const uint64_t home = kst__group_home(ix, hash);
     const uint8_t tag = kst__group_tag(hash);
     const struct kst__group *group = kst__group_at(ix, home);
-    if (!kst__group_peek(group, t, tag) && group->passed != 0)
+    const uint32_t node = kst__group_peek(group, tag);
+    if (node == KST__NONE && group->passed != 0)
         KST_PREFETCH(kst__group_at(ix, kst__cuckoo_across(ix, home, tag)));
+    return node;
 }
 
 static uint32_t kst__cuckoo_find(const void *ix, const struct kst *t, const struct kst__key *key)
@@ -2659,22 +2666,20 @@ static void kst__robin_prefetch(const void *ix, uint64_t hash)
 }
 
 /* Not beyond the line that was fetched; what lies there is fetched if the search gets so far. */
-static void kst__robin_peek(const void *ix, const struct kst *t, uint64_t hash)
+static uint32_t kst__robin_peek(const void *ix, uint64_t hash)
 {
     const uint32_t bits = (uint32_t)(hash >> 32);
     uint32_t number = kst__robin_home(ix, bits);
     for (uint32_t distance = 0;; distance++) {
         const struct kst__place *place = kst__robin_at(ix, number);
         if (place->node == KST__NONE || kst__robin_distance(ix, number) < distance)
-            return;
-        if (place->bits == bits) {
-            kst__node_prefetch(t, place->node);
-            return;
-        }
+            return KST__NONE;
+        if (place->bits == bits)
+            return place->node;
         number = kst__robin_next(ix, number);
         if (number % KST__ROBIN_LINE == 0) {
             KST_PREFETCH(kst__robin_at(ix, number));
-            return;
+            return KST__NONE;
         }
     }
 }
@@ -2809,12 +2814,14 @@ KST_INLINE struct kst__group *kst__swiss_group(const void *ix, uint64_t number, 
     return kst__group_at(ix, (number + distance) & ((const struct kst__groups *)ix)->mask);
 }
 
-static void kst__swiss_peek(const void *ix, const struct kst *t, uint64_t hash)
+static uint32_t kst__swiss_peek(const void *ix, uint64_t hash)
 {
     const uint64_t home = kst__group_home(ix, hash);
     const struct kst__group *group = kst__group_at(ix, home);
-    if (!kst__group_peek(group, t, kst__group_tag(hash)) && group->passed != 0)
+    const uint32_t node = kst__group_peek(group, kst__group_tag(hash));
+    if (node == KST__NONE && group->passed != 0)
         KST_PREFETCH(kst__swiss_group(ix, home, 1));
+    return node;
 }
 
 static uint32_t kst__swiss_find(const void *ix, const struct kst *t, const struct kst__key *key)
@@ -5134,6 +5141,26 @@ KST_INLINE uint32_t kst__find(const struct kst *t, const struct kst__key *key)
     return node[kst__before(serial[0], serial[1])];
 }
 
+/* Starts the lookup of a key; and goes on with it once the index has arrived, to the whole entry or
+ * to what a find compares. */
+KST_INLINE void kst__look_up(const struct kst *t, const struct kst__key *key)
+{
+    if (kst__index_ops(t)->prefetch != NULL)
+        kst__index_ops(t)->prefetch(kst__index(t), key->hash);
+}
+
+KST_INLINE void kst__look_closer(const struct kst *t, const struct kst__key *key, bool whole)
+{
+    if (kst__index_ops(t)->peek == NULL)
+        return;
+    const uint32_t node = kst__index_ops(t)->peek(kst__index(t), key->hash);
+    if (node == KST__NONE)
+        return;
+    kst__node_prefetch(t, node);
+    if (whole)
+        KST_PREFETCH(&kst__entry_at(t, kst__node_slot(t, node))->proto);
+}
+
 /* Takes an entry that is not armed out of the rest. One that was called back before it was
  * confirmed goes without a word. */
 static void kst__unlink(struct kst *t, uint32_t slot,
@@ -6484,6 +6511,8 @@ static struct kst__judgement kst__udp_judge(const struct kst__case *c)
     if (reason != KST_REASON_NONE)
         return kst__say(KST__REFUSE, (enum kst_reason)reason);
 
+    if (c->entry->status & KST_ASSURED) /* which saves a look at the second line */
+        return kst__refresh(c->set[KST__SET_UDP_TIMEOUT_STREAM]);
     if (c->fresh) {
         const uint64_t stream_ms = kst__later_ms(c->t, KST__UDP_STREAM_MS);
         udp->stream_low = (uint32_t)stream_ms;
@@ -8387,8 +8416,7 @@ KST_INLINE void kst__look_ahead(struct kst *t, const struct kst_packet *packet,
     if (p->reason != KST_REASON_NONE)
         return;
     kst__key_make(t, &p->tuple, key);
-    if (kst__index_ops(t)->prefetch != NULL)
-        kst__index_ops(t)->prefetch(kst__index(t), key->hash);
+    kst__look_up(t, key);
 }
 
 /* The batch runs through a window: a packet is parsed and its bucket fetched a whole window
@@ -8406,14 +8434,13 @@ KST_INLINE void kst__run(struct kst *t, uint64_t now_ms,
     kst__set_clock(t, now_ms);
     for (size_t i = 0; i < count && i < KST_BURST; i++)
         kst__look_ahead(t, &packets[i], &parsed[i], &keys[i]);
-    for (size_t i = 0; kst__index_ops(t)->peek != NULL && i < count && i < HALF; i++)
+    for (size_t i = 0; i < count && i < HALF; i++)
         if (parsed[i].reason == KST_REASON_NONE)
-            kst__index_ops(t)->peek(kst__index(t), t, keys[i].hash);
+            kst__look_closer(t, &keys[i], true);
     for (size_t i = 0; i < count; i++) {
         const size_t here = i % KST_BURST, half = (i + HALF) % KST_BURST;
-        if (kst__index_ops(t)->peek != NULL && HALF > 0 && i + HALF < count &&
-            parsed[half].reason == KST_REASON_NONE)
-            kst__index_ops(t)->peek(kst__index(t), t, keys[half].hash);
+        if (HALF > 0 && i + HALF < count && parsed[half].reason == KST_REASON_NONE)
+            kst__look_closer(t, &keys[half], true);
         kst__judge_any(t, &packets[i], &parsed[here], &keys[here], &results[i]);
         if (i + KST_BURST < count)
             kst__look_ahead(t, &packets[i + KST_BURST], &parsed[here], &keys[here]);
@@ -8657,16 +8684,41 @@ bool kst_refuse(struct kst *t, const struct kst_result *result)
 
 /* ---- connections ---- */
 
+KST_INLINE kst_id kst__find_id(const struct kst *t, const struct kst__key *key, uint8_t *direction)
+{
+    const uint32_t node = kst__find(t, key);
+    if (node == KST__NONE || kst__expired(t, kst__node_slot(t, node)))
+        return 0;
+    if (direction != NULL)
+        *direction = kst__node_direction(t, node, key);
+    return kst__id(t, kst__node_slot(t, node));
+}
+
 kst_id kst_find(const struct kst *t, const struct kst_tuple *tuple, uint8_t *direction)
 {
     struct kst__key key;
     kst__key_make(t, tuple, &key);
-    const uint32_t node = kst__find(t, &key);
-    if (node == KST__NONE || kst__expired(t, kst__node_slot(t, node)))
-        return 0;
-    if (direction != NULL)
-        *direction = kst__node_direction(t, node, &key);
-    return kst__id(t, kst__node_slot(t, node));
+    return kst__find_id(t, &key, direction);
+}
+
+void kst_find_batch(const struct kst *t, const struct kst_tuple *tuples, size_t count, kst_id *ids,
+                    uint8_t *directions)
+{
+    const size_t window = count < KST_BURST ? count : KST_BURST, half = window / 2;
+    struct kst__key keys[KST_BURST];
+    for (size_t i = 0; i < count + window; i++) { /* as in kst__run */
+        if (i >= window) {
+            const size_t due = i - window;
+            ids[due] = kst__find_id(t, &keys[due % KST_BURST],
+                                    directions != NULL ? &directions[due] : NULL);
+        }
+        if (i < count) {
+            kst__key_make(t, &tuples[i], &keys[i % KST_BURST]);
+            kst__look_up(t, &keys[i % KST_BURST]);
+        }
+        if (i >= half && i - half < count)
+            kst__look_closer(t, &keys[(i - half) % KST_BURST], false);
+    }
 }
 
 bool kst_get(const struct kst *t, kst_id id, struct kst_flow *flow)

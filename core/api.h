@@ -506,6 +506,11 @@ KST_API uint32_t kst_advance(struct kst *t, uint64_t now_ms, uint32_t work_max);
  * which way the packet would go (enum kst_direction). */
 KST_API kst_id kst_find(const struct kst *t, const struct kst_tuple *tuple, uint8_t *direction);
 
+/* The same of many tuples, in the same order, each result 0 or an id; `directions`, unless NULL, has
+ * room for as many. Faster than one by one: their memory is fetched together. */
+KST_API void kst_find_batch(const struct kst *t, const struct kst_tuple *tuples, size_t count,
+                            kst_id *ids, uint8_t *directions);
+
 /* Copies a connection; false if it is gone. */
 KST_API bool kst_get(const struct kst *t, kst_id id, struct kst_flow *flow);
 

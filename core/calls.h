@@ -232,16 +232,41 @@ bool kst_refuse(struct kst *t, const struct kst_result *result)
 
 /* ---- connections ---- */
 
+KST_INLINE kst_id kst__find_id(const struct kst *t, const struct kst__key *key, uint8_t *direction)
+{
+    const uint32_t node = kst__find(t, key);
+    if (node == KST__NONE || kst__expired(t, kst__node_slot(t, node)))
+        return 0;
+    if (direction != NULL)
+        *direction = kst__node_direction(t, node, key);
+    return kst__id(t, kst__node_slot(t, node));
+}
+
 kst_id kst_find(const struct kst *t, const struct kst_tuple *tuple, uint8_t *direction)
 {
     struct kst__key key;
     kst__key_make(t, tuple, &key);
-    const uint32_t node = kst__find(t, &key);
-    if (node == KST__NONE || kst__expired(t, kst__node_slot(t, node)))
-        return 0;
-    if (direction != NULL)
-        *direction = kst__node_direction(t, node, &key);
-    return kst__id(t, kst__node_slot(t, node));
+    return kst__find_id(t, &key, direction);
+}
+
+void kst_find_batch(const struct kst *t, const struct kst_tuple *tuples, size_t count, kst_id *ids,
+                    uint8_t *directions)
+{
+    const size_t window = count < KST_BURST ? count : KST_BURST, half = window / 2;
+    struct kst__key keys[KST_BURST];
+    for (size_t i = 0; i < count + window; i++) { /* as in kst__run */
+        if (i >= window) {
+            const size_t due = i - window;
+            ids[due] = kst__find_id(t, &keys[due % KST_BURST],
+                                    directions != NULL ? &directions[due] : NULL);
+        }
+        if (i < count) {
+            kst__key_make(t, &tuples[i], &keys[i % KST_BURST]);
+            kst__look_up(t, &keys[i % KST_BURST]);
+        }
+        if (i >= half && i - half < count)
+            kst__look_closer(t, &keys[(i - half) % KST_BURST], false);
+    }
 }
 
 bool kst_get(const struct kst *t, kst_id id, struct kst_flow *flow)

@@ -75,6 +75,26 @@ KST_INLINE uint32_t kst__find(const struct kst *t, const struct kst__key *key)
     return node[kst__before(serial[0], serial[1])];
 }
 
+/* Starts the lookup of a key; and goes on with it once the index has arrived, to the whole entry or
+ * to what a find compares. */
+KST_INLINE void kst__look_up(const struct kst *t, const struct kst__key *key)
+{
+    if (kst__index_ops(t)->prefetch != NULL)
+        kst__index_ops(t)->prefetch(kst__index(t), key->hash);
+}
+
+KST_INLINE void kst__look_closer(const struct kst *t, const struct kst__key *key, bool whole)
+{
+    if (kst__index_ops(t)->peek == NULL)
+        return;
+    const uint32_t node = kst__index_ops(t)->peek(kst__index(t), key->hash);
+    if (node == KST__NONE)
+        return;
+    kst__node_prefetch(t, node);
+    if (whole)
+        KST_PREFETCH(&kst__entry_at(t, kst__node_slot(t, node))->proto);
+}
+
 /* Takes an entry that is not armed out of the rest. One that was called back before it was
  * confirmed goes without a word. */
 static void kst__unlink(struct kst *t, uint32_t slot,

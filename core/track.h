@@ -398,8 +398,7 @@ KST_INLINE void kst__look_ahead(struct kst *t, const struct kst_packet *packet,
     if (p->reason != KST_REASON_NONE)
         return;
     kst__key_make(t, &p->tuple, key);
-    if (kst__index_ops(t)->prefetch != NULL)
-        kst__index_ops(t)->prefetch(kst__index(t), key->hash);
+    kst__look_up(t, key);
 }
 
 /* The batch runs through a window: a packet is parsed and its bucket fetched a whole window
@@ -417,14 +416,13 @@ KST_INLINE void kst__run(struct kst *t, uint64_t now_ms,
     kst__set_clock(t, now_ms);
     for (size_t i = 0; i < count && i < KST_BURST; i++)
         kst__look_ahead(t, &packets[i], &parsed[i], &keys[i]);
-    for (size_t i = 0; kst__index_ops(t)->peek != NULL && i < count && i < HALF; i++)
+    for (size_t i = 0; i < count && i < HALF; i++)
         if (parsed[i].reason == KST_REASON_NONE)
-            kst__index_ops(t)->peek(kst__index(t), t, keys[i].hash);
+            kst__look_closer(t, &keys[i], true);
     for (size_t i = 0; i < count; i++) {
         const size_t here = i % KST_BURST, half = (i + HALF) % KST_BURST;
-        if (kst__index_ops(t)->peek != NULL && HALF > 0 && i + HALF < count &&
-            parsed[half].reason == KST_REASON_NONE)
-            kst__index_ops(t)->peek(kst__index(t), t, keys[half].hash);
+        if (HALF > 0 && i + HALF < count && parsed[half].reason == KST_REASON_NONE)
+            kst__look_closer(t, &keys[half], true);
         kst__judge_any(t, &packets[i], &parsed[here], &keys[here], &results[i]);
         if (i + KST_BURST < count)
             kst__look_ahead(t, &packets[i + KST_BURST], &parsed[here], &keys[here]);
