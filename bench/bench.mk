@@ -12,57 +12,75 @@ BENCH_KITS    := $(foreach index,$(BENCH_INDEXES),$(addprefix $(index)-,$(BENCH_
 BENCH_HEADERS := $(wildcard bench/*.h) keepstate.h
 SUBJECTS := $(filter-out kit kits peers peer_%,$(patsubst bench/%.c,%,$(wildcard bench/*.c)))
 
-# A peer: a file peer_NAME, what it exports, what it is linked with. Those at hand are those whose
-# header is found.
-header = $(shell echo '\#include <$1>' | $(CC) $2 -E -x $(or $3,c) - >/dev/null 2>&1 && echo yes)
-package_cflags = $(shell pkg-config --cflags $1 2>/dev/null)
-package_libs   = $(shell pkg-config --libs $1 2>/dev/null)
-ifneq ($(filter bench ratios instructions test $(A)/% bench-%,$(MAKECMDGOALS)),)
-RTE := $(call package_cflags,libdpdk)
-PEER_FILES := $(if $(call header,rte_hash.h,$(RTE)),peer_rte) \
-    $(if $(call header,absl/container/flat_hash_map.h,,c++),peer_absl) \
-    $(if $(call header,tsl/robin_map.h,,c++),peer_tsl)
+# A peer is a file peer_NAME; in this table: the header that tells whether its package is there, what it
+# exports (and which timers), what people call it, and how to compile and link with it.
+, := ,
+peers        := rte absl tsl khash uthash glib urcu
+header_rte   := rte_hash.h
+header_absl  := absl/container/flat_hash_map.h
+header_tsl   := tsl/robin_map.h
+header_khash := htslib/khash.h
+header_uthash := uthash.h
+header_glib  := glib.h
+header_urcu  := urcu/rculfhash.h
+exports_rte   := rte_hash16 rte_hash40
+exports_absl  := absl16 absl40
+exports_tsl   := tsl16 tsl40
+exports_khash := khash16 khash40
+exports_uthash := uthash16 uthash40
+exports_glib  := glib16 glib40
+exports_urcu  := urcu16 urcu40
+timers_rte   := rte_timer
+title_rte    := rte_hash,rte_timer
+title_urcu   := rculfhash
+ifneq ($(filter bench ratios instructions test $(A)/%,$(MAKECMDGOALS)),)
+cflags_rte   := $(filter-out -march=%,$(shell pkg-config --cflags libdpdk 2>/dev/null))
+cflags_glib  := $(shell pkg-config --cflags glib-2.0 2>/dev/null)
+libs_rte     := -lrte_eal -lrte_hash -lrte_timer -lrte_rcu -lrte_ring
+libs_absl    := $(shell pkg-config --libs absl_raw_hash_set absl_hash 2>/dev/null)
+libs_glib    := $(shell pkg-config --libs glib-2.0 2>/dev/null)
+libs_urcu    := -lurcu-cds -lurcu-qsbr -lurcu-common
+there = $(shell echo '\#include <$(header_$1)>' | $(CXX) $(cflags_$1) -E -x c++ - >/dev/null 2>&1 && echo $1)
+PEERS := $(foreach peer,$(peers),$(call there,$(peer)))
 endif
-
-exports_peer_rte  = rte_hash16 rte_hash40
-exports_peer_absl = absl16 absl40
-exports_peer_tsl  = tsl16 tsl40
-title_peer_rte    = rte_hash,rte_timer
-title_peer_absl   = absl
-title_peer_tsl    = tsl
-timers_peer_rte   = rte_timer
-libs_peer_rte     = -lrte_eal -lrte_hash -lrte_timer -lrte_rcu -lrte_ring
-libs_peer_absl    = $(call package_libs,absl_raw_hash_set absl_hash)
-cflags_peer_rte   = $(patsubst -I%,-isystem%,$(filter-out -march=%,$(RTE)))
-PEER_ALL := peer_rte peer_absl peer_tsl
 
 space := $() $()
 commas = $(subst $(space),$(,),$(strip $1))
-, := ,
-BENCH_DEFINES = '-DCOMMIT="$(shell git rev-parse --short HEAD 2>/dev/null)"' \
-    '-DCOMPILER="$(shell $(CC) --version | head -n 1)"' '-DFLAGS="$(BENCHFLAGS)"' \
-    '-DKITS=$(foreach kit,$(BENCH_KITS),X($(subst -,$(,),$(kit))))' \
-    '-DPEERS=$(foreach file,$(PEER_FILES),$(patsubst %,X(%),$(exports_$(file))))' \
-    '-DPEER_TIMERS=$(foreach file,$(PEER_FILES),$(patsubst %,X(%),$(timers_$(file))))' \
-    '-DPEERS_IN="$(call commas,$(foreach file,$(PEER_FILES),$(title_$(file))))"' \
-    '-DPEERS_LEFT_OUT="$(call commas,$(foreach file,$(filter-out $(PEER_FILES),$(PEER_ALL)),$(title_$(file))))"'
+# What main.c, kits.c and peers.c are told, as a header; and the flags, of which all objects depend. Both
+# are written only if they change.
+define BUILT
+#define COMMIT "$(shell git describe --always --dirty 2>/dev/null)"
+#define COMPILER "$(shell $(CC) --version | head -n 1)"
+#define FLAGS "$(BENCHFLAGS)"
+#define KITS $(foreach kit,$(BENCH_KITS),X($(subst -,$(,),$(kit))))
+#define PEERS $(foreach peer,$(PEERS),$(patsubst %,X(%),$(exports_$(peer))))
+#define PEER_TIMERS $(foreach peer,$(PEERS),$(patsubst %,X(%),$(timers_$(peer))))
+#define PEERS_IN "$(call commas,$(foreach peer,$(PEERS),$(or $(title_$(peer)),$(peer))))"
+#define PEERS_LEFT_OUT "$(call commas,$(foreach peer,$(filter-out $(PEERS),$(peers)),$(or $(title_$(peer)),$(peer))))"
+endef
+export BUILT
 
-BENCH_OBJECTS = $(BENCH_KITS:%=$(A)/kit-%.o) $(addprefix $(A)/,$(addsuffix .o,$(SUBJECTS) kits peers \
-    shim $(PEER_FILES)))
+BENCH_CC = $(CC) $(C11) -D_GNU_SOURCE $(BENCHFLAGS) -g -I. -I$(A)
+written = mkdir -p $(@D) && printf '%s\n' "$1" | cmp -s - $@ || printf '%s\n' "$1" >$@
 
-$(A)/bench: $(BENCH_OBJECTS)
-	$(CXX) $^ $(foreach file,$(PEER_FILES),$(libs_$(file))) -lbenchmark -lpthread -lm -o $@
+$(A)/built.h: always
+	@$(call written,$$BUILT)
+$(A)/flags: always
+	@$(call written,$(BENCH_CC))
+.PHONY: always
 
-$(A)/kit-%.o: bench/kit.c $(BENCH_HEADERS)
-	@mkdir -p $(@D)
-	$(CC) $(C11) -D_GNU_SOURCE $(BENCHFLAGS) -g $(call kit,$*) -I. -c $< -o $@
+$(A)/bench: $(addprefix $(A)/,$(addsuffix .o,$(BENCH_KITS:%=kit-%) $(SUBJECTS) kits peers shim $(PEERS:%=peer_%)))
+	$(CXX) $^ $(foreach peer,$(PEERS),$(libs_$(peer))) -lbenchmark -lpthread -lm -o $@
 
-$(A)/%.o: bench/%.c $(BENCH_HEADERS)
-	@mkdir -p $(@D)
-	$(CC) $(C11) -D_GNU_SOURCE $(BENCHFLAGS) -g -I. $(cflags_$*) $(if $(filter main kits peers,$*),$(BENCH_DEFINES)) -c $< -o $@
+$(A)/main.o $(A)/kits.o $(A)/peers.o: $(A)/built.h
 
-$(A)/%.o: bench/%.cc $(BENCH_HEADERS)
-	@mkdir -p $(@D)
+$(A)/kit-%.o: bench/kit.c $(BENCH_HEADERS) $(A)/flags
+	$(BENCH_CC) $(call kit,$*) -c $< -o $@
+
+$(A)/%.o: bench/%.c $(BENCH_HEADERS) $(A)/flags
+	$(BENCH_CC) $(patsubst -I%,-isystem%,$(cflags_$(*:peer_%=%))) -c $< -o $@
+
+$(A)/%.o: bench/%.cc $(BENCH_HEADERS) $(A)/flags
 	$(CXX) -std=c++17 $(WARNINGS) $(BENCHFLAGS) -g -I. -c $< -o $@
 
 .PHONY: bench ratios instructions

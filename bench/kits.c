@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* bench/kits.c - the pairs of back ends that were linked in: -DKITS='X(swiss, wheel) X(...) ...'. */
+/* bench/kits.c - the pairs of back ends that were linked in. */
 #include "bench.h"
+#include "built.h"
 
 #define X(index, timer) extern const struct kit kit_##index##_##timer;
 KITS

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* bench/main.c - the benchmarks' own flags; everything else is Google Benchmark's. */
 #include "bench.h"
+#include "built.h"
 #include "peers.h"
 
 #include <stdio.h>

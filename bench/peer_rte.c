@@ -41,7 +41,7 @@ static bool started(void)
 static uint64_t rte_bytes(void)
 {
     struct rte_malloc_socket_stats stats;
-    return rte_malloc_get_socket_stats(0, &stats) == 0 ? stats.heap_allocsz_bytes : 0;
+    return started() && rte_malloc_get_socket_stats(0, &stats) == 0 ? stats.heap_allocsz_bytes : 0;
 }
 
 static void *rte_make(uint32_t max, uint32_t key_bytes)

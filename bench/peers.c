@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* bench/peers.c - those that were found when this was built: -DPEERS='X(rte_hash16) ...', each a
- * struct peer; -DPEER_TIMERS likewise; -DPEERS_IN and -DPEERS_LEFT_OUT for people. */
+/* bench/peers.c - the peers whose packages were there when this was built. */
+#include "built.h"
 #include "peers.h"
 
 #define X(name) extern const struct peer peer_##name;
