@@ -34,7 +34,7 @@ struct kit {
     /* Sums of what is found: 1 for each hit. */
     uint64_t (*find_each)(const struct kst *t, const struct kst_tuple *tuples, size_t count);
     uint64_t (*find_dependent)(const struct kst *t, const struct kst_tuple *tuples, size_t count);
-    uint64_t (*find_window)(const struct kst *t, const struct kst_tuple *tuples, size_t count);
+    uint64_t (*find_batch)(const struct kst *t, const struct kst_tuple *tuples, size_t count, size_t burst);
     /* Packets in calls of `burst`, a millisecond later after each 16384; `out` has room for one call, or
      * for all of them if `keep_all`. Returns the last clock. */
     uint64_t (*track_all)(struct kst *t, uint64_t now_ms, const struct kst_packet *in,
@@ -53,7 +53,6 @@ struct kit {
     /* A line for each connection from `id` on, at most `count`; returns the bytes of all. */
     uint64_t (*print_all)(const struct kst *t, enum kst_format format, size_t count);
     uint64_t (*walk)(const struct kst *t);
-    uint32_t (*shard)(const struct kst_packet *packet, uint32_t shards); /* NULL: the core has none */
 };
 
 extern const struct kit *const kits[]; /* NULL behind the last */

@@ -8,7 +8,9 @@ ARGS       ?=
 A := $(B)/bench
 BENCH_INDEXES := swiss chain cuckoo robin
 BENCH_TIMERS  := wheel hashed lists heap
-BENCH_KITS    := $(foreach index,$(BENCH_INDEXES),$(addprefix $(index)-,$(BENCH_TIMERS)))
+BENCH_KITS    := $(foreach index,$(BENCH_INDEXES),$(addprefix $(index)-,$(BENCH_TIMERS))) \
+    swiss-wheel-sip24 swiss-wheel-fold
+hashed = $(kit) $(if $(word 3,$(subst -, ,$1)),-DKIT_HASH -DKST_HASH=$(word 3,$(subst -, ,$1)))
 BENCH_HEADERS := $(wildcard bench/*.h) keepstate.h
 SUBJECTS := $(filter-out kit kits peers peer_%,$(patsubst bench/%.c,%,$(wildcard bench/*.c)))
 
@@ -52,7 +54,7 @@ define BUILT
 #define COMMIT "$(shell git describe --always --dirty 2>/dev/null)"
 #define COMPILER "$(shell $(CC) --version | head -n 1)"
 #define FLAGS "$(BENCHFLAGS)"
-#define KITS $(foreach kit,$(BENCH_KITS),X($(subst -,$(,),$(kit))))
+#define KITS $(foreach kit,$(BENCH_KITS),X($(subst -,_,$(kit))))
 #define PEERS $(foreach peer,$(PEERS),$(patsubst %,X(%),$(exports_$(peer))))
 #define PEER_TIMERS $(foreach peer,$(PEERS),$(patsubst %,X(%),$(timers_$(peer))))
 #define PEERS_IN "$(call commas,$(foreach peer,$(PEERS),$(or $(title_$(peer)),$(peer))))"
@@ -75,7 +77,7 @@ $(A)/bench: $(addprefix $(A)/,$(addsuffix .o,$(BENCH_KITS:%=kit-%) $(SUBJECTS) k
 $(A)/main.o $(A)/kits.o $(A)/peers.o: $(A)/built.h
 
 $(A)/kit-%.o: bench/kit.c $(BENCH_HEADERS) $(A)/flags
-	$(BENCH_CC) $(call kit,$*) -c $< -o $@
+	$(BENCH_CC) $(call hashed,$*) -c $< -o $@
 
 $(A)/%.o: bench/%.c $(BENCH_HEADERS) $(A)/flags
 	$(BENCH_CC) $(patsubst -I%,-isystem%,$(cflags_$(*:peer_%=%))) -c $< -o $@

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* bench/kit.c - the core with one pair of back ends, -DKST_INDEX= and -DKST_TIMER=, and the loops
- * around its calls as a user would have them: compiled together, nothing between. */
+/* bench/kit.c - the core with one pair of back ends, -DKST_INDEX= and -DKST_TIMER=, perhaps with another
+ * hash, -DKST_HASH= and -DKIT_HASH, and the loops around its calls as a user would have them: compiled
+ * together, nothing between. */
 #define KST_STATIC
 #define KST_IMPLEMENTATION
 #include "bench.h"
@@ -24,25 +25,16 @@ static uint64_t find_dependent(const struct kst *t, const struct kst_tuple *tupl
     return hits;
 }
 
-/* As kst_track finds: a window ahead the bucket is fetched, half a window ahead what lies in it. */
-static uint64_t find_window(const struct kst *t, const struct kst_tuple *tuples, size_t count)
+static uint64_t find_batch(const struct kst *t, const struct kst_tuple *tuples, size_t count,
+                           size_t burst)
 {
-    enum { AHEAD = KST_BURST, HALF = AHEAD / 2 };
-    struct kst__key keys[AHEAD];
+    kst_id ids[256];
     uint64_t hits = 0;
-    for (size_t i = 0; i < count + AHEAD; i++) {
-        const size_t half = i - HALF, now = i - AHEAD;
-        if (now < count) {
-            const uint32_t node = kst__find(t, &kst__kit, &keys[now % AHEAD]);
-            hits += node != KST__NONE && !kst__expired(t, kst__node_slot(t, node));
-        }
-        if (half < count && kst__kit.index->peek != NULL)
-            kst__kit.index->peek(kst__index(t), t, keys[half % AHEAD].hash);
-        if (i < count) {
-            kst__key_make(t, &tuples[i], &keys[i % AHEAD]);
-            if (kst__kit.index->prefetch != NULL)
-                kst__kit.index->prefetch(kst__index(t), keys[i % AHEAD].hash);
-        }
+    for (size_t i = 0; i < count; i += burst) {
+        const size_t some = count - i < burst ? count - i : burst;
+        kst_find_batch(t, tuples + i, some, ids, NULL);
+        for (size_t k = 0; k < some; k++)
+            hits += ids[k] != 0;
     }
     return hits;
 }
@@ -135,17 +127,24 @@ static uint64_t walk(const struct kst *t)
 
 #define TEXT_(name) #name
 #define TEXT(name) TEXT_(name)
-#define KIT_NAME KST__PASTE(KST__PASTE(kit_, KST_INDEX), KST__PASTE(_, KST_TIMER))
+#define KIT_PAIR KST__PASTE(KST__PASTE(kit_, KST_INDEX), KST__PASTE(_, KST_TIMER))
+#ifdef KIT_HASH /* part of the name */
+#define KIT_NAME KST__PASTE(KIT_PAIR, KST__PASTE(_, KST_HASH))
+#define KIT_INDEX TEXT(KST_INDEX) "-" TEXT(KST_HASH)
+#else
+#define KIT_NAME KIT_PAIR
+#define KIT_INDEX TEXT(KST_INDEX)
+#endif
 
 const struct kit KIT_NAME = {
-    .index = TEXT(KST_INDEX),
+    .index = KIT_INDEX,
     .timer = TEXT(KST_TIMER),
 #define KIT__X(name) .name = kst_##name,
     KIT_CALLS(KIT__X)
 #undef KIT__X
     .find_each = find_each,
     .find_dependent = find_dependent,
-    .find_window = find_window,
+    .find_batch = find_batch,
     .track_all = track_all,
     .delete_all = delete_all,
     .mixed = mixed,

@@ -19,8 +19,8 @@ static const struct {
             {"-sequential", IN_TURN, ADJACENT},
             {"-adversarial", UNIFORM, COLLIDING}};
 
-enum how { SINGLE, DEPENDENT, BURST };
-static const char *const how_names[] = {"single", "dependent", "burst32"};
+enum how { SINGLE, DEPENDENT, BURST, LONG_BURST };
+static const char *const how_names[] = {"single", "dependent", "burst32", "burst256"};
 
 struct lookup {
     const struct kit *kit; /* or */
@@ -64,7 +64,7 @@ static void run_ours(struct bench *b, const void *argument)
         bench_start(b);
         hits += c->how == SINGLE      ? c->kit->find_each(w->t, tuples, count)
                 : c->how == DEPENDENT ? c->kit->find_dependent(w->t, tuples, count)
-                                      : c->kit->find_window(w->t, tuples, count);
+                                      : c->kit->find_batch(w->t, tuples, count, c->how == BURST ? 32 : 256);
         bench_stop(b);
         asks += count;
     }
@@ -196,7 +196,7 @@ static void add_all(const struct lookup *base)
 {
     for (size_t way = 0; way < COUNT(ways); way++)
         for (int v6 = 0; v6 < 2; v6++)
-            for (int how = SINGLE; how <= BURST; how++)
+            for (int how = SINGLE; how <= LONG_BURST; how++)
                 for (int miss = 0; miss < 2; miss++) {
                     struct lookup c = *base;
                     c.kind = (struct kind){.protocol = TCP, .v6 = v6 != 0, .keys = ways[way].keys};
@@ -205,7 +205,7 @@ static void add_all(const struct lookup *base)
                     c.miss = miss != 0;
                     const bool plain = way == 0;
                     if ((!plain && (v6 || miss || how == DEPENDENT)) || (miss && how == DEPENDENT) ||
-                        (c.peer != NULL && how == BURST && c.peer->find_bulk == NULL) ||
+                        (c.peer != NULL && (how == LONG_BURST || (how == BURST && c.peer->find_bulk == NULL))) ||
                         (c.peer != NULL && c.peer->key_bytes != (v6 ? 40 : 16)) ||
                         (c.peer != NULL && c.kind.keys == COLLIDING))
                         continue;
