@@ -5,10 +5,9 @@
 BENCHFLAGS ?= -O3 -march=native -DNDEBUG
 ARGS       ?=
 
-A := $(B)/bench
 BENCH_INDEXES := swiss chain cuckoo robin
 BENCH_TIMERS  := wheel hashed lists heap
-BENCH_KITS    := $(foreach index,$(BENCH_INDEXES),$(addprefix $(index)-,$(BENCH_TIMERS))) \
+BENCH_KITS    ?= $(foreach index,$(BENCH_INDEXES),$(addprefix $(index)-,$(BENCH_TIMERS))) \
     swiss-wheel-sip24 swiss-wheel-fold
 hashed = $(kit) $(if $(word 3,$(subst -, ,$1)),-DKIT_HASH -DKST_HASH=$(word 3,$(subst -, ,$1)))
 BENCH_HEADERS := $(wildcard bench/*.h) keepstate.h
@@ -35,7 +34,7 @@ exports_urcu  := urcu16 urcu40
 timers_rte   := rte_timer
 title_rte    := rte_hash,rte_timer
 title_urcu   := rculfhash
-ifneq ($(filter bench ratios instructions test $(A)/%,$(MAKECMDGOALS)),)
+ifneq ($(filter bench ratios instructions test $(B)/bench%,$(MAKECMDGOALS)),)
 cflags_rte   := $(filter-out -march=%,$(shell pkg-config --cflags libdpdk 2>/dev/null))
 cflags_glib  := $(shell pkg-config --cflags glib-2.0 2>/dev/null)
 libs_rte     := -lrte_eal -lrte_hash -lrte_timer -lrte_rcu -lrte_ring
@@ -48,46 +47,54 @@ endif
 
 space := $() $()
 commas = $(subst $(space),$(,),$(strip $1))
-# What main.c, kits.c and peers.c are told, as a header; and the flags, of which all objects depend. Both
-# are written only if they change.
-define BUILT
+# What main.c, kits.c and peers.c are told, as a header, for a list of kits and the flags.
+define built
 #define COMMIT "$(shell git describe --always --dirty 2>/dev/null)"
 #define COMPILER "$(shell $(CC) --version | head -n 1)"
-#define FLAGS "$(BENCHFLAGS)"
-#define KITS $(foreach kit,$(BENCH_KITS),X($(subst -,_,$(kit))))
+#define FLAGS "$2"
+#define KITS $(foreach kit,$1,X($(subst -,_,$(kit))))
 #define PEERS $(foreach peer,$(PEERS),$(patsubst %,X(%),$(exports_$(peer))))
 #define PEER_TIMERS $(foreach peer,$(PEERS),$(patsubst %,X(%),$(timers_$(peer))))
 #define PEERS_IN "$(call commas,$(foreach peer,$(PEERS),$(or $(title_$(peer)),$(peer))))"
 #define PEERS_LEFT_OUT "$(call commas,$(foreach peer,$(filter-out $(PEERS),$(peers)),$(or $(title_$(peer)),$(peer))))"
 endef
-export BUILT
 
-BENCH_CC = $(CC) $(C11) -D_GNU_SOURCE $(BENCHFLAGS) -g -I. -I$(A)
-written = mkdir -p $(@D) && printf '%s\n' "$1" | cmp -s - $@ || printf '%s\n' "$1" >$@
+# The program in a folder of its own, with these kits and flags. built.h changes only if what it says does;
+# all objects depend on the flags.
+define bench_in
+$1/bench: $$(addprefix $1/,$$(addsuffix .o,$$($2:%=kit-%) $$(SUBJECTS) kits peers shim $$(PEERS:%=peer_%)))
+	$$(CXX) $$^ $$(foreach peer,$$(PEERS),$$(libs_$$(peer))) -lbenchmark -lpthread -lm -o $$@
 
-$(A)/built.h: always
-	@$(call written,$$BUILT)
-$(A)/flags: always
-	@$(call written,$(BENCH_CC))
-.PHONY: always
+$1/built.h: export BUILT = $$(call built,$$($2),$3)
+$1/built.h: always
+	@mkdir -p $$(@D); echo "$$$$BUILT" | cmp -s - $$@ || echo "$$$$BUILT" >$$@
+$1/flags: always
+	@mkdir -p $$(@D); echo '$$(CC) $3' | cmp -s - $$@ || echo '$$(CC) $3' >$$@
 
-$(A)/bench: $(addprefix $(A)/,$(addsuffix .o,$(BENCH_KITS:%=kit-%) $(SUBJECTS) kits peers shim $(PEERS:%=peer_%)))
-	$(CXX) $^ $(foreach peer,$(PEERS),$(libs_$(peer))) -lbenchmark -lpthread -lm -o $@
+$1/main.o $1/kits.o $1/peers.o: $1/built.h
 
-$(A)/main.o $(A)/kits.o $(A)/peers.o: $(A)/built.h
+$1/kit-%.o: bench/kit.c $$(BENCH_HEADERS) $1/flags
+	$$(BENCH_CC) $3 $$(call hashed,$$*) -c $$< -o $$@
 
-$(A)/kit-%.o: bench/kit.c $(BENCH_HEADERS) $(A)/flags
-	$(BENCH_CC) $(call hashed,$*) -c $< -o $@
+$1/%.o: bench/%.c $$(BENCH_HEADERS) $1/flags
+	$$(BENCH_CC) $3 -I$1 $$(patsubst -I%,-isystem%,$$(cflags_$$(*:peer_%=%))) -c $$< -o $$@
 
-$(A)/%.o: bench/%.c $(BENCH_HEADERS) $(A)/flags
-	$(BENCH_CC) $(patsubst -I%,-isystem%,$(cflags_$(*:peer_%=%))) -c $< -o $@
+$1/%.o: bench/%.cc $$(BENCH_HEADERS) $1/flags
+	$$(CXX) -std=c++17 $$(WARNINGS) $3 -g -I. -c $$< -o $$@
+endef
+BENCH_CC = $(CC) $(C11) -D_GNU_SOURCE -g -I.
+$(eval $(call bench_in,$(B)/bench,BENCH_KITS,$(BENCHFLAGS)))
 
-$(A)/%.o: bench/%.cc $(BENCH_HEADERS) $(A)/flags
-	$(CXX) -std=c++17 $(WARNINGS) $(BENCHFLAGS) -g -I. -c $< -o $@
+# What make test runs, and what instructions are counted of: no instruction that valgrind does not know.
+BENCH_TEST_FLAGS := -O2 -DNDEBUG
+$(eval $(call bench_in,$(B)/bench-test,KITS,$(BENCH_TEST_FLAGS)))
 
-.PHONY: bench ratios instructions
-bench: $(A)/bench                              ## the benchmarks; ARGS=... are Google Benchmark's and --sizes=64k,1M,8M
-	$(A)/bench $(ARGS)
+.PHONY: bench ratios instructions always
+bench: $(B)/bench/bench                        ## the benchmarks; ARGS=... are Google Benchmark's and --sizes=64k,1M,8M
+	$(B)/bench/bench $(ARGS)
 
-ratios: $(A)/bench                             ## speed against the floor and peers, with limits; build/ratios.json
+ratios: $(B)/bench/bench                       ## speed against the floor and peers, with limits; build/ratios.json
 	python3 bench/ratios.py $< $(B)/ratios.json
+
+instructions: $(B)/bench-test/bench            ## counts instructions an operation anew: bench/instructions.txt
+	python3 bench/instructions.py $< bench/instructions.txt --write

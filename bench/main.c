@@ -13,10 +13,11 @@ bool tiny, huge;
 size_t memory_max = (size_t)4 << 30;
 
 static const char help[] =
-    "bench [--sizes=64k,1M,8M] [--huge] [--memory=GiB] [Google Benchmark's flags, --help=... lists them]\n"
+    "bench [--sizes=64k,1M,8M] [--huge] [--memory=GiB] [--tiny] [--broken]\n       [Google Benchmark's flags, --help=... lists them]\n"
     "  --sizes   of tables, in connections: powers of two\n"
     "  --tiny    everything once with 1k, to see that it works; no figure means anything then\n"
     "  --huge    tables of ours and floors in pages of 2 MiB\n"
+    "  --broken  adds two that must fail: one whose loop the compiler removes, one that finds nothing\n"
     "  --memory  of all tables that are kept for the next benchmark, 4\n";
 
 static bool read_sizes(const char *list)
@@ -36,6 +37,35 @@ static bool read_sizes(const char *list)
     return count > 0 && *list == '\0';
 }
 
+/* ---- --broken: benchmarks that must fail ---- */
+
+static void do_nothing(struct bench *b, const void *argument)
+{
+    (void)argument;
+    while (bench_next(b, ROUND)) {
+        uint64_t sum = 0;
+        bench_start(b);
+        for (uint64_t i = 0; i < ROUND; i++)
+            sum += i; /* nobody asks for it: the compiler removes it */
+        bench_stop(b);
+    }
+}
+
+static void find_nobody(struct bench *b, const void *argument)
+{
+    const struct kit *kit = kits[0];
+    struct table *w = table_of(b, &(struct shape){.kit = kit, .kind = {.protocol = TCP}, .max = 1024});
+    const struct kst_tuple tuple = flow_tuple(&w->shape.kind, 1);
+    (void)argument;
+    while (bench_next(b, 1)) {
+        bench_start(b);
+        const uint64_t hits = kit->find_each(w->t, &tuple, 1);
+        bench_stop(b);
+        if (hits != 1)
+            bench_fail(b, "it was not found");
+    }
+}
+
 /* Takes our flags out of the arguments. */
 static bool read_flags(int *count, char **arguments)
 {
@@ -49,7 +79,10 @@ static bool read_flags(int *count, char **arguments)
             good = (memory_max = (size_t)strtoul(flag + 9, NULL, 10) << 30) > 0;
         else if (strcmp(flag, "--huge") == 0)
             huge = true;
-        else if (strcmp(flag, "--tiny") == 0)
+        else if (strcmp(flag, "--broken") == 0) {
+            bench_add("broken/nothing/1k/none/none/all", do_nothing, NULL);
+            bench_add("broken/nobody/1k/none/none/all", find_nobody, NULL);
+        } else if (strcmp(flag, "--tiny") == 0)
             good = tiny = read_sizes("1k");
         else
             arguments[left++] = flag;
