@@ -142,6 +142,8 @@ uninstall:                                     ## removes them again
 clean:                                         ## removes build/
 	rm -rf $(B)
 
+include bench/bench.mk
+
 help:                                          ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## */\1\t/p; s/^      .*## */test\t/p' $(MAKEFILE_LIST) | \
 	    awk -F'\t' '{printf "make %-10s %s\n", $$1, $$2}'

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT */
+/* bench/kit.c - the core with one pair of back ends, -DKST_INDEX= and -DKST_TIMER=, and the loops
+ * around its calls as a user would have them: compiled together, nothing between. */
+#define KST_STATIC
+#define KST_IMPLEMENTATION
+#include "bench.h"
+
+static uint64_t find_each(const struct kst *t, const struct kst_tuple *tuples, size_t count)
+{
+    uint64_t hits = 0;
+    for (size_t i = 0; i < count; i++)
+        hits += kst_find(t, &tuples[i], NULL) != 0;
+    return hits;
+}
+
+/* Which tuple comes next depends on what was found: all names are below 2^63. */
+static uint64_t find_dependent(const struct kst *t, const struct kst_tuple *tuples, size_t count)
+{
+    uint64_t hits = 0, last = 0;
+    for (size_t i = 0; i < count; i++) {
+        last = kst_find(t, &tuples[i + (last >> 63)], NULL);
+        hits += last != 0;
+    }
+    return hits;
+}
+
+/* As kst_track finds: a window ahead the bucket is fetched, half a window ahead what lies in it. */
+static uint64_t find_window(const struct kst *t, const struct kst_tuple *tuples, size_t count)
+{
+    enum { AHEAD = KST_BURST, HALF = AHEAD / 2 };
+    struct kst__key keys[AHEAD];
+    uint64_t hits = 0;
+    for (size_t i = 0; i < count + AHEAD; i++) {
+        const size_t half = i - HALF, now = i - AHEAD;
+        if (now < count) {
+            const uint32_t node = kst__find(t, &kst__kit, &keys[now % AHEAD]);
+            hits += node != KST__NONE && !kst__expired(t, kst__node_slot(t, node));
+        }
+        if (half < count && kst__kit.index->peek != NULL)
+            kst__kit.index->peek(kst__index(t), t, keys[half % AHEAD].hash);
+        if (i < count) {
+            kst__key_make(t, &tuples[i], &keys[i % AHEAD]);
+            if (kst__kit.index->prefetch != NULL)
+                kst__kit.index->prefetch(kst__index(t), keys[i % AHEAD].hash);
+        }
+    }
+    return hits;
+}
+
+static uint64_t track_all(struct kst *t, uint64_t now_ms, const struct kst_packet *in,
+                          size_t count, size_t burst, struct kst_result *out, bool keep_all)
+{
+    for (size_t i = 0; i < count; i += burst)
+        kst_track(t, now_ms + i / 1024, in + i, count - i < burst ? count - i : burst,
+                  keep_all ? out + i : out);
+    return now_ms + count / 1024;
+}
+
+static uint64_t delete_all(struct kst *t, const kst_id *ids, size_t count)
+{
+    uint64_t gone = 0;
+    for (size_t i = 0; i < count; i++)
+        gone += kst_delete(t, ids[i]);
+    return gone;
+}
+
+static uint64_t print_all(const struct kst *t, enum kst_format format, size_t count)
+{
+    uint64_t bytes = 0;
+    kst_id id = 0;
+    for (size_t i = 0; i < count && (id = kst_next(t, id)) != 0; i++) {
+        struct kst_flow flow;
+        char line[KST_LINE_MAX];
+        if (kst_get(t, id, &flow))
+            bytes += kst_print(&flow, format, line, sizeof line);
+    }
+    return bytes;
+}
+
+static uint64_t walk(const struct kst *t)
+{
+    uint64_t met = 0;
+    for (kst_id id = 0; (id = kst_next(t, id)) != 0;)
+        met++;
+    return met;
+}
+
+#define TEXT_(name) #name
+#define TEXT(name) TEXT_(name)
+#define KIT_NAME KST__PASTE(KST__PASTE(kit_, KST_INDEX), KST__PASTE(_, KST_TIMER))
+
+const struct kit KIT_NAME = {
+    .index = TEXT(KST_INDEX),
+    .timer = TEXT(KST_TIMER),
+#define KIT__X(name) .name = kst_##name,
+    KIT_CALLS(KIT__X)
+#undef KIT__X
+    .find_each = find_each,
+    .find_dependent = find_dependent,
+    .find_window = find_window,
+    .track_all = track_all,
+    .delete_all = delete_all,
+    .print_all = print_all,
+    .walk = walk,
+};

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+/* bench/main.c - the benchmarks' own flags; everything else is Google Benchmark's. */
+#include "bench.h"
+#include "peers.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+uint32_t sizes[16] = {1 << 16, 1 << 20, 1 << 23};
+bool tiny, huge;
+size_t memory_max = (size_t)4 << 30;
+
+static const char help[] =
+    "bench [--sizes=64k,1M,8M] [--huge] [--memory=GiB] [Google Benchmark's flags, --help=... lists them]\n"
+    "  --sizes   of tables, in connections: powers of two\n"
+    "  --tiny    everything once with 1k, to see that it works; no figure means anything then\n"
+    "  --huge    tables of ours and floors in pages of 2 MiB\n"
+    "  --memory  of all tables that are kept for the next benchmark, 4\n";
+
+static bool read_sizes(const char *list)
+{
+    size_t count = 0;
+    memset(sizes, 0, sizeof sizes);
+    while (*list != '\0' && count + 1 < COUNT(sizes)) {
+        char *end;
+        const unsigned long number = strtoul(list, &end, 10);
+        const uint64_t size = (uint64_t)number << (*end == 'M' ? 20 : 10);
+        if ((*end != 'k' && *end != 'M') || size < 1024 || size > KST_ENTRIES_MAX ||
+            (size & (size - 1)) != 0)
+            return false;
+        sizes[count++] = (uint32_t)size;
+        list = end + 1 + (end[1] == ',');
+    }
+    return count > 0 && *list == '\0';
+}
+
+/* Takes our flags out of the arguments. */
+static bool read_flags(int *count, char **arguments)
+{
+    int left = 1;
+    for (int i = 1; i < *count; i++) {
+        char *flag = arguments[i];
+        bool good = true;
+        if (strncmp(flag, "--sizes=", 8) == 0)
+            good = read_sizes(flag + 8);
+        else if (strncmp(flag, "--memory=", 9) == 0)
+            good = (memory_max = (size_t)strtoul(flag + 9, NULL, 10) << 30) > 0;
+        else if (strcmp(flag, "--huge") == 0)
+            huge = true;
+        else if (strcmp(flag, "--tiny") == 0)
+            good = tiny = read_sizes("1k");
+        else
+            arguments[left++] = flag;
+        if (!good)
+            return false;
+    }
+    *count = left;
+    return true;
+}
+
+int main(int count, char **arguments)
+{
+    for (int i = 1; i < count; i++)
+        if (strcmp(arguments[i], "-h") == 0 || strcmp(arguments[i], "--help") == 0)
+            fputs(help, stdout);
+    bench_begin(&count, arguments);
+    if (!read_flags(&count, arguments)) {
+        fputs(help, stderr);
+        return 2;
+    }
+    bench_context("keepstate_version", KST_VERSION);
+    bench_context("commit", COMMIT);
+    bench_context("compiler", COMPILER);
+    bench_context("flags", FLAGS);
+    bench_context("pages", huge ? "2M" : "4k");
+    bench_context("peers", peers_in);
+    bench_context("peers_left_out", peers_left_out);
+    add_floors();
+    add_lookups();
+    add_tracks();
+    return bench_all(count, arguments) < 0;
+}
