@@ -142,7 +142,7 @@ uninstall:                                     ## removes them again
 clean:                                         ## removes build/
 	rm -rf $(B)
 
-include bench/bench.mk
+include bench/bench.mk bench/report/report.mk
 
 help:                                          ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## */\1\t/p; s/^      .*## */test\t/p' $(MAKEFILE_LIST) | \

@@ -61,6 +61,7 @@ char *name_of(const char *subject, const char *what, uint32_t size, const char *
 void add_floors(void);
 void add_lookups(void);
 void add_tracks(void);
+bool add_capture(const char *file); /* false, and it was told, if there is nothing in it to replay */
 
 /* Whether the command line asks for this size beside the usual one, `usual`. */
 uint32_t size_usual(uint32_t usual);

@@ -17,7 +17,7 @@ SUBJECTS := $(filter-out kit kits peers peer_%,$(patsubst bench/%.c,%,$(wildcard
 header = $(shell echo '\#include <$1>' | $(CC) $2 -E -x $(or $3,c) - >/dev/null 2>&1 && echo yes)
 package_cflags = $(shell pkg-config --cflags $1 2>/dev/null)
 package_libs   = $(shell pkg-config --libs $1 2>/dev/null)
-ifneq ($(filter bench ratios instructions test $(A)/% bench-%,$(MAKECMDGOALS)),)
+ifneq ($(filter bench report compare trust sample ratios instructions test $(A)/% bench-%,$(MAKECMDGOALS)),)
 RTE := $(call package_cflags,libdpdk)
 PEER_FILES := $(if $(call header,rte_hash.h,$(RTE)),peer_rte) \
     $(if $(call header,absl/container/flat_hash_map.h,,c++),peer_absl) \
@@ -50,8 +50,12 @@ BENCH_DEFINES = '-DCOMMIT="$(shell git rev-parse --short HEAD 2>/dev/null)"' \
 BENCH_OBJECTS = $(BENCH_KITS:%=$(A)/kit-%.o) $(addprefix $(A)/,$(addsuffix .o,$(SUBJECTS) kits peers \
     shim $(PEER_FILES)))
 
-$(A)/bench: $(BENCH_OBJECTS)
-	$(CXX) $^ $(foreach file,$(PEER_FILES),$(libs_$(file))) -lbenchmark -lpthread -lm -o $@
+$(A)/link.o: harness/replay/link.c harness/replay/link.h
+	@mkdir -p $(@D)
+	$(CC) $(C11) $(BENCHFLAGS) -g -c $< -o $@
+
+$(A)/bench: $(BENCH_OBJECTS) $(A)/link.o
+	$(CXX) $^ $(foreach file,$(PEER_FILES),$(libs_$(file))) -lbenchmark -lpcap -lpthread -lm -o $@
 
 $(A)/kit-%.o: bench/kit.c $(BENCH_HEADERS)
 	@mkdir -p $(@D)
