@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -34,11 +35,21 @@ struct kit {
     uint64_t (*find_each)(const struct kst *t, const struct kst_tuple *tuples, size_t count);
     uint64_t (*find_dependent)(const struct kst *t, const struct kst_tuple *tuples, size_t count);
     uint64_t (*find_window)(const struct kst *t, const struct kst_tuple *tuples, size_t count);
-    /* Packets in calls of `burst`, a millisecond later after each 1024; `out` has room for one call, or
+    /* Packets in calls of `burst`, a millisecond later after each 16384; `out` has room for one call, or
      * for all of them if `keep_all`. Returns the last clock. */
     uint64_t (*track_all)(struct kst *t, uint64_t now_ms, const struct kst_packet *in,
                           size_t count, size_t burst, struct kst_result *out, bool keep_all);
     uint64_t (*delete_all)(struct kst *t, const kst_id *ids, size_t count);
+    /* Of ten, eight are found, the ninth is a packet that opens, the tenth is deleted by its tuple. */
+    uint64_t (*mixed)(struct kst *t, uint64_t now_ms, const struct kst_tuple *tuples,
+                      const struct kst_packet *in, size_t count);
+    /* Every call timed by itself, in ticks. */
+    void (*track_timed)(struct kst *t, uint64_t now_ms, const struct kst_packet *in, size_t count,
+                        struct kst_result *out, uint32_t *ticks);
+    uint64_t (*advance_timed)(struct kst *t, uint64_t now_ms, uint32_t work_max, size_t count,
+                              uint32_t *ticks);
+    /* A millisecond a call until `until_ms`; returns the steps used. */
+    uint64_t (*advance_all)(struct kst *t, uint64_t now_ms, uint64_t until_ms);
     /* A line for each connection from `id` on, at most `count`; returns the bytes of all. */
     uint64_t (*print_all)(const struct kst *t, enum kst_format format, size_t count);
     uint64_t (*walk)(const struct kst *t);
@@ -58,13 +69,28 @@ char *name_of(const char *subject, const char *what, uint32_t size, const char *
               const char *timer, const char *how);
 
 /* Each subject adds its benchmarks. */
-void add_floors(void);
-void add_lookups(void);
-void add_tracks(void);
-bool add_capture(const char *file); /* false, and it was told, if there is nothing in it to replay */
+#define SUBJECTS(X) X(floors) X(lookups) X(inserts) X(tracks) X(lives) X(expiries) X(full) X(latencies) \
+    X(helpers) X(fragments) X(prints) X(scales)
+#define SUBJECT__X(name) void add_##name(void);
+SUBJECTS(SUBJECT__X)
+#undef SUBJECT__X
+bool add_capture(const char *file); /* false, and it was told, if nothing in it can be replayed */
 
-/* Whether the command line asks for this size beside the usual one, `usual`. */
-uint32_t size_usual(uint32_t usual);
+/* ---- times of single operations ---- */
+
+/* A clock of single operations: the processor's where it has one that waits for what was begun. */
+static inline uint64_t ticks_now(void)
+{
+#if defined(__x86_64__)
+    uint32_t low, high;
+    __asm__ volatile("rdtscp\n\tlfence" : "=a"(low), "=d"(high) : : "rcx", "memory");
+    return (uint64_t)high << 32 | low;
+#else
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+#endif
+}
 
 /* ---- draws: splitmix64, the same on every machine ---- */
 
@@ -98,6 +124,7 @@ enum { FIN = 1, SYN = 2, RST = 4, PSH = 8, ACK = 16 };
 enum keys {
     SCATTERED, /* any */
     ADJACENT,  /* port after port, address after address, to one server */
+    SWEPT,     /* one source tries all ports of host after host */
     COLLIDING  /* all have the same CRC32C: an attack on a hash without a key */
 };
 
@@ -107,9 +134,13 @@ struct kind {
     uint8_t keys;    /* enum keys */
     bool options;    /* TCP: with timestamps */
     bool verify;     /* the core computes the checksums */
+    uint16_t port;   /* of the server; 0: 80 or 443 */
 };
 
 struct kst_tuple flow_tuple(const struct kind *kind, uint32_t flow);
+
+/* A connection, answered and ASSURED, as kst_insert takes it. */
+struct kst_flow flow_whole(const struct kind *kind, uint32_t flow, uint64_t timeout_ms);
 
 /* What a packet says. */
 enum step {
@@ -128,7 +159,9 @@ struct shape { /* what a table is made of, and what is in it; zero what does not
     const struct kit *kit;
     struct kind kind;
     uint32_t max, flows; /* so many flows are in it */
-    enum step upto;      /* as far as each has come: STEP_OPEN or, all open, STEP_DATA */
+    uint32_t half;       /* behind them, so many more that nobody has answered */
+    enum step upto;      /* as far as the flows have come: STEP_OPEN or, all open, STEP_DATA */
+    enum { BY_PACKETS, BY_HAND, BY_HAND_FIXED } made; /* or by kst_insert; with FIXED_TIMEOUT */
     uint32_t features, expectations, reassembly_bytes, events;
     uint32_t evict_all;  /* 1: every class may be evicted */
     uint32_t own;        /* tables that differ only in this are different */
@@ -153,7 +186,15 @@ void table_drop(struct table *w); /* its content is spent: the next table_of mak
 extern struct kst_packet packets[ROUND];
 extern struct kst_result results[ROUND];
 
-/* Packet `i` becomes this step of the flow; TCP data counts as sent. */
+/* Writes a packet of the flow. `sent` is what either side of TCP has sent; `body` may be NULL, and then
+ * the payload is zeros, or none if its length is 0, too. */
+struct kst_packet packet_write(uint8_t *at, const struct kind *kind, uint32_t flow, uint8_t direction,
+                               enum step step, const uint32_t sent[2], const void *body,
+                               uint32_t body_bytes);
+
+/* Packet `i` becomes this step of the flow; TCP data of those that are in the table counts as sent. */
+void packet_make_as(struct table *w, const struct kind *kind, size_t i, uint32_t flow,
+                    uint8_t direction, enum step step);
 void packet_make(struct table *w, size_t i, uint32_t flow, uint8_t direction, enum step step);
 
 /* ---- things kept from one benchmark to the next, up to --memory= ---- */

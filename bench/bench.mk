@@ -59,11 +59,11 @@ $(A)/bench: $(BENCH_OBJECTS) $(A)/link.o
 
 $(A)/kit-%.o: bench/kit.c $(BENCH_HEADERS)
 	@mkdir -p $(@D)
-	$(CC) $(C11) $(BENCHFLAGS) -g $(call kit,$*) -I. -c $< -o $@
+	$(CC) $(C11) -D_GNU_SOURCE $(BENCHFLAGS) -g $(call kit,$*) -I. -c $< -o $@
 
 $(A)/%.o: bench/%.c $(BENCH_HEADERS)
 	@mkdir -p $(@D)
-	$(CC) $(C11) $(BENCHFLAGS) -g -I. $(cflags_$*) $(if $(filter main kits peers,$*),$(BENCH_DEFINES)) -c $< -o $@
+	$(CC) $(C11) -D_GNU_SOURCE $(BENCHFLAGS) -g -I. $(cflags_$*) $(if $(filter main kits peers,$*),$(BENCH_DEFINES)) -c $< -o $@
 
 $(A)/%.o: bench/%.cc $(BENCH_HEADERS)
 	@mkdir -p $(@D)
@@ -72,3 +72,6 @@ $(A)/%.o: bench/%.cc $(BENCH_HEADERS)
 .PHONY: bench ratios instructions
 bench: $(A)/bench                              ## the benchmarks; ARGS=... are Google Benchmark's and --sizes=64k,1M,8M
 	$(A)/bench $(ARGS)
+
+ratios: $(A)/bench                             ## speed against the floor and peers, with limits; build/ratios.json
+	python3 bench/ratios.py $< $(B)/ratios.json

@@ -6,7 +6,6 @@
  * PHASES of them, so that at any moment some open while others close. Time is the capture's own. A
  * table has room for twice as many connections as there are at the most, for as many, and for half:
  * WHAT is half, full or over. All from the empty table to the last packet is timed. */
-#define _DEFAULT_SOURCE /* what pcap.h needs of sys/types.h */
 #include "bench.h"
 #include "../harness/replay/link.h"
 

@@ -51,9 +51,9 @@ static uint64_t track_all(struct kst *t, uint64_t now_ms, const struct kst_packe
                           size_t count, size_t burst, struct kst_result *out, bool keep_all)
 {
     for (size_t i = 0; i < count; i += burst)
-        kst_track(t, now_ms + i / 1024, in + i, count - i < burst ? count - i : burst,
+        kst_track(t, now_ms + i / 16384, in + i, count - i < burst ? count - i : burst,
                   keep_all ? out + i : out);
-    return now_ms + count / 1024;
+    return now_ms + (count + 16383) / 16384;
 }
 
 static uint64_t delete_all(struct kst *t, const kst_id *ids, size_t count)
@@ -62,6 +62,54 @@ static uint64_t delete_all(struct kst *t, const kst_id *ids, size_t count)
     for (size_t i = 0; i < count; i++)
         gone += kst_delete(t, ids[i]);
     return gone;
+}
+
+static uint64_t mixed(struct kst *t, uint64_t now_ms, const struct kst_tuple *tuples,
+                      const struct kst_packet *in, size_t count)
+{
+    uint64_t good = 0;
+    for (size_t i = 0; i < count; i++) {
+        struct kst_result result;
+        switch (i % 10) {
+        case 8:
+            kst_track(t, now_ms, &in[i], 1, &result);
+            good += (result.flags & KST_CREATED) != 0;
+            break;
+        case 9: good += kst_delete(t, kst_find(t, &tuples[i], NULL)); break;
+        default: good += kst_find(t, &tuples[i], NULL) != 0; break;
+        }
+    }
+    return good;
+}
+
+static void track_timed(struct kst *t, uint64_t now_ms, const struct kst_packet *in, size_t count,
+                        struct kst_result *out, uint32_t *ticks)
+{
+    for (size_t i = 0; i < count; i++) {
+        const uint64_t begin = ticks_now();
+        kst_track(t, now_ms, &in[i], 1, &out[i]);
+        ticks[i] = (uint32_t)(ticks_now() - begin);
+    }
+}
+
+static uint64_t advance_timed(struct kst *t, uint64_t now_ms, uint32_t work_max, size_t count,
+                              uint32_t *ticks)
+{
+    uint64_t steps = 0;
+    for (size_t i = 0; i < count; i++) {
+        const uint64_t begin = ticks_now();
+        steps += kst_advance(t, now_ms + i, work_max);
+        ticks[i] = (uint32_t)(ticks_now() - begin);
+    }
+    return steps;
+}
+
+static uint64_t advance_all(struct kst *t, uint64_t now_ms, uint64_t until_ms)
+{
+    uint64_t steps = 0;
+    for (uint64_t now = now_ms; now <= until_ms; now++)
+        steps += kst_advance(t, now, UINT32_MAX);
+    return steps;
 }
 
 static uint64_t print_all(const struct kst *t, enum kst_format format, size_t count)
@@ -100,6 +148,10 @@ const struct kit KIT_NAME = {
     .find_window = find_window,
     .track_all = track_all,
     .delete_all = delete_all,
+    .mixed = mixed,
+    .track_timed = track_timed,
+    .advance_timed = advance_timed,
+    .advance_all = advance_all,
     .print_all = print_all,
     .walk = walk,
 };

@@ -80,9 +80,9 @@ int main(int count, char **arguments)
     bench_context("pages", huge ? "2M" : "4k");
     bench_context("peers", peers_in);
     bench_context("peers_left_out", peers_left_out);
-    add_floors();
-    add_lookups();
-    add_tracks();
+#define SUBJECT__X(name) add_##name();
+    SUBJECTS(SUBJECT__X)
+#undef SUBJECT__X
     if (capture_file != NULL && !add_capture(capture_file))
         return 1;
     return bench_all(count, arguments) < 0;

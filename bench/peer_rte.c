@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* bench/peer_rte.c - DPDK: rte_hash, one by one and in bulk, with its own CRC; rte_timer. Without huge
  * pages or devices: memory as everybody else's. */
-#define _GNU_SOURCE
 #include "peers.h"
 
 #include <rte_cycles.h>
@@ -15,6 +14,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 /* Starts DPDK at its first use; it would stay on one processor, so where we run is put back. */
 static bool started(void)
@@ -117,7 +117,7 @@ RTE_PEER(rte_hash40, key40)
 struct rte_timers {
     uint32_t max;
     uint32_t data; /* DPDK's name for a set of timers */
-    uint64_t now, per_ms;
+    uint64_t per_ms;
     struct rte_timer *timer;
 };
 
@@ -162,17 +162,23 @@ static void timers_start(void *timers, const uint32_t *numbers, const uint32_t *
         rte_timer_alt_reset(t->data, &t->timer[numbers[i]], after_ms[i] * t->per_ms, SINGLE, 0, NULL, NULL);
 }
 
-/* Its clock is the processor's: what is due after the real time has passed rings; we wait for it. */
-static uint64_t timers_advance(void *timers, uint64_t ms)
+/* Its clock is the processor's: time must pass. */
+static void timers_wait(uint32_t ms)
+{
+    const uint64_t until = rte_get_timer_cycles() + (ms + 1) * rte_get_timer_hz() / 1000;
+    while (rte_get_timer_cycles() < until)
+        usleep(1000);
+}
+
+static uint64_t timers_expire(void *timers)
 {
     struct rte_timers *t = (struct rte_timers *)timers;
     uint32_t here = 0;
-    (void)ms;
     rung = 0;
     rte_timer_alt_manage(t->data, &here, 1, ring);
     return rung;
 }
 
 extern const struct peer_timer peer_timer_rte_timer;
-const struct peer_timer peer_timer_rte_timer = {"rte_timer", timers_make, timers_unmake, timers_start,
-                                                timers_advance};
+const struct peer_timer peer_timer_rte_timer = {"rte_timer",  timers_make, timers_unmake,
+                                                timers_start, timers_wait, timers_expire};

@@ -35,6 +35,8 @@ struct peer {
     uint64_t (*find)(void *table, const void *keys, size_t count);
     uint64_t (*find_dependent)(void *table, const void *keys, size_t count);
     uint64_t (*find_bulk)(void *table, const void *keys, size_t count); /* by 32; NULL: there is none */
+    /* Of ten, eight are found, the ninth is added, the tenth removed; how many of them worked. */
+    uint64_t (*mixed)(void *table, const void *keys, size_t count);
     uint64_t (*bytes)(void); /* that its own allocator has given out; NULL: it uses malloc */
 };
 
@@ -44,7 +46,8 @@ struct peer_timer {
     void (*unmake)(void *timers);
     /* Starts, or starts anew, timers by their number, to ring so many ms after now. */
     void (*start)(void *timers, const uint32_t *numbers, const uint32_t *after_ms, size_t count);
-    uint64_t (*advance)(void *timers, uint64_t ms); /* rings what is due; returns how many */
+    void (*wait)(uint32_t ms);        /* until its clock has gone so far */
+    uint64_t (*expire)(void *timers); /* rings what is due; returns how many */
 };
 
 /* NULL behind the last; those whose package was not there are missing, named in peers_left_out. */
@@ -53,6 +56,10 @@ extern const struct peer_timer *const peer_timers[];
 extern const char peers_in[], peers_left_out[];
 
 __extension__ typedef unsigned __int128 uint128;
+
+struct kind;
+/* The key of a flow, as many bytes as its family takes: lookup.c. */
+void key_of(const struct kind *kind, uint32_t flow, void *key);
 
 /* One multiplication, folded, a word: as good as what people use with such tables. */
 static inline uint64_t peer_hash(const void *key, size_t bytes)
@@ -107,10 +114,21 @@ static inline uint64_t peer_hash(const void *key, size_t bytes)
                 sum += value;                                                                      \
         return sum;                                                                                \
     }                                                                                              \
+    static uint64_t NAME##_mixed(void *table, const void *keys, size_t count)                      \
+    {                                                                                              \
+        const struct KEY *key = (const struct KEY *)keys;                                          \
+        uint64_t good = 0, value;                                                                  \
+        for (size_t i = 0; i < count; i++)                                                         \
+            good += i % 10 < 8    ? NAME##_find(table, &key[i], &value)                            \
+                    : i % 10 == 8 ? NAME##_add(table, &key[i], 1)                                  \
+                                  : NAME##_remove(table, &key[i]);                                 \
+        return good;                                                                               \
+    }                                                                                              \
     extern const struct peer peer_##NAME;                                                          \
-    const struct peer peer_##NAME = {TITLE,          sizeof(struct KEY), NAME##_make, NAME##_unmake, \
-                                     NAME##_adds,    NAME##_removes,     NAME##_finds,             \
-                                     NAME##_finds_dependent, BULK, BYTES};
+    const struct peer peer_##NAME = {TITLE,          sizeof(struct KEY),     NAME##_make,          \
+                                     NAME##_unmake,  NAME##_adds,            NAME##_removes,       \
+                                     NAME##_finds,   NAME##_finds_dependent, BULK,                 \
+                                     NAME##_mixed,   BYTES};
 
 #ifdef __cplusplus
 }

@@ -100,9 +100,9 @@ def machine():
 class Progress:
     """One line that is written over on a terminal; a line a round elsewhere."""
 
-    def __init__(self, total, seconds):
-        self.total, self.seconds, self.begin = total, seconds, time.monotonic()
-        self.terminal = sys.stderr.isatty()
+    def __init__(self, total, seconds, quiet):
+        self.total, self.seconds, self.begin = total, max(seconds, 1), time.monotonic()
+        self.terminal, self.quiet = sys.stderr.isatty() and not quiet, quiet
         self.shown = 0.0
 
     def __call__(self, turn, turns, done, name):
@@ -117,7 +117,8 @@ class Progress:
               end="", file=sys.stderr, flush=True)
 
     def line(self, text):
-        print(("\r\x1b[K" if self.terminal else "") + text, file=sys.stderr, flush=True)
+        if not self.quiet:
+            print(("\r\x1b[K" if self.terminal else "") + text, file=sys.stderr, flush=True)
 
 
 def one_round(bench, arguments, tell):
@@ -144,12 +145,10 @@ def one_round(bench, arguments, tell):
     return document
 
 
-def measure(benches, arguments, seconds, least=3, most=1000):
+def measure(benches, arguments, seconds, least=3, most=1000, quiet=False):
     """A document a program: all rounds that fit into the time, at least `least`."""
     names = names_of(benches[0], arguments)
-    if not names:
-        raise Failed("no benchmark has such a name")
-    progress = Progress(len(names), seconds)
+    progress = Progress(len(names), seconds, quiet)
     progress.line(f"measuring {len(names)} benchmarks"
                   + (f" of {len(benches)} programs in turn" if len(benches) > 1 else "")
                   + f" for about {seconds / 60:.1f} minutes")

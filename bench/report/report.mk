@@ -25,7 +25,7 @@ trust: $(A)/bench $(A)/slowed                  ## whether compare finds what it 
 
 $(A)/slowed.o: bench/report/slowed.c bench/kit.c bench/bench.h $(ROOMS)
 	@mkdir -p $(@D)
-	$(CC) $(C11) $(BENCHFLAGS) -g -Icore -Ibench -c $< -o $@
+	$(CC) $(C11) -D_GNU_SOURCE $(BENCHFLAGS) -g -Icore -Ibench -c $< -o $@
 
 $(A)/slowed: $(filter-out $(A)/kit-swiss-wheel.o,$(BENCH_OBJECTS)) $(A)/slowed.o $(A)/link.o
 	$(CXX) $^ $(foreach file,$(PEER_FILES),$(libs_$(file))) -lbenchmark -lpcap -lpthread -lm -o $@
