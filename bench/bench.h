@@ -73,6 +73,7 @@ char *name_of(const char *subject, const char *what, uint32_t size, const char *
 #define SUBJECT__X(name) void add_##name(void);
 SUBJECTS(SUBJECT__X)
 #undef SUBJECT__X
+bool add_capture(const char *file); /* false, and it was told, if nothing in it can be replayed */
 
 /* ---- times of single operations ---- */
 

@@ -34,7 +34,7 @@ exports_urcu  := urcu16 urcu40
 timers_rte   := rte_timer
 title_rte    := rte_hash,rte_timer
 title_urcu   := rculfhash
-ifneq ($(filter bench ratios instructions test $(B)/bench%,$(MAKECMDGOALS)),)
+ifneq ($(filter bench report compare trust sample ratios instructions test $(B)/bench%,$(MAKECMDGOALS)),)
 cflags_rte   := $(filter-out -march=%,$(shell pkg-config --cflags libdpdk 2>/dev/null))
 cflags_glib  := $(shell pkg-config --cflags glib-2.0 2>/dev/null)
 libs_rte     := -lrte_eal -lrte_hash -lrte_timer -lrte_rcu -lrte_ring
@@ -59,11 +59,14 @@ define built
 #define PEERS_LEFT_OUT "$(call commas,$(foreach peer,$(filter-out $(PEERS),$(peers)),$(or $(title_$(peer)),$(peer))))"
 endef
 
+BENCH_PARTS = $(addsuffix .o,$(SUBJECTS) kits peers shim link $(PEERS:%=peer_%))
+BENCH_LIBS  = $(foreach peer,$(PEERS),$(libs_$(peer))) -lbenchmark -lpcap -lpthread -lm
+
 # The program in a folder of its own, with these kits and flags. built.h changes only if what it says does;
 # all objects depend on the flags.
 define bench_in
-$1/bench: $$(addprefix $1/,$$(addsuffix .o,$$($2:%=kit-%) $$(SUBJECTS) kits peers shim $$(PEERS:%=peer_%)))
-	$$(CXX) $$^ $$(foreach peer,$$(PEERS),$$(libs_$$(peer))) -lbenchmark -lpthread -lm -o $$@
+$1/bench: $$(addprefix $1/,$$(BENCH_PARTS) $$($2:%=kit-%.o))
+	$$(CXX) $$^ $$(BENCH_LIBS) -o $$@
 
 $1/built.h: export BUILT = $$(call built,$$($2),$3)
 $1/built.h: always
@@ -75,6 +78,9 @@ $1/main.o $1/kits.o $1/peers.o: $1/built.h
 
 $1/kit-%.o: bench/kit.c $$(BENCH_HEADERS) $1/flags
 	$$(BENCH_CC) $3 $$(call hashed,$$*) -c $$< -o $$@
+
+$1/link.o: harness/replay/link.c harness/replay/link.h $1/flags
+	$$(BENCH_CC) $3 -c $$< -o $$@
 
 $1/%.o: bench/%.c $$(BENCH_HEADERS) $1/flags
 	$$(BENCH_CC) $3 -I$1 $$(patsubst -I%,-isystem%,$$(cflags_$$(*:peer_%=%))) -c $$< -o $$@

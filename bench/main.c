@@ -10,10 +10,13 @@
 
 uint32_t sizes[16] = {1 << 16, 1 << 20, 1 << 23};
 bool tiny, huge;
+static const char *capture_file;
 size_t memory_max = (size_t)4 << 30;
 
 static const char help[] =
-    "bench [--sizes=64k,1M,8M] [--huge] [--memory=GiB] [--tiny] [--broken]\n       [Google Benchmark's flags, --help=... lists them]\n"
+    "bench [--sizes=64k,1M,8M] [--huge] [--memory=GiB] [--capture=FILE] [--tiny] [--broken]\n"
+    "      [Google Benchmark's flags, --help=... lists them]\n"
+    "  --capture a file of libpcap's to replay, beside all else: capture/...\n"
     "  --sizes   of tables, in connections: powers of two\n"
     "  --tiny    everything once with 1k, to see that it works; no figure means anything then\n"
     "  --huge    tables of ours and floors in pages of 2 MiB\n"
@@ -77,6 +80,8 @@ static bool read_flags(int *count, char **arguments)
             good = read_sizes(flag + 8);
         else if (strncmp(flag, "--memory=", 9) == 0)
             good = (memory_max = (size_t)strtoul(flag + 9, NULL, 10) << 30) > 0;
+        else if (strncmp(flag, "--capture=", 10) == 0)
+            capture_file = flag + 10;
         else if (strcmp(flag, "--huge") == 0)
             huge = true;
         else if (strcmp(flag, "--broken") == 0) {
@@ -113,5 +118,7 @@ int main(int count, char **arguments)
 #define SUBJECT__X(name) add_##name();
     SUBJECTS(SUBJECT__X)
 #undef SUBJECT__X
+    if (capture_file != NULL && !add_capture(capture_file))
+        return 1;
     return bench_all(count, arguments) < 0;
 }
