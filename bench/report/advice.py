@@ -16,8 +16,8 @@ from results import ALPHA, geometric_mean, corrected, p_value, size_of
 WORTH = 0.03  # a smaller difference is no reason to choose
 
 
-def time_of(run, series):
-    return run.over_floor(series) or series.ns
+def time_of(_, series):
+    return series.ns
 
 
 def counter_of(key):
@@ -191,7 +191,7 @@ def duels(run):
             a = min(ours, key=lambda s: s.median)
             b = min(peers, key=lambda s: s.median)
             found.append(Duel(case, a, b, a.median / b.median,
-                              p_value(time_of(run, a), time_of(run, b))))
+                              p_value(a.ns, b.ns)))
     for duel, p in zip(found, corrected([d.p for d in found])):
         if p < ALPHA and abs(duel.ratio - 1) > WORTH:
             duel.verdict = "win" if duel.ratio < 1 else "loss"

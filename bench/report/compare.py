@@ -102,7 +102,7 @@ def failures(base, new):
 
 def judge(base, new, threshold):
     """Everything that the page, the terminal and the exit status say."""
-    changes, gone, come = compare(base, new, threshold)
+    changes, gone, come, shifts = compare(base, new, threshold)
     if not changes:
         raise Unreadable("the two runs have no benchmark in common")
     fewest = min(min(len(c.base.ns), len(c.new.ns)) for c in changes)
@@ -113,7 +113,7 @@ def judge(base, new, threshold):
     return {"changes": changes, "gone": gone, "come": come, "slower": slower, "faster": faster,
             "small": [c for c in changes if c.verdict == "small"], "broken": failures(base, new),
             "fewest": fewest, "needed": rounds_needed(len(changes)),
-            "by_floor": all(c.by_floor for c in changes), "threshold": threshold, "alpha": ALPHA,
+            "shifts": shifts, "floors": None not in shifts.values(), "threshold": threshold, "alpha": ALPHA,
             "groups": groups(changes)}
 
 

@@ -278,7 +278,7 @@ def table_of(run):
     for case, competitors in run.cases():
         ranked = sorted(competitors, key=lambda s: s.median)
         best = ranked[0]
-        ps = corrected([p_value(advice.time_of(run, best), advice.time_of(run, s)) for s in ranked[1:]])
+        ps = corrected([p_value(best.ns, s.ns) for s in ranked[1:]])
         base = probe_of(run, best.name)
         rows = []
         for series, p in zip(ranked, [None, *ps]):
@@ -304,16 +304,14 @@ def write_csv(run, path):
                      if not key.startswith("lat_")})
     with open(path, "w", newline="", encoding="utf-8") as file:
         out = csv.writer(file)
-        out.writerow(["subject", "what", "size", "index", "timer", "how", "round", "ns", "times_floor",
-                      *extras])
+        out.writerow(["subject", "what", "size", "index", "timer", "how", "round", "ns", *extras])
         for series in run.good():
             n = series.name
-            floors = run.over_floor(series) or [""] * len(series.ns)
             for at, (turn, ns) in enumerate(zip(series.rounds, series.ns)):
                 counters = [series.counters[key][at] if at < len(series.counters.get(key, ())) else ""
                             for key in extras]
                 out.writerow([n.subject, n.what, n.size, n.index, n.timer, n.how, turn, ns,
-                              floors[at], *counters])
+                              *counters])
 
 
 # ---- the page ------------------------------------------------------------------------------

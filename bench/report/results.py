@@ -102,7 +102,6 @@ class Run:
         self.unnamed = 0
         for row in document["benchmarks"]:
             self._take(row)
-        self._floors = self._floor_speeds()
 
     @classmethod
     def read(cls, path):
@@ -160,24 +159,17 @@ class Run:
                 return series
         return None
 
-    def _floor_speeds(self):
-        """How much slower than usual the floor was: {(size, round): factor}; size "" is all."""
-        factors = defaultdict(list)
-        for series in self.good("floor"):
-            for time, turn in zip(series.ns, series.rounds):
-                for size in (series.name.size, ""):
-                    factors[size, turn].append(time)
-        return {key: geometric_mean(times) for key, times in factors.items()}
-
-    def over_floor(self, series):
-        """Samples in units of the floor that was measured in the same round; None without one."""
-        result = []
-        for time, turn in zip(series.ns, series.rounds):
-            floor = self._floors.get((series.name.size, turn)) or self._floors.get(("", turn))
-            if not floor:
-                return None
-            result.append(time / floor)
-        return result
+    def floors(self, size):
+        """The floor of each round, all probes of this size together; of all sizes, if it has none."""
+        turns = defaultdict(list)
+        for only in (size, None):
+            for series in self.good("floor"):
+                if only in (series.name.size, None):
+                    for time, turn in zip(series.ns, series.rounds):
+                        turns[turn].append(time)
+            if turns:
+                break
+        return [geometric_mean(times) for times in turns.values()]
 
     def noise(self):
         """[(name, median, spread)] of the floor probes: how still the machine was."""
@@ -249,26 +241,35 @@ class Change:
     new: Series
     ratio: float
     p: float
-    by_floor: bool
     corrected: float = 1.0
     verdict: str = "same"  # "same", "slower", "faster": significant; else "small": beyond chance,
                            # within the threshold
 
 
-def compare(base, new, threshold, by_floor=True):
-    """Every benchmark that both runs have, judged: (changes, only in base, only in new)."""
-    changes = []
+def shift(base, new, size):
+    """How much slower the machine was in the new run: by the floor, if that differs beyond chance;
+    None without one. Dividing by each round's floor instead would be no better: what disturbs a
+    loop that only waits for memory is rarely what disturbs a benchmark of the same round."""
+    a, b = base.floors(size), new.floors(size)
+    if not a or not b:
+        return None
+    return median(b) / median(a) if p_value(a, b) < ALPHA else 1.0
+
+
+def compare(base, new, threshold):
+    """Every benchmark that both runs have, judged: (changes, only in base, only in new, shifts by
+    size)."""
+    changes, shifts = [], {}
     for series in base.good():
         other = new.series.get(series.name)
         if other is None or other.error or not other.ns or series.name.kind == "floor":
             continue
-        a = base.over_floor(series) if by_floor else None
-        b = new.over_floor(other) if by_floor else None
-        floored = a is not None and b is not None
-        if not floored:
-            a, b = series.ns, other.ns
-        changes.append(Change(series.name, series, other, median(b) / median(a), p_value(a, b),
-                              floored))
+        size = series.name.size
+        if size not in shifts:
+            shifts[size] = shift(base, new, size)
+        times = [ns / (shifts[size] or 1) for ns in other.ns]
+        changes.append(Change(series.name, series, other, median(times) / series.median,
+                              p_value(series.ns, times)))
     for change, p in zip(changes, corrected([c.p for c in changes])):
         change.corrected = p
         if p < ALPHA:
@@ -276,7 +277,7 @@ def compare(base, new, threshold, by_floor=True):
             change.verdict = ("slower" if change.ratio > 1 else "faster") if beyond else "small"
     gone = [s.name for s in base.good() if s.name not in new.series]
     come = [s.name for s in new.good() if s.name not in base.series]
-    return changes, gone, come
+    return changes, gone, come, shifts
 
 
 def rounds_needed(comparisons):
