@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from statistics import median
 
-from results import ALPHA, geometric_mean, corrected, p_value, size_of
+from results import ALPHA, INDEXES, TIMERS, geometric_mean, corrected, p_value, size_of
 
 WORTH = 0.03  # a smaller difference is no reason to choose
 
@@ -67,7 +67,7 @@ def _compared(run, pattern, samples_of):
     """{case: {who: samples}}: the cases that all competitors share."""
     cases = defaultdict(dict)
     for series in run.good("ours"):
-        if re.match(pattern, str(series.name)):
+        if re.match(pattern, str(series.name)) and not series.name.variant:
             samples = samples_of(run, series)
             if samples and median(samples) > 0:
                 cases[series.name.case][series.name.who] = samples
@@ -162,7 +162,6 @@ def overall(advices):
 
 def _part(name, at):
     """The index (0) or timer (1) in an advice's name, "" if it plays no part there."""
-    from results import INDEXES, TIMERS
     pieces = name.split("/")
     if len(pieces) == 2:
         return pieces[at]
@@ -185,7 +184,7 @@ def duels(run):
     """Our best against the best peer, in each case that has both."""
     found = []
     for case, competitors in run.cases():
-        ours = [s for s in competitors if s.name.kind == "ours"]
+        ours = [s for s in competitors if s.name.kind == "ours" and not s.name.variant]
         peers = [s for s in competitors if s.name.kind == "peer"]
         if ours and peers:
             a = min(ours, key=lambda s: s.median)

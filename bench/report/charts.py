@@ -44,6 +44,8 @@ def look(who):
     index, _, timer = who.partition("/")
     if index in INDEXES:
         return index, MARKS.get(timer, "o"), DASHES.get(timer, "-")
+    if timer:  # another hash
+        return "other", {"fold": "1", "sip24": "2"}.get(index.rpartition("-")[2], "3"), "-"
     return "peer", PEER_MARKS.get(who, "d"), (0, (1, 2))
 
 
@@ -52,7 +54,7 @@ def order(who):
     index, _, timer = who.partition("/")
     if index in INDEXES:
         return (0, INDEXES.index(index), TIMERS.index(timer) if timer in TIMERS else 9, who)
-    return (1, 0, 0, who)
+    return (1 if timer else 2, 0, 0, who)
 
 
 def part(value, _=None):

@@ -22,6 +22,7 @@ EVERY = r"\w+/\w+"
 INDEX = r"(\w+/wheel|peer/\w+)"             # every index, with the default timer
 TIMER = r"(swiss/\w+|peer/\w+)"             # every timer, with the default index
 EITHER = r"(\w+/wheel|swiss/\w+|peer/\w+)"
+HASHES = r"swiss-\w+/wheel"                 # the default pair with other hashes
 USUAL = r"(swiss/wheel|peer/\w+)"
 
 # What is measured: SUBJECT/WHAT, SIZE, INDEX/TIMER, HOW of bench/README.md, regular expressions. All
@@ -48,6 +49,7 @@ QUICK = (
     (r"touch/udp", r"1M", TIMER, r".*"),
     (r"(helper|fragment)/[^/]+", r".*", USUAL, r".*"),
     (r"(print|scale)/[^/]+", r"64k", USUAL, r".*"),
+    (r"(track/tcp|lookup/hit-v4)", r"64k", HASHES, r"burst32"),
 )
 FULL = QUICK + (
     (r"track/(tcp|udp)", r"1M", EVERY, r"burst32"),

@@ -87,19 +87,21 @@ def point(series):
     return series.median, quantile(series.ns, 0.25), quantile(series.ns, 0.75)
 
 
-def by_size(run, subjects, wanted=9):
+def by_size(run, subjects, wanted=15):
     """Throughput against table size: a chart for each benchmark that has several sizes."""
     families = defaultdict(lambda: defaultdict(dict))
     for series in run.good():
         n = series.name
         if n.subject in subjects and n.kind != "floor":
             families[n.subject, n.what, n.how][n.who][n.size] = series
-    drawn = []
+    drawn, told = [], defaultdict(int)
     for (subject, what, how), curves in sorted(
-            families.items(), key=lambda f: (subjects.index(f[0][0]), -len(f[1]), f[0])):
+            families.items(), key=lambda f: (subjects.index(f[0][0]), len(f[0][1]), f[0])):
+        curves = {who: c for who, c in curves.items() if len(c) > 1}
         sizes = sorted({size for c in curves.values() for size in c}, key=size_of)
-        if len(sizes) < 2:
+        if len(curves) < 2 or told[subject] == 3:
             continue
+        told[subject] += 1
         if len(curves) > 10:
             curves = {who: c for who, c in curves.items()
                       if "/" not in who or who.endswith("/" + DEFAULT["timer"])}
@@ -184,7 +186,7 @@ def pressure(run):
     """What became of newcomers, by kind of traffic; and what that took, by competitor."""
     rows = defaultdict(list)
     for series in run.good("ours"):
-        if series.name.subject == "full" and "evicted" in series.counters:
+        if series.name.subject in ("full", "capture") and "evicted" in series.counters:
             rows[series.name.what, series.name.size].append(series)
     if not rows:
         return []
@@ -348,11 +350,12 @@ def page_of(run):
     duels = advice.duels(run)
     failed = run.failed()
     sizes = sorted({s.name.size for s in run.good() if s.name.kind != "floor"}, key=size_of)
-    pairs = sorted({s.name.who for s in run.good("ours")}, key=charts.order)
+    pairs = sorted({s.name.who for s in run.good("ours") if not s.name.variant}, key=charts.order)
+    variants = sorted({s.name.who for s in run.good("ours") if s.name.variant})
     peers = sorted({s.name.who for s in run.good("peer")})
     noise = run.noise()
     sections = [
-        ("sizes", "Throughput against table size", by_size(run, list(SUBJECTS)),
+        ("sizes", "Throughput against table size", by_size(run, [s for s in SUBJECTS if s != "latency"]),
          "Higher is better. The wide pale line is the floor: what memory alone allows."),
         ("load", "Time against load", by_load(run), "Lower is better."),
         ("tails", "Latency tails", tails(run),
@@ -366,8 +369,9 @@ def page_of(run):
     return {
         "run": run, "alpha": ALPHA, "advices": advices, "overall": advice.overall(advices), "duels": duels,
         "wins": sum(d.verdict == "win" for d in duels),
-        "losses": sum(d.verdict == "loss" for d in duels), "failed": failed, "sizes": sizes,
-        "pairs": pairs, "peers": peers,
+        "losses": sum(d.verdict == "loss" for d in duels), "failed": failed,
+        "failed_peers": sum(s.name.kind == "peer" for s in failed), "sizes": sizes,
+        "pairs": pairs, "variants": variants, "peers": peers,
         "left_out": [p for p in re.split(r"[,\s]+", run.context.get("peers_left_out", "")) if p],
         "noise": noise, "worst_noise": max((s for *_, s in noise), default=None),
         "typical_noise": median(s for *_, s in noise) if noise else None,

@@ -53,6 +53,11 @@ class Name:
         return self.index if self.index in ("peer", "floor") else "ours"
 
     @property
+    def variant(self):
+        """A pair with another hash: no back end of its own to choose."""
+        return self.kind == "ours" and self.index not in INDEXES
+
+    @property
     def who(self):
         return f"{self.index}/{self.timer}" if self.kind == "ours" else self.timer
 
