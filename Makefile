@@ -118,7 +118,8 @@ $(B)/no-simd: tests/test_index.c tests/support.h $(ROOMS)
 	gcc $(C11) -g -O1 $(SANITIZE) -DKST_NO_SIMD -Icore $< $$(pkg-config --cflags --libs check) -o $@
 
 test: all $(B)/keepstate-sanitized $(B)/agree-sanitized $(B)/agree $(B)/agree-kernel $(B)/no-simd $(B)/flood-sanitized \
-      $(SUITES:%=$(B)/rooms/%) $(SUITES:%=$(B)/header/%) $(KITS:%=$(B)/track-%) ## what CI runs
+      $(SUITES:%=$(B)/rooms/%) $(SUITES:%=$(B)/header/%) $(KITS:%=$(B)/track-%) \
+      $(B)/bench-test/bench                    ## what CI runs
 	B=$(B) KITS="$(KITS)" RUNS=$(RUNS) tests/run.sh $(SUITES)
 
 install: all                                   ## copies the header and the command below PREFIX
@@ -131,6 +132,8 @@ uninstall:                                     ## removes them again
 
 clean:                                         ## removes build/
 	rm -rf $(B)
+
+include bench/bench.mk bench/report/report.mk
 
 help:                                          ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## */\1\t/p; s/^      .*## */test\t/p' $(MAKEFILE_LIST) | \

@@ -43,6 +43,8 @@ done
 check "vectors, through the command" "$B/agree" --through "$B/keepstate" tests/vectors/*.vec.gz
 check "the command" tests/replay.sh "$B/keepstate-sanitized"
 check "captures" tests/captures.sh "$B/keepstate-sanitized"
+check "benchmarks, each once" tests/bench.sh "$B/bench-test/bench"
+check "instructions an operation" bench/instructions.py "$B/bench-test/bench" bench/instructions.txt
 
 echo
 echo "$passed passed, $failed failed"
