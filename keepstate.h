@@ -104,13 +104,13 @@
 #define KST_ASSERT(condition) assert(condition)
 #endif
 
-/* Packets that are parsed, hashed and prefetched ahead of the one that is judged. More hide more of
- * the memory's latency and cost more stack (about 200 bytes each). */
+/* Packets of a batch that are parsed, hashed and prefetched together, ahead of those that are judged.
+ * More hide more of the memory's latency and cost more stack (about 500 bytes each). */
 #ifndef KST_BURST
-#define KST_BURST 32
+#define KST_BURST 16
 #endif
-#if KST_BURST < 1 || KST_BURST > 256
-#error "KST_BURST must lie in 1..256: the burst lives on the stack"
+#if KST_BURST < 1 || KST_BURST > 128
+#error "KST_BURST must lie in 1..128: the burst lives on the stack"
 #endif
 
 /* IPv6 extension headers that are followed. Linux follows as many as the packet holds, which are
@@ -899,12 +899,14 @@ extern "C" {
         __asm__ volatile("");                                                                      \
     } while (0)
 #define KST__MAYBE_UNUSED __attribute__((unused))
+#define KST__NOINLINE __attribute__((noinline))
 #else
 #define KST_INLINE static inline
 #define KST_UNLIKELY(x) (x)
 #define KST_LIKELY(x) (x)
 #define KST_PREFETCH(address) ((void)(address))
 #define KST__MAYBE_UNUSED
+#define KST__NOINLINE
 #endif
 
 #define KST__PASTE_(a, b) a##b
@@ -920,6 +922,11 @@ KST_INLINE uint16_t kst__be16(const uint8_t *p)
 KST_INLINE uint32_t kst__be32(const uint8_t *p)
 {
     return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | (uint32_t)p[3];
+}
+
+KST_INLINE uint64_t kst__be64(const uint8_t *p)
+{
+    return (uint64_t)kst__be32(p) << 32 | kst__be32(p + 4);
 }
 
 KST_INLINE uint32_t kst__max32(uint32_t a, uint32_t b)
@@ -1048,52 +1055,75 @@ static uint64_t kst__sum_pseudo(const uint8_t *addresses, size_t addresses_bytes
         c += b, b = b << 17 | b >> 47, b ^= c, c = c << 32 | c >> 32;                              \
     } while (0)
 
-/* SipHash-c-d of `count` words, each read as the 8 little-endian bytes of the original's input. */
-KST_INLINE uint64_t kst__siphash(const uint64_t seed[2], const uint64_t *words, uint32_t count,
-                                 int c_rounds, int d_rounds)
+/* SipHash-c-d of a message: `count` whole words, each read as the 8 little-endian bytes of the
+ * original's input, then `last`: up to 7 bytes more, and in the highest byte how many bytes all are. */
+KST_INLINE uint64_t kst__sip(const uint64_t seed[2], const uint64_t *words, uint32_t count,
+                             uint64_t last, int c_rounds, int d_rounds)
 {
     uint64_t a = seed[0] ^ UINT64_C(0x736f6d6570736575);
     uint64_t b = seed[1] ^ UINT64_C(0x646f72616e646f6d);
     uint64_t c = seed[0] ^ UINT64_C(0x6c7967656e657261);
     uint64_t d = seed[1] ^ UINT64_C(0x7465646279746573);
 
-    for (uint32_t i = 0; i <= count; i++) {
-        const uint64_t word = i < count ? words[i] : (uint64_t)count << 59; /* bytes << 56 */
-        d ^= word;
-        for (int round = 0; round < c_rounds; round++)
+    for (uint32_t i = 0; i < count; i++) {
+        d ^= words[i];
+        KST__SIP_ROUND(a, b, c, d);
+        if (c_rounds == 2)
             KST__SIP_ROUND(a, b, c, d);
-        a ^= word;
+        a ^= words[i];
     }
+    d ^= last;
+    KST__SIP_ROUND(a, b, c, d);
+    if (c_rounds == 2)
+        KST__SIP_ROUND(a, b, c, d);
+    a ^= last;
     c ^= 0xff;
-    for (int round = 0; round < d_rounds; round++)
+    KST__SIP_ROUND(a, b, c, d); /* written out: compilers leave so short a loop as it is */
+    KST__SIP_ROUND(a, b, c, d);
+    KST__SIP_ROUND(a, b, c, d);
+    if (d_rounds == 4)
         KST__SIP_ROUND(a, b, c, d);
     return a ^ b ^ c ^ d;
 }
 
-KST_INLINE uint64_t kst__hash_sip13(const uint64_t seed[2], const uint64_t *words, uint32_t count)
+/* Of whole words alone. */
+KST_INLINE uint64_t kst__siphash(const uint64_t seed[2], const uint64_t *words, uint32_t count,
+                                 int c_rounds, int d_rounds)
 {
-    return kst__siphash(seed, words, count, 1, 3);
+    return kst__sip(seed, words, count, (uint64_t)count << 59, c_rounds, d_rounds);
 }
 
-KST_INLINE uint64_t kst__hash_sip24(const uint64_t seed[2], const uint64_t *words, uint32_t count)
+KST_INLINE uint64_t kst__hash_sip13(const uint64_t seed[2], const uint64_t *words, uint32_t count,
+                                    uint64_t last)
 {
-    return kst__siphash(seed, words, count, 2, 4);
+    return kst__sip(seed, words, count, last, 1, 3);
+}
+
+KST_INLINE uint64_t kst__hash_sip24(const uint64_t seed[2], const uint64_t *words, uint32_t count,
+                                    uint64_t last)
+{
+    return kst__sip(seed, words, count, last, 2, 4);
 }
 
 /* Multiply and fold, for traffic that nobody hostile chooses: the seed hides nothing. */
-KST_INLINE uint64_t kst__hash_fold(const uint64_t seed[2], const uint64_t *words, uint32_t count)
+KST_INLINE uint64_t kst__hash_fold(const uint64_t seed[2], const uint64_t *words, uint32_t count,
+                                   uint64_t last)
 {
+    const uint64_t odd = UINT64_C(0x9e3779b97f4a7c15); /* 2^64 by the golden ratio */
     uint64_t hash = seed[0];
     for (uint32_t i = 0; i < count; i++) {
-        hash = (hash ^ words[i]) * UINT64_C(0x9e3779b97f4a7c15); /* 2^64 by the golden ratio */
+        hash = (hash ^ words[i]) * odd;
         hash ^= hash >> 32;
     }
-    return hash * UINT64_C(0x9e3779b97f4a7c15);
+    hash = (hash ^ last) * odd;
+    return (hash ^ hash >> 32) * odd;
 }
 
-KST_INLINE uint64_t kst__hash(const uint64_t seed[2], const uint64_t *words, uint32_t count)
+/* The one that was chosen, of a message as kst__sip takes it. */
+KST_INLINE uint64_t kst__hash(const uint64_t seed[2], const uint64_t *words, uint32_t count,
+                              uint64_t last)
 {
-    return KST__PASTE(kst__hash_, KST_HASH)(seed, words, count);
+    return KST__PASTE(kst__hash_, KST_HASH)(seed, words, count, last);
 }
 
 #endif
@@ -1192,9 +1222,30 @@ KST_INLINE bool kst__icmp_is_question(const struct kst_tuple *tuple)
     return pair != NULL && pair->question == type;
 }
 
+/* The words that a tuple is, as they lie in memory: two of the source, two of the destination, and the
+ * rest of it. */
+KST_INLINE uint64_t kst__word(const void *p)
+{
+    uint64_t word;
+    memcpy(&word, p, sizeof word);
+    return word;
+}
+
+KST_INLINE uint64_t kst__tuple_word(const struct kst_tuple *tuple, uint32_t number)
+{
+    return kst__word((const uint8_t *)tuple + 8 * number);
+}
+
+/* Words instead of memcmp, and as few as tell: what lies behind an IPv4 address is 0 in all tuples. */
 KST_INLINE bool kst__tuple_same(const struct kst_tuple *a, const struct kst_tuple *b)
 {
-    return memcmp(a, b, sizeof *a) == 0;
+    const uint64_t differ = (kst__tuple_word(a, 0) ^ kst__tuple_word(b, 0)) |
+                            (kst__tuple_word(a, 2) ^ kst__tuple_word(b, 2)) |
+                            (kst__tuple_word(a, 4) ^ kst__tuple_word(b, 4));
+    if (differ != 0 || b->family == KST_IPV4)
+        return differ == 0;
+    return kst__tuple_word(a, 1) == kst__tuple_word(b, 1) &&
+           kst__tuple_word(a, 3) == kst__tuple_word(b, 3);
 }
 
 /* The tuple that the answer will have. False if there is none: an ICMP type without counterpart. */
@@ -1217,47 +1268,92 @@ static bool kst__tuple_invert(const struct kst_tuple *tuple, struct kst_tuple *i
     return true;
 }
 
-KST_INLINE uint64_t kst__word(const uint8_t *p)
+#define KST__NO_ANSWER 0 /* not a word of any tuple: each has a family */
+
+/* The last word of the tuple that the answer will have, or KST__NO_ANSWER. */
+KST_INLINE uint64_t kst__tuple_answer(const struct kst_tuple *tuple)
 {
-    uint64_t word;
-    memcpy(&word, p, sizeof word);
-    return word;
+    const uint16_t one = 1;
+    uint8_t little;
+    memcpy(&little, &one, 1);
+    if (KST_UNLIKELY(kst__is_icmp(tuple->protocol))) {
+        struct kst_tuple inverse;
+        return kst__tuple_invert(tuple, &inverse) ? kst__tuple_word(&inverse, 4) : KST__NO_ANSWER;
+    }
+    const uint64_t word = kst__tuple_word(tuple, 4); /* whose first half in memory is the ports */
+    const uint32_t ports = little ? (uint32_t)word : (uint32_t)(word >> 32);
+    const uint32_t swapped = ports << 16 | ports >> 16;
+    return little ? (word & UINT64_C(0xffffffff00000000)) | swapped
+                  : (word & UINT32_MAX) | (uint64_t)swapped << 32;
 }
 
-/* The keyed hash, the same for both directions: the smaller end (address and port) goes first.
- * ICMP has no ports; its identifier, code and the question's type stand beside the ends. */
-static uint64_t kst__tuple_hash(const struct kst_tuple *tuple, const uint64_t seed[2])
+/* Whether a tuple is the answer to another, whose `answer` is known. */
+KST_INLINE bool kst__tuple_answers(const struct kst_tuple *tuple, const struct kst_tuple *other,
+                                   uint64_t answer)
 {
-    uint64_t src_port = 0, dst_port = 0, icmp = 0;
-    if (kst__is_icmp(tuple->protocol)) {
-        const uint8_t type = (uint8_t)(tuple->dst_port >> 8);
-        const struct kst__icmp_pair *pair = kst__icmp_pair_of(tuple->protocol, type);
-        icmp = (uint64_t)tuple->src_port << 16 |
-               (uint64_t)(pair != NULL ? pair->question : type) << 8 | (tuple->dst_port & 0xff);
-    } else {
-        src_port = tuple->src_port;
-        dst_port = tuple->dst_port;
-    }
+    const uint64_t differ = (kst__tuple_word(tuple, 0) ^ kst__tuple_word(other, 2)) |
+                            (kst__tuple_word(tuple, 2) ^ kst__tuple_word(other, 0)) |
+                            (kst__tuple_word(tuple, 4) ^ answer);
+    if (differ != 0 || other->family == KST_IPV4)
+        return differ == 0;
+    return kst__tuple_word(tuple, 1) == kst__tuple_word(other, 3) &&
+           kst__tuple_word(tuple, 3) == kst__tuple_word(other, 1);
+}
 
-    if (tuple->family == KST_IPV4) { /* an end takes 48 bits: zone and protocol fill the words up */
-        const uint64_t src = (uint64_t)kst__be32(tuple->src) << 16 | src_port;
-        const uint64_t dst = (uint64_t)kst__be32(tuple->dst) << 16 | dst_port;
-        const bool swap = dst < src;
-        const uint64_t words[3] = {(swap ? dst : src) | (uint64_t)tuple->zone << 48,
-                                   (swap ? src : dst) | (uint64_t)tuple->protocol << 48, icmp};
-        return kst__hash(seed, words, kst__is_icmp(tuple->protocol) ? 3 : 2);
-    }
-    const uint64_t src[2] = {kst__word(tuple->src), kst__word(tuple->src + 8)};
-    const uint64_t dst[2] = {kst__word(tuple->dst), kst__word(tuple->dst + 8)};
+/* What stands in the places of the ports for ICMP, the same for question and answer. */
+static uint32_t kst__icmp_ports(const struct kst_tuple *tuple)
+{
+    const uint8_t type = (uint8_t)(tuple->dst_port >> 8);
+    const struct kst__icmp_pair *pair = kst__icmp_pair_of(tuple->protocol, type);
+    return (uint32_t)tuple->src_port << 16 |
+           (uint32_t)(pair != NULL ? pair->question : type) << 8 | (tuple->dst_port & 0xff);
+}
+
+/* The message that is hashed ends with what tells conversations between two hosts apart, and how many
+ * bytes it has. */
+KST_INLINE uint64_t kst__tuple_rest(const struct kst_tuple *tuple, uint64_t bytes, uint64_t ports)
+{
+    return bytes << 56 | (uint64_t)tuple->protocol << 48 | (uint64_t)tuple->zone << 32 | ports;
+}
+
+static uint64_t kst__tuple_hash4_icmp(const struct kst_tuple *tuple, const uint64_t seed[2])
+{
+    const uint64_t src = kst__be32(tuple->src), dst = kst__be32(tuple->dst);
+    const uint64_t word = dst < src ? dst << 32 | src : src << 32 | dst;
+    return kst__hash(seed, &word, 1, kst__tuple_rest(tuple, 15, kst__icmp_ports(tuple)));
+}
+
+static uint64_t kst__tuple_hash6(const struct kst_tuple *tuple, const uint64_t seed[2])
+{
+    const bool icmp = kst__is_icmp(tuple->protocol);
+    const uint64_t src_port = icmp ? 0 : tuple->src_port, dst_port = icmp ? 0 : tuple->dst_port;
+    const uint64_t src[2] = {kst__be64(tuple->src), kst__be64(tuple->src + 8)};
+    const uint64_t dst[2] = {kst__be64(tuple->dst), kst__be64(tuple->dst + 8)};
     const bool swap = dst[0] != src[0]   ? dst[0] < src[0]
                       : dst[1] != src[1] ? dst[1] < src[1]
                                          : dst_port < src_port;
     const uint64_t *first = swap ? dst : src, *second = swap ? src : dst;
-    const uint64_t ports = swap ? dst_port << 16 | src_port : src_port << 16 | dst_port;
-    const uint64_t words[5] = {first[0], first[1], second[0], second[1],
-                               (ports | icmp) << 32 | (uint64_t)tuple->zone << 16 |
-                                   tuple->protocol};
-    return kst__hash(seed, words, 5);
+    const uint64_t words[4] = {first[0], first[1], second[0], second[1]};
+    const uint64_t ports = icmp   ? kst__icmp_ports(tuple)
+                           : swap ? dst_port << 16 | src_port
+                                  : src_port << 16 | dst_port;
+    return kst__hash(seed, words, 4, kst__tuple_rest(tuple, 39, ports));
+}
+
+/* The keyed hash, the same for both directions: the smaller end (address and port) goes first. A
+ * message of 15 bytes for IPv4, 39 for IPv6: addresses, ports, zone, protocol. */
+KST_INLINE uint64_t kst__tuple_hash(const struct kst_tuple *tuple, const uint64_t seed[2])
+{
+    if (tuple->family != KST_IPV4)
+        return kst__tuple_hash6(tuple, seed);
+    if (KST_UNLIKELY(kst__is_icmp(tuple->protocol)))
+        return kst__tuple_hash4_icmp(tuple, seed);
+    const uint64_t src = (uint64_t)kst__be32(tuple->src) << 16 | tuple->src_port;
+    const uint64_t dst = (uint64_t)kst__be32(tuple->dst) << 16 | tuple->dst_port;
+    const uint64_t low = dst < src ? dst : src, high = dst < src ? src : dst;
+    const uint64_t word = low >> 16 << 32 | high >> 16;
+    const uint64_t ports = (low & 0xffff) << 16 | (high & 0xffff);
+    return kst__hash(seed, &word, 1, kst__tuple_rest(tuple, 15, ports));
 }
 
 #endif
@@ -1303,7 +1399,7 @@ struct kst__parsed {
 };
 
 /* IPv4 header (RFC 791), options skipped. An embedded packet is read just so. */
-static struct kst__ip kst__ip4(const uint8_t *data, uint32_t here)
+KST_INLINE struct kst__ip kst__ip4(const uint8_t *data, uint32_t here)
 {
     struct kst__ip ip = {NULL, 0, 0, 0, false, KST_IPV4, 0, KST_REASON_NONE};
     if (here < 20) {
@@ -1404,13 +1500,17 @@ static bool kst__gre_keys(const uint8_t *l4, uint32_t here, struct kst_tuple *tu
 }
 
 /* The tuple of a packet: `ip`, and `here` bytes at `l4`. False if these do not reach. */
-static bool kst__tuple_of(const struct kst__ip *ip, const uint8_t *l4, uint32_t here, uint16_t zone,
-                          struct kst_tuple *tuple)
+KST_INLINE bool kst__tuple_of(const struct kst__ip *ip, const uint8_t *l4, uint32_t here, uint16_t zone,
+                              struct kst_tuple *tuple)
 {
-    const size_t address_bytes = ip->family == KST_IPV4 ? 4 : 16;
     memset(tuple, 0, sizeof *tuple);
-    memcpy(tuple->src, ip->addresses, address_bytes);
-    memcpy(tuple->dst, ip->addresses + address_bytes, address_bytes);
+    if (ip->family == KST_IPV4) {
+        memcpy(tuple->src, ip->addresses, 4);
+        memcpy(tuple->dst, ip->addresses + 4, 4);
+    } else {
+        memcpy(tuple->src, ip->addresses, 16);
+        memcpy(tuple->dst, ip->addresses + 16, 16);
+    }
     tuple->zone = zone;
     tuple->family = ip->family;
     tuple->protocol = ip->protocol;
@@ -1960,9 +2060,8 @@ static void kst__slot_give_back(struct kst *t, uint32_t slot)
 
 struct kst__key { /* what is looked for */
     struct kst_tuple tuple;
-    struct kst_tuple inverse; /* of the tuple, if `invertible` */
+    uint64_t answer; /* kst__tuple_answer */
     uint64_t hash;
-    bool invertible;
     uint8_t only; /* enum kst_direction: a packet of the other one is not meant; NO_DIRECTION: any */
 };
 
@@ -1970,7 +2069,7 @@ KST_INLINE void kst__key_make(const struct kst *t, const struct kst_tuple *tuple
                               struct kst__key *key)
 {
     key->tuple = *tuple;
-    key->invertible = kst__tuple_invert(tuple, &key->inverse);
+    key->answer = kst__tuple_answer(tuple);
     key->hash = kst__tuple_hash(tuple, t->seed);
     key->only = KST_NO_DIRECTION;
 }
@@ -2001,18 +2100,20 @@ KST_INLINE uint8_t kst__node_direction(const struct kst *t, uint32_t node,
     const struct kst__entry *e = kst__entry_at(t, slot);
     if (e->kind & KST__KIND_NAT)
         return node == slot ? KST_ORIGINAL : KST_REPLY;
-    return key->invertible && kst__tuple_same(&e->tuple, &key->inverse) ? KST_REPLY : KST_ORIGINAL;
+    return kst__tuple_answers(&e->tuple, &key->tuple, key->answer) ? KST_REPLY : KST_ORIGINAL;
 }
 
 /* Whether the entry behind a node has one of its two directions look like the key. */
 KST_INLINE bool kst__node_matches(const struct kst *t, uint32_t node, const struct kst__key *key)
 {
-    const struct kst_tuple *tuple = kst__node_tuple(t, node);
-    const bool mirrored = !(kst__entry_at(t, kst__node_slot(t, node))->kind & KST__KIND_NAT);
+    const struct kst__entry *e = kst__entry_at(t, node);
     const bool matches =
-        kst__tuple_same(tuple, &key->tuple) ||
-        (mirrored && key->invertible && kst__tuple_same(tuple, &key->inverse));
-    return matches && (key->only == KST_NO_DIRECTION ||
+        KST_UNLIKELY(node >= kst__slots(t))
+            ? kst__tuple_same(kst__reply_tuple(t, node - kst__slots(t)), &key->tuple)
+            : kst__tuple_same(&e->tuple, &key->tuple) ||
+                  (kst__tuple_answers(&e->tuple, &key->tuple, key->answer) &&
+                   !(e->kind & KST__KIND_NAT));
+    return matches && (KST_LIKELY(key->only == KST_NO_DIRECTION) ||
                        kst__node_direction(t, node, key) == key->only);
 }
 
@@ -2327,7 +2428,8 @@ KST_INLINE uint64_t kst__group_home(const void *ix, uint64_t hash)
 
 KST_INLINE uint8_t kst__group_tag(uint64_t hash) /* 1..255 */
 {
-    return (uint8_t)(((hash >> 56) * 255 >> 8) + 1);
+    const uint8_t tag = (uint8_t)(hash >> 56);
+    return (uint8_t)(tag + (tag == 0));
 }
 
 /* ---- which places have this tag, bit by bit ---- */
@@ -2893,18 +2995,27 @@ static uint32_t kst__swiss_peek(const void *ix, uint64_t hash)
     return node;
 }
 
-static uint32_t kst__swiss_find(const void *ix, const struct kst *t, const struct kst__key *key)
+/* Beyond the first group: 2 or 3 of 100 searches, and by itself so that the rest is short. */
+KST__NOINLINE static uint32_t kst__swiss_find_on(const void *ix, const struct kst *t,
+                                                 const struct kst__key *key)
 {
     const uint32_t reach = ((const struct kst__groups *)ix)->reach;
     const uint64_t home = kst__group_home(ix, key->hash);
-    const uint8_t tag = kst__group_tag(key->hash);
-    for (uint32_t distance = 0; distance < reach; distance++) {
+    for (uint32_t distance = 1; distance < reach; distance++) {
         const struct kst__group *group = kst__swiss_group(ix, home, distance);
-        const uint32_t node = kst__group_find(group, t, key, tag);
+        const uint32_t node = kst__group_find(group, t, key, kst__group_tag(key->hash));
         if (node != KST__NONE || group->passed == 0)
             return node;
     }
     return KST__NONE;
+}
+
+static uint32_t kst__swiss_find(const void *ix, const struct kst *t, const struct kst__key *key)
+{
+    const struct kst__group *group = kst__group_at(ix, kst__group_home(ix, key->hash));
+    const uint32_t node = kst__group_find(group, t, key, kst__group_tag(key->hash));
+    return KST_LIKELY(node != KST__NONE || group->passed == 0) ? node
+                                                               : kst__swiss_find_on(ix, t, key);
 }
 
 static bool kst__swiss_insert(void *ix, uint32_t node, uint64_t hash)
@@ -4607,9 +4718,9 @@ static uint32_t *kst__tally_of(const struct kst *t, const struct kst_tuple *tupl
         if (bits % 8 != 0)
             tally->address[bits / 8] &= (uint8_t)(0xff << (8 - bits % 8));
     }
-    const uint64_t words[3] = {kst__word(tally->address), kst__word(tally->address + 8),
-                               (uint64_t)tally->zone << 8 | tally->family};
-    const uint64_t hash = kst__hash(t->seed, words, 3);
+    const uint64_t words[2] = {kst__be64(tally->address), kst__be64(tally->address + 8)};
+    const uint64_t hash = kst__hash(t->seed, words, 2,
+                                    UINT64_C(19) << 56 | (uint64_t)tally->family << 16 | tally->zone);
     return kst__tally_bucket(t, (uint32_t)hash & (kst__tallies_of(t)->buckets - 1));
 }
 
@@ -5375,24 +5486,36 @@ KST_INLINE uint32_t kst__find(const struct kst *t, const struct kst__key *key)
     return node[kst__before(serial[0], serial[1])];
 }
 
-/* Starts the lookup of a key; and goes on with it once the index has arrived, to the whole entry or
- * to what a find compares. */
-KST_INLINE void kst__look_up(const struct kst *t, const struct kst__key *key)
+/* Of a batch that goes by groups: how many are in one. */
+KST_INLINE size_t kst__group_size(size_t group, size_t count)
 {
-    if (kst__index_ops(t)->prefetch != NULL)
-        kst__index_ops(t)->prefetch(kst__index(t), key->hash);
+    const size_t left = count - group * KST_BURST;
+    return left < KST_BURST ? left : KST_BURST;
 }
 
-KST_INLINE void kst__look_closer(const struct kst *t, const struct kst__key *key, bool whole)
+/* Starts the lookup of a group's keys; and goes on with it once the index has arrived, to the whole
+ * entries or to what a find compares. What is asked for stands in a row, with as little between as can
+ * be: so the machine translates its addresses side by side, too. */
+KST_INLINE void kst__look_up(const struct kst *t, const struct kst__key *keys, size_t count)
 {
+    for (size_t i = 0; kst__index_ops(t)->prefetch != NULL && i < count; i++)
+        kst__index_ops(t)->prefetch(kst__index(t), keys[i].hash);
+}
+
+KST_INLINE void kst__look_closer(const struct kst *t, const struct kst__key *keys, size_t count,
+                                 bool whole)
+{
+    uint32_t nodes[KST_BURST];
     if (kst__index_ops(t)->peek == NULL)
         return;
-    const uint32_t node = kst__index_ops(t)->peek(kst__index(t), key->hash);
-    if (node == KST__NONE)
-        return;
-    kst__node_prefetch(t, node);
-    if (whole)
-        KST_PREFETCH(&kst__entry_at(t, kst__node_slot(t, node))->proto);
+    for (size_t i = 0; i < count; i++)
+        nodes[i] = kst__index_ops(t)->peek(kst__index(t), keys[i].hash);
+    for (size_t i = 0; i < count; i++)
+        if (nodes[i] != KST__NONE) {
+            kst__node_prefetch(t, nodes[i]);
+            if (whole)
+                KST_PREFETCH(&kst__entry_at(t, kst__node_slot(t, nodes[i]))->proto);
+        }
 }
 
 /* Takes an entry that is not armed out of the rest. One that was called back before it was
@@ -6336,7 +6459,7 @@ struct kst__segment {
 };
 
 /* Reads the header; a reason if it is malformed. */
-static uint8_t kst__tcp_read(const struct kst__parsed *p, struct kst__segment *s)
+KST_INLINE uint8_t kst__tcp_read(const struct kst__parsed *p, struct kst__segment *s)
 {
     if (p->l4_here < 20)
         return KST_REASON_L4_SHORT;
@@ -6455,13 +6578,13 @@ static void kst__tcp_count_retrans(struct kst__tcp *tcp, const struct kst__segme
 
 enum kst__fit { KST__FITS, KST__FITS_BADLY, KST__FITS_NOT }; /* accept; ignore; refuse */
 
-/* Whether a segment lies within the windows of both sides, which it moves. `reason` says why it
- * does not fit. */
-static enum kst__fit kst__tcp_window(const struct kst__case *c, struct kst__segment s,
-                                     uint8_t *reason)
+/* Whether a segment lies within the windows of both sides, which it moves; the connection was in this
+ * state before it. `reason` says why it does not fit. */
+KST_INLINE enum kst__fit kst__tcp_window(const struct kst__case *c, struct kst__segment s,
+                                         uint8_t state, uint8_t *reason)
 {
     struct kst__tcp *tcp = &c->entry->proto.tcp;
-    const uint8_t from = c->direction, to = (uint8_t)(1 - from), state = c->entry->state;
+    const uint8_t from = c->direction, to = (uint8_t)(1 - from);
     struct kst__tcp_side *sender = &tcp->side[from], *receiver = &tcp->side[to];
     const struct kst__segment seen = s;
     uint32_t sack = s.ack;
@@ -6678,12 +6801,12 @@ static struct kst__judgement kst__tcp_refuse(const struct kst__case *c,
 /* ---- the whole story ---- */
 
 /* After a segment that is accepted and in window: the new state, and how long it may last. */
-static struct kst__judgement kst__tcp_accept(const struct kst__case *c,
-                                             const struct kst__segment *s, uint8_t next)
+KST_INLINE struct kst__judgement kst__tcp_accept(const struct kst__case *c,
+                                                 const struct kst__segment *s, uint8_t old,
+                                                 uint8_t next)
 {
     const uint32_t *set = c->set;
     struct kst__tcp *tcp = &c->entry->proto.tcp;
-    const uint8_t old = c->entry->state;
 
     tcp->last = KST__LAST(s->class_, c->direction);
     if (next == KST_TCP_FIN_WAIT && old != next)
@@ -6719,6 +6842,19 @@ static struct kst__judgement kst__tcp_accept(const struct kst__case *c,
     return judgement;
 }
 
+/* A segment that the table lets through. */
+KST_INLINE struct kst__judgement kst__tcp_pass(const struct kst__case *c,
+                                               const struct kst__segment *s, uint8_t old,
+                                               uint8_t next)
+{
+    uint8_t reason = KST_REASON_NONE;
+    switch (kst__tcp_window(c, *s, old, &reason)) {
+    case KST__FITS_NOT: return kst__tcp_refuse(c, s, reason);
+    case KST__FITS_BADLY: return kst__say(KST__KEEP, (enum kst_reason)reason);
+    default: return kst__tcp_accept(c, s, old, next);
+    }
+}
+
 static struct kst__judgement kst__tcp_judge(const struct kst__case *c)
 {
     struct kst__tcp *tcp = &c->entry->proto.tcp;
@@ -6730,6 +6866,12 @@ static struct kst__judgement kst__tcp_judge(const struct kst__case *c)
     if (reason != KST_REASON_NONE)
         return kst__say(KST__REFUSE, (enum kst_reason)reason);
 
+    if (KST_LIKELY(s.class_ == KST__CLASS_ACK && state == KST_TCP_ESTABLISHED)) {
+        /* Nearly all there are. Said once more, for the compiler to leave out what else may be. */
+        s.class_ = KST__CLASS_ACK;
+        s.flags = KST__ACK;
+        return kst__tcp_pass(c, &s, KST_TCP_ESTABLISHED, KST_TCP_ESTABLISHED);
+    }
     uint8_t next = kst__tcp_next[c->direction][s.class_][state];
     if (next == KST__TO_NO)
         return kst__say(KST__REFUSE, KST_REASON_TCP_STATE);
@@ -6757,17 +6899,13 @@ static struct kst__judgement kst__tcp_judge(const struct kst__case *c)
         next = KST_TCP_ESTABLISHED;
     } else if (s.class_ == KST__CLASS_RST) {
         switch (kst__tcp_rst(c, &s, &next)) {
-        case KST__RST_SKIP: return kst__tcp_accept(c, &s, next);
+        case KST__RST_SKIP: return kst__tcp_accept(c, &s, state, next);
         case KST__RST_BAD: return kst__say(KST__REFUSE, KST_REASON_TCP_RST_SEQ);
         default: break;
         }
     }
 
-    switch (kst__tcp_window(c, s, &reason)) {
-    case KST__FITS_NOT: return kst__tcp_refuse(c, &s, reason);
-    case KST__FITS_BADLY: return kst__say(KST__KEEP, (enum kst_reason)reason);
-    default: return kst__tcp_accept(c, &s, next);
-    }
+    return kst__tcp_pass(c, &s, state, next);
 }
 
 #endif
@@ -8494,7 +8632,7 @@ static void kst__judge_first(struct kst *t, const struct kst_packet *packet,
     uint32_t place = KST__NONE, serial = 0;
     if (KST_UNLIKELY(p->zones != 0))
         kst__key_zoned(t, p, KST_ORIGINAL, key);
-    if (!key->invertible) {
+    if (key->answer == KST__NO_ANSWER) {
         kst__report(r, KST_INVALID, KST_NO_DIRECTION, KST_REASON_ICMP_NO_ANSWER);
         return;
     }
@@ -8704,42 +8842,36 @@ KST_INLINE void kst__set_clock(struct kst *t, uint64_t now_ms)
         t->stats.clock_back++;
 }
 
-/* Parses a packet and starts its lookup. */
-KST_INLINE void kst__look_ahead(struct kst *t, const struct kst_packet *packet,
-                                struct kst__parsed *p, struct kst__key *key)
+/* A batch goes by groups, three of them under way: one is parsed, and the index asked for its buckets;
+ * of the one before it what lies there is asked for; the one before that is judged. So the memory's
+ * latency is hidden. All that is done ahead depends on the packets alone, or only fetches; so how
+ * packets are cut into batches changes nothing. */
+KST_INLINE void kst__run(struct kst *t, uint64_t now_ms, const struct kst_packet *packets,
+                         size_t count, struct kst_result *results)
 {
-    kst__parse(packet, t->set[KST__SET_CHECKSUM] != 0, p);
-    if (p->reason != KST_REASON_NONE)
-        return;
-    kst__key_make(t, &p->tuple, key);
-    kst__look_up(t, key);
-}
-
-/* The batch runs through a window: a packet is parsed and its bucket fetched a whole window
- * ahead, what lies in the bucket half a window ahead, and then it is judged. So the memory's
- * latency is hidden, and the window never drains before the batch ends. What is done ahead
- * depends on the packets alone, or only fetches; so how packets are cut into batches changes
- * nothing. */
-KST_INLINE void kst__run(struct kst *t, uint64_t now_ms,
-                         const struct kst_packet *packets, size_t count,
-                         struct kst_result *results)
-{
-    enum { HALF = KST_BURST / 2 };
-    struct kst__parsed parsed[KST_BURST];
-    struct kst__key keys[KST_BURST];
+    struct kst__parsed parsed[3][KST_BURST];
+    struct kst__key keys[3][KST_BURST];
+    const size_t groups = (count + KST_BURST - 1) / KST_BURST;
     kst__set_clock(t, now_ms);
-    for (size_t i = 0; i < count && i < KST_BURST; i++)
-        kst__look_ahead(t, &packets[i], &parsed[i], &keys[i]);
-    for (size_t i = 0; i < count && i < HALF; i++)
-        if (parsed[i].reason == KST_REASON_NONE)
-            kst__look_closer(t, &keys[i], true);
-    for (size_t i = 0; i < count; i++) {
-        const size_t here = i % KST_BURST, half = (i + HALF) % KST_BURST;
-        if (HALF > 0 && i + HALF < count && parsed[half].reason == KST_REASON_NONE)
-            kst__look_closer(t, &keys[half], true);
-        kst__judge_any(t, &packets[i], &parsed[here], &keys[here], &results[i]);
-        if (i + KST_BURST < count)
-            kst__look_ahead(t, &packets[i + KST_BURST], &parsed[here], &keys[here]);
+    for (size_t group = 0; group < groups + 2; group++) {
+        if (group < groups) {
+            const struct kst_packet *packet = packets + group * KST_BURST;
+            const size_t here = kst__group_size(group, count);
+            for (size_t i = 0; i < here; i++) {
+                struct kst__parsed *p = &parsed[group % 3][i];
+                kst__parse(&packet[i], t->set[KST__SET_CHECKSUM] != 0, p);
+                kst__key_make(t, &p->tuple, &keys[group % 3][i]);
+            }
+            kst__look_up(t, keys[group % 3], here);
+        }
+        if (group - 1 < groups)
+            kst__look_closer(t, keys[(group - 1) % 3], kst__group_size(group - 1, count), true);
+        if (group >= 2)
+            for (size_t i = 0; i < kst__group_size(group - 2, count); i++) {
+                const size_t at = (group - 2) * KST_BURST + i;
+                kst__judge_any(t, &packets[at], &parsed[(group - 2) % 3][i],
+                               &keys[(group - 2) % 3][i], &results[at]);
+            }
     }
 }
 
@@ -9009,20 +9141,23 @@ kst_id kst_find(const struct kst *t, const struct kst_tuple *tuple, uint8_t *dir
 void kst_find_batch(const struct kst *t, const struct kst_tuple *tuples, size_t count, kst_id *ids,
                     uint8_t *directions)
 {
-    const size_t window = count < KST_BURST ? count : KST_BURST, half = window / 2;
-    struct kst__key keys[KST_BURST];
-    for (size_t i = 0; i < count + window; i++) { /* as in kst__run */
-        if (i >= window) {
-            const size_t due = i - window;
-            ids[due] = kst__find_id(t, &keys[due % KST_BURST],
-                                    directions != NULL ? &directions[due] : NULL);
+    struct kst__key keys[3][KST_BURST]; /* as in kst__run */
+    const size_t groups = (count + KST_BURST - 1) / KST_BURST;
+    for (size_t group = 0; group < groups + 2; group++) {
+        if (group < groups) {
+            const size_t here = kst__group_size(group, count);
+            for (size_t i = 0; i < here; i++)
+                kst__key_make(t, &tuples[group * KST_BURST + i], &keys[group % 3][i]);
+            kst__look_up(t, keys[group % 3], here);
         }
-        if (i < count) {
-            kst__key_make(t, &tuples[i], &keys[i % KST_BURST]);
-            kst__look_up(t, &keys[i % KST_BURST]);
-        }
-        if (i >= half && i - half < count)
-            kst__look_closer(t, &keys[(i - half) % KST_BURST], false);
+        if (group - 1 < groups)
+            kst__look_closer(t, keys[(group - 1) % 3], kst__group_size(group - 1, count), false);
+        if (group >= 2)
+            for (size_t i = 0; i < kst__group_size(group - 2, count); i++) {
+                const size_t at = (group - 2) * KST_BURST + i;
+                ids[at] = kst__find_id(t, &keys[(group - 2) % 3][i],
+                                       directions != NULL ? &directions[at] : NULL);
+            }
     }
 }
 

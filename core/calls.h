@@ -261,20 +261,23 @@ kst_id kst_find(const struct kst *t, const struct kst_tuple *tuple, uint8_t *dir
 void kst_find_batch(const struct kst *t, const struct kst_tuple *tuples, size_t count, kst_id *ids,
                     uint8_t *directions)
 {
-    const size_t window = count < KST_BURST ? count : KST_BURST, half = window / 2;
-    struct kst__key keys[KST_BURST];
-    for (size_t i = 0; i < count + window; i++) { /* as in kst__run */
-        if (i >= window) {
-            const size_t due = i - window;
-            ids[due] = kst__find_id(t, &keys[due % KST_BURST],
-                                    directions != NULL ? &directions[due] : NULL);
+    struct kst__key keys[3][KST_BURST]; /* as in kst__run */
+    const size_t groups = (count + KST_BURST - 1) / KST_BURST;
+    for (size_t group = 0; group < groups + 2; group++) {
+        if (group < groups) {
+            const size_t here = kst__group_size(group, count);
+            for (size_t i = 0; i < here; i++)
+                kst__key_make(t, &tuples[group * KST_BURST + i], &keys[group % 3][i]);
+            kst__look_up(t, keys[group % 3], here);
         }
-        if (i < count) {
-            kst__key_make(t, &tuples[i], &keys[i % KST_BURST]);
-            kst__look_up(t, &keys[i % KST_BURST]);
-        }
-        if (i >= half && i - half < count)
-            kst__look_closer(t, &keys[(i - half) % KST_BURST], false);
+        if (group - 1 < groups)
+            kst__look_closer(t, keys[(group - 1) % 3], kst__group_size(group - 1, count), false);
+        if (group >= 2)
+            for (size_t i = 0; i < kst__group_size(group - 2, count); i++) {
+                const size_t at = (group - 2) * KST_BURST + i;
+                ids[at] = kst__find_id(t, &keys[(group - 2) % 3][i],
+                                       directions != NULL ? &directions[at] : NULL);
+            }
     }
 }
 

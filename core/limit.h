@@ -62,9 +62,9 @@ static uint32_t *kst__tally_of(const struct kst *t, const struct kst_tuple *tupl
         if (bits % 8 != 0)
             tally->address[bits / 8] &= (uint8_t)(0xff << (8 - bits % 8));
     }
-    const uint64_t words[3] = {kst__word(tally->address), kst__word(tally->address + 8),
-                               (uint64_t)tally->zone << 8 | tally->family};
-    const uint64_t hash = kst__hash(t->seed, words, 3);
+    const uint64_t words[2] = {kst__be64(tally->address), kst__be64(tally->address + 8)};
+    const uint64_t hash = kst__hash(t->seed, words, 2,
+                                    UINT64_C(19) << 56 | (uint64_t)tally->family << 16 | tally->zone);
     return kst__tally_bucket(t, (uint32_t)hash & (kst__tallies_of(t)->buckets - 1));
 }
 

@@ -348,9 +348,8 @@ static void kst__slot_give_back(struct kst *t, uint32_t slot)
 
 struct kst__key { /* what is looked for */
     struct kst_tuple tuple;
-    struct kst_tuple inverse; /* of the tuple, if `invertible` */
+    uint64_t answer; /* kst__tuple_answer */
     uint64_t hash;
-    bool invertible;
     uint8_t only; /* enum kst_direction: a packet of the other one is not meant; NO_DIRECTION: any */
 };
 
@@ -358,7 +357,7 @@ KST_INLINE void kst__key_make(const struct kst *t, const struct kst_tuple *tuple
                               struct kst__key *key)
 {
     key->tuple = *tuple;
-    key->invertible = kst__tuple_invert(tuple, &key->inverse);
+    key->answer = kst__tuple_answer(tuple);
     key->hash = kst__tuple_hash(tuple, t->seed);
     key->only = KST_NO_DIRECTION;
 }
@@ -389,18 +388,20 @@ KST_INLINE uint8_t kst__node_direction(const struct kst *t, uint32_t node,
     const struct kst__entry *e = kst__entry_at(t, slot);
     if (e->kind & KST__KIND_NAT)
         return node == slot ? KST_ORIGINAL : KST_REPLY;
-    return key->invertible && kst__tuple_same(&e->tuple, &key->inverse) ? KST_REPLY : KST_ORIGINAL;
+    return kst__tuple_answers(&e->tuple, &key->tuple, key->answer) ? KST_REPLY : KST_ORIGINAL;
 }
 
 /* Whether the entry behind a node has one of its two directions look like the key. */
 KST_INLINE bool kst__node_matches(const struct kst *t, uint32_t node, const struct kst__key *key)
 {
-    const struct kst_tuple *tuple = kst__node_tuple(t, node);
-    const bool mirrored = !(kst__entry_at(t, kst__node_slot(t, node))->kind & KST__KIND_NAT);
+    const struct kst__entry *e = kst__entry_at(t, node);
     const bool matches =
-        kst__tuple_same(tuple, &key->tuple) ||
-        (mirrored && key->invertible && kst__tuple_same(tuple, &key->inverse));
-    return matches && (key->only == KST_NO_DIRECTION ||
+        KST_UNLIKELY(node >= kst__slots(t))
+            ? kst__tuple_same(kst__reply_tuple(t, node - kst__slots(t)), &key->tuple)
+            : kst__tuple_same(&e->tuple, &key->tuple) ||
+                  (kst__tuple_answers(&e->tuple, &key->tuple, key->answer) &&
+                   !(e->kind & KST__KIND_NAT));
+    return matches && (KST_LIKELY(key->only == KST_NO_DIRECTION) ||
                        kst__node_direction(t, node, key) == key->only);
 }
 

@@ -76,24 +76,36 @@ KST_INLINE uint32_t kst__find(const struct kst *t, const struct kst__key *key)
     return node[kst__before(serial[0], serial[1])];
 }
 
-/* Starts the lookup of a key; and goes on with it once the index has arrived, to the whole entry or
- * to what a find compares. */
-KST_INLINE void kst__look_up(const struct kst *t, const struct kst__key *key)
+/* Of a batch that goes by groups: how many are in one. */
+KST_INLINE size_t kst__group_size(size_t group, size_t count)
 {
-    if (kst__index_ops(t)->prefetch != NULL)
-        kst__index_ops(t)->prefetch(kst__index(t), key->hash);
+    const size_t left = count - group * KST_BURST;
+    return left < KST_BURST ? left : KST_BURST;
 }
 
-KST_INLINE void kst__look_closer(const struct kst *t, const struct kst__key *key, bool whole)
+/* Starts the lookup of a group's keys; and goes on with it once the index has arrived, to the whole
+ * entries or to what a find compares. What is asked for stands in a row, with as little between as can
+ * be: so the machine translates its addresses side by side, too. */
+KST_INLINE void kst__look_up(const struct kst *t, const struct kst__key *keys, size_t count)
 {
+    for (size_t i = 0; kst__index_ops(t)->prefetch != NULL && i < count; i++)
+        kst__index_ops(t)->prefetch(kst__index(t), keys[i].hash);
+}
+
+KST_INLINE void kst__look_closer(const struct kst *t, const struct kst__key *keys, size_t count,
+                                 bool whole)
+{
+    uint32_t nodes[KST_BURST];
     if (kst__index_ops(t)->peek == NULL)
         return;
-    const uint32_t node = kst__index_ops(t)->peek(kst__index(t), key->hash);
-    if (node == KST__NONE)
-        return;
-    kst__node_prefetch(t, node);
-    if (whole)
-        KST_PREFETCH(&kst__entry_at(t, kst__node_slot(t, node))->proto);
+    for (size_t i = 0; i < count; i++)
+        nodes[i] = kst__index_ops(t)->peek(kst__index(t), keys[i].hash);
+    for (size_t i = 0; i < count; i++)
+        if (nodes[i] != KST__NONE) {
+            kst__node_prefetch(t, nodes[i]);
+            if (whole)
+                KST_PREFETCH(&kst__entry_at(t, kst__node_slot(t, nodes[i]))->proto);
+        }
 }
 
 /* Takes an entry that is not armed out of the rest. One that was called back before it was

@@ -184,7 +184,7 @@ static void kst__judge_first(struct kst *t, const struct kst_packet *packet,
     uint32_t place = KST__NONE, serial = 0;
     if (KST_UNLIKELY(p->zones != 0))
         kst__key_zoned(t, p, KST_ORIGINAL, key);
-    if (!key->invertible) {
+    if (key->answer == KST__NO_ANSWER) {
         kst__report(r, KST_INVALID, KST_NO_DIRECTION, KST_REASON_ICMP_NO_ANSWER);
         return;
     }
@@ -394,42 +394,36 @@ KST_INLINE void kst__set_clock(struct kst *t, uint64_t now_ms)
         t->stats.clock_back++;
 }
 
-/* Parses a packet and starts its lookup. */
-KST_INLINE void kst__look_ahead(struct kst *t, const struct kst_packet *packet,
-                                struct kst__parsed *p, struct kst__key *key)
+/* A batch goes by groups, three of them under way: one is parsed, and the index asked for its buckets;
+ * of the one before it what lies there is asked for; the one before that is judged. So the memory's
+ * latency is hidden. All that is done ahead depends on the packets alone, or only fetches; so how
+ * packets are cut into batches changes nothing. */
+KST_INLINE void kst__run(struct kst *t, uint64_t now_ms, const struct kst_packet *packets,
+                         size_t count, struct kst_result *results)
 {
-    kst__parse(packet, t->set[KST__SET_CHECKSUM] != 0, p);
-    if (p->reason != KST_REASON_NONE)
-        return;
-    kst__key_make(t, &p->tuple, key);
-    kst__look_up(t, key);
-}
-
-/* The batch runs through a window: a packet is parsed and its bucket fetched a whole window
- * ahead, what lies in the bucket half a window ahead, and then it is judged. So the memory's
- * latency is hidden, and the window never drains before the batch ends. What is done ahead
- * depends on the packets alone, or only fetches; so how packets are cut into batches changes
- * nothing. */
-KST_INLINE void kst__run(struct kst *t, uint64_t now_ms,
-                         const struct kst_packet *packets, size_t count,
-                         struct kst_result *results)
-{
-    enum { HALF = KST_BURST / 2 };
-    struct kst__parsed parsed[KST_BURST];
-    struct kst__key keys[KST_BURST];
+    struct kst__parsed parsed[3][KST_BURST];
+    struct kst__key keys[3][KST_BURST];
+    const size_t groups = (count + KST_BURST - 1) / KST_BURST;
     kst__set_clock(t, now_ms);
-    for (size_t i = 0; i < count && i < KST_BURST; i++)
-        kst__look_ahead(t, &packets[i], &parsed[i], &keys[i]);
-    for (size_t i = 0; i < count && i < HALF; i++)
-        if (parsed[i].reason == KST_REASON_NONE)
-            kst__look_closer(t, &keys[i], true);
-    for (size_t i = 0; i < count; i++) {
-        const size_t here = i % KST_BURST, half = (i + HALF) % KST_BURST;
-        if (HALF > 0 && i + HALF < count && parsed[half].reason == KST_REASON_NONE)
-            kst__look_closer(t, &keys[half], true);
-        kst__judge_any(t, &packets[i], &parsed[here], &keys[here], &results[i]);
-        if (i + KST_BURST < count)
-            kst__look_ahead(t, &packets[i + KST_BURST], &parsed[here], &keys[here]);
+    for (size_t group = 0; group < groups + 2; group++) {
+        if (group < groups) {
+            const struct kst_packet *packet = packets + group * KST_BURST;
+            const size_t here = kst__group_size(group, count);
+            for (size_t i = 0; i < here; i++) {
+                struct kst__parsed *p = &parsed[group % 3][i];
+                kst__parse(&packet[i], t->set[KST__SET_CHECKSUM] != 0, p);
+                kst__key_make(t, &p->tuple, &keys[group % 3][i]);
+            }
+            kst__look_up(t, keys[group % 3], here);
+        }
+        if (group - 1 < groups)
+            kst__look_closer(t, keys[(group - 1) % 3], kst__group_size(group - 1, count), true);
+        if (group >= 2)
+            for (size_t i = 0; i < kst__group_size(group - 2, count); i++) {
+                const size_t at = (group - 2) * KST_BURST + i;
+                kst__judge_any(t, &packets[at], &parsed[(group - 2) % 3][i],
+                               &keys[(group - 2) % 3][i], &results[at]);
+            }
     }
 }
 
