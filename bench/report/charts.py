@@ -12,7 +12,7 @@ import matplotlib
 
 matplotlib.use("svg")
 from matplotlib import pyplot, rcParams  # noqa: E402
-from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator  # noqa: E402
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator  # noqa: E402
 
 from results import INDEXES, TIMERS, size_of  # noqa: E402
 
@@ -62,6 +62,14 @@ def part(value, _=None):
     return f"{100 * value:.6g} %"
 
 
+def duration(value, _=None):
+    """1500 as 1.5 us."""
+    for unit, ns in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
+        if value >= ns:
+            return f"{value / ns:g} {unit}"
+    return f"{value:g} ns"
+
+
 def plain(value, _=None):
     """1500 as 1500, 0.25 as 0.25: no exponent, no tail of zeros."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
@@ -77,7 +85,10 @@ def _finish(figure, label):
     text = re.sub(r'<g id="[^"]*"', "<g", text)
     text = re.sub(r"<!--.*?-->\s*", "", text, flags=re.S)
     # Coordinates to a tenth of a point: nobody sees more, and the file is half as large.
-    text = re.sub(r"\d+\.\d\d+", lambda m: f"{float(m[0]):.1f}".removesuffix(".0"), text)
+    def rounded(element):
+        return re.sub(r"\d+\.\d\d+", lambda m: f"{float(m[0]):.1f}".removesuffix(".0"), element[0])
+
+    text = re.sub(r"<[^>]*>", rounded, text)
     head = text.index(">")
     box = re.search(r'viewBox="[^"]*"', text[:head])[0]
     width = float(box.split()[2])
@@ -148,7 +159,8 @@ def lines(title, ylabel, xs, curves, *, sizes=False, log_x=False, log_y=False, x
         axes.set_xlim(-0.3, len(xs) - 0.7)
     elif log_x:
         axes.set_xscale("log")
-        _logarithmic(axes.xaxis)
+        axes.xaxis.set_major_locator(LogLocator(numticks=6))
+        _logarithmic(axes.xaxis, duration)
     axes.set_ylabel(ylabel)
     if xlabel:
         axes.set_xlabel(xlabel)

@@ -173,7 +173,7 @@ def tails(run, wanted=6):
                 data.append((series.name.who, points))
         if data:
             drawn.append((len(data), charts.lines(
-                f"{what}, {size}", "part that took longer", None, data, xlabel="ns",
+                f"{what}, {size}", "part that took longer", None, data,
                 log_x=True, log_y=True, words=charts.part), [w for w, _ in data]))
     return drawn[:wanted]
 
@@ -190,7 +190,8 @@ def pressure(run):
             rows[series.name.what, series.name.size].append(series)
     if not rows:
         return []
-    largest = max((size for _, size in rows), key=size_of)
+    sizes = [size for _, size in rows]
+    largest = max(sizes, key=lambda size: (sizes.count(size), size_of(size)))
     shares, dots = [], []
     for (what, size), competitors in sorted(rows.items()):
         if size != largest:
