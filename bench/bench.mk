@@ -11,12 +11,12 @@ BENCH_KITS    ?= $(foreach index,$(BENCH_INDEXES),$(addprefix $(index)-,$(BENCH_
     swiss-wheel-sip24 swiss-wheel-fold
 hashed = $(kit) $(if $(word 3,$(subst -, ,$1)),-DKIT_HASH -DKST_HASH=$(word 3,$(subst -, ,$1)))
 BENCH_HEADERS := $(wildcard bench/*.h) keepstate.h
-SUBJECTS := $(filter-out kit kits peers peer_%,$(patsubst bench/%.c,%,$(wildcard bench/*.c)))
+SUBJECTS := $(filter-out kit kits peers peer_% kernel.bpf,$(patsubst bench/%.c,%,$(wildcard bench/*.c)))
 
 # A peer is a file peer_NAME; in this table: the header that tells whether its package is there, what it
 # exports (and which timers), what people call it, and how to compile and link with it.
 , := ,
-peers        := rte absl tsl khash uthash glib urcu
+peers        := rte absl tsl khash uthash glib urcu kernel
 header_rte   := rte_hash.h
 header_absl  := absl/container/flat_hash_map.h
 header_tsl   := tsl/robin_map.h
@@ -24,6 +24,7 @@ header_khash := htslib/khash.h
 header_uthash := uthash.h
 header_glib  := glib.h
 header_urcu  := urcu/rculfhash.h
+header_kernel := bpf/libbpf.h
 exports_rte   := rte_hash16 rte_hash40
 exports_absl  := absl16 absl40
 exports_tsl   := tsl16 tsl40
@@ -34,12 +35,14 @@ exports_urcu  := urcu16 urcu40
 timers_rte   := rte_timer
 title_rte    := rte_hash,rte_timer
 title_urcu   := rculfhash
+title_kernel := nf_conntrack
 ifneq ($(filter bench report compare trust sample ratios instructions test $(B)/bench%,$(MAKECMDGOALS)),)
 cflags_rte   := $(filter-out -march=%,$(shell pkg-config --cflags libdpdk 2>/dev/null))
 cflags_glib  := $(shell pkg-config --cflags glib-2.0 2>/dev/null)
 libs_rte     := -lrte_eal -lrte_hash -lrte_timer -lrte_rcu -lrte_ring
 libs_absl    := $(shell pkg-config --libs absl_raw_hash_set absl_hash 2>/dev/null)
 libs_glib    := $(shell pkg-config --libs glib-2.0 2>/dev/null)
+libs_kernel  := -lbpf
 libs_urcu    := -lurcu-cds -lurcu-qsbr -lurcu-common
 there = $(shell echo '\#include <$(header_$1)>' | $(CXX) $(cflags_$1) -E -x c++ - >/dev/null 2>&1 && echo $1)
 PEERS := $(foreach peer,$(peers),$(call there,$(peer)))
@@ -82,8 +85,12 @@ $1/kit-%.o: bench/kit.c $$(BENCH_HEADERS) $1/flags
 $1/link.o: harness/replay/link.c harness/replay/link.h $1/flags
 	$$(BENCH_CC) $3 -c $$< -o $$@
 
+$1/peer_kernel.o: $1/kernel.bpf.o
+$1/kernel.bpf.o: bench/kernel.bpf.c
+	clang -target bpf -O2 -g -I/usr/include/$$(shell $$(CC) -dumpmachine) -Wall -c $$< -o $$@
+
 $1/%.o: bench/%.c $$(BENCH_HEADERS) $1/flags
-	$$(BENCH_CC) $3 -I$1 $$(patsubst -I%,-isystem%,$$(cflags_$$(*:peer_%=%))) -c $$< -o $$@
+	$$(BENCH_CC) $3 -I$1 -Wa,-I$1 $$(patsubst -I%,-isystem%,$$(cflags_$$(*:peer_%=%))) -c $$< -o $$@
 
 $1/%.o: bench/%.cc $$(BENCH_HEADERS) $1/flags
 	$$(CXX) -std=c++17 $$(WARNINGS) $3 -g -I. -c $$< -o $$@

@@ -67,10 +67,10 @@ static void expire(struct bench *b, const struct expire *c)
 static void idle(struct bench *b, const struct expire *c)
 {
     struct table *w = table_of(b, &(struct shape){.kit = c->kit,
-                                                  .kind = {.protocol = TCP},
+                                                  .kind = udp,
                                                   .max = c->size,
                                                   .flows = c->size,
-                                                  .upto = STEP_DATA});
+                                                  .made = BY_HAND_FIXED});
     while (w != NULL && bench_next(b, 4096)) {
         bench_start(b);
         c->kit->advance_all(w->t, w->now_ms + 1, w->now_ms + 4096);

@@ -10,18 +10,22 @@
 
 uint32_t sizes[16] = {1 << 16, 1 << 20, 1 << 23};
 bool tiny, huge;
+static bool ask_kernel;
 static const char *capture_file;
 size_t memory_max = (size_t)4 << 30;
 
 static const char help[] =
     "bench [--sizes=64k,1M,8M] [--huge] [--memory=GiB] [--capture=FILE] [--tiny] [--broken]\n"
     "      [Google Benchmark's flags, --help=... lists them]\n"
+    "  --kernel  as root: the running kernel's tracker among the peers, nf_conntrack\n"
     "  --capture a file of libpcap's to replay, beside all else: capture/...\n"
     "  --sizes   of tables, in connections: powers of two\n"
     "  --tiny    everything once with 1k, to see that it works; no figure means anything then\n"
     "  --huge    tables of ours and floors in pages of 2 MiB\n"
     "  --broken  adds two that must fail: one whose loop the compiler removes, one that finds nothing\n"
     "  --memory  of all tables that are kept for the next benchmark, 4\n";
+
+void add_kernel(void) __attribute__((weak)); /* peer_kernel.c, if libbpf was there */
 
 static bool read_sizes(const char *list)
 {
@@ -82,6 +86,8 @@ static bool read_flags(int *count, char **arguments)
             good = (memory_max = (size_t)strtoul(flag + 9, NULL, 10) << 30) > 0;
         else if (strncmp(flag, "--capture=", 10) == 0)
             capture_file = flag + 10;
+        else if (strcmp(flag, "--kernel") == 0)
+            good = ask_kernel = add_kernel != NULL;
         else if (strcmp(flag, "--huge") == 0)
             huge = true;
         else if (strcmp(flag, "--broken") == 0) {
@@ -118,6 +124,8 @@ int main(int count, char **arguments)
 #define SUBJECT__X(name) add_##name();
     SUBJECTS(SUBJECT__X)
 #undef SUBJECT__X
+    if (ask_kernel)
+        add_kernel();
     if (capture_file != NULL && !add_capture(capture_file))
         return 1;
     return bench_all(count, arguments) < 0;

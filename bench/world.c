@@ -168,10 +168,11 @@ struct kst_flow flow_whole(const struct kind *kind, uint32_t flow, uint64_t time
 
 /* ---- packets ---- */
 
-enum { STRIDE = 128 };
+enum { LINE = 64, LINES_MOST = 2 }; /* of a packet: most have one */
 struct kst_packet packets[ROUND];
 struct kst_result results[ROUND];
-static uint8_t wires[ROUND][STRIDE] __attribute__((aligned(64)));
+static uint8_t wires[(ROUND + 1) * LINES_MOST][LINE] __attribute__((aligned(64)));
+static size_t wires_used, wires_last; /* packets lie one behind the other, each on lines of its own */
 
 static uint32_t sum_of(uint32_t sum, const uint8_t *at, uint32_t bytes)
 {
@@ -244,7 +245,7 @@ struct kst_packet packet_write(uint8_t *ip, const struct kind *kind, uint32_t fl
     const bool forth = direction == KST_ORIGINAL;
     uint8_t *l4 = ip + ip_bytes;
     uint32_t header = 8, sum_at = 0;
-    memset(ip, 0, 96);
+    memset(ip, 0, 2 * LINE);
     memcpy(ip + (kind->v6 ? 8 : 12), forth ? tuple.src : tuple.dst, address_bytes);
     memcpy(ip + (kind->v6 ? 8 : 12) + address_bytes, forth ? tuple.dst : tuple.src, address_bytes);
     put16(l4, forth ? tuple.src_port : tuple.dst_port);
@@ -308,7 +309,11 @@ void packet_make_as(struct table *w, const struct kind *kind, size_t i, uint32_t
     uint32_t bytes = kind->protocol == TCP ? (kind->v6 ? 4 : 24) : 16; /* one line, mostly */
     if ((kind->protocol == TCP && step != STEP_DATA) || kind->protocol == SCTP)
         bytes = 0;
-    packets[i] = packet_write(wires[i], kind, flow, direction, step, sent, NULL, bytes);
+    if (i <= wires_last)
+        wires_used = 0; /* another round */
+    wires_last = i;
+    packets[i] = packet_write(wires[wires_used], kind, flow, direction, step, sent, NULL, bytes);
+    wires_used += (packets[i].size + LINE - 1) / LINE;
     if (counted)
         w->sent[direction][flow] += bytes;
 }
