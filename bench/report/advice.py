@@ -117,11 +117,13 @@ def advise_one(run, traffic, pattern, samples_of, unit, about):
         return None
     index = advice.index.best if advice.index else INDEXES[0]
     timer = advice.timer.best if advice.timer else TIMERS[0]
-    for series in run.good("ours"):
-        if series.name.case == largest[1] and series.name.who == f"{index}/{timer}":
-            advice.figure = median(samples_of(run, series))
-            subject, what, size, how = largest[1]
-            advice.figure_of = f"{subject}/{what}, {size}, {how}, {series.name.who}"
+    there = {s.name.who: s for s in run.good("ours") if s.name.case == largest[1]}
+    # Not every pair is measured in every case: then one that shares the index, or the timer.
+    who = next((w for w in (f"{index}/{timer}", f"{index}/{TIMERS[0]}", f"{INDEXES[0]}/{timer}")
+                if w in there), min(there))
+    advice.figure = median(samples_of(run, there[who]))
+    subject, what, size, how = largest[1]
+    advice.figure_of = f"{subject}/{what}, {size}, {how}, {who}"
     return advice
 
 

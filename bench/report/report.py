@@ -342,7 +342,8 @@ def machine(context):
                                                  context.get("commit"))))),
             ("Load at the beginning", ", ".join(figure(x) for x in context.get("load_avg", []))),
             ("Taken", " ".join(filter(None, (context.get("date"), context.get("took"))))),
-            ("Benchmarks' build", context.get("library_build_type"))]
+            ("Google Benchmark", f"{context['library_build_type']} build of the library"
+             if context.get("library_build_type") else "")]
     return [(what, value) for what, value in rows if value]
 
 
