@@ -89,6 +89,10 @@ def _finish(figure, label):
         return re.sub(r"\d+\.\d\d+", lambda m: f"{float(m[0]):.1f}".removesuffix(".0"), element[0])
 
     text = re.sub(r"<[^>]*>", rounded, text)
+    # What draws nothing, and what says what is so anyway.
+    text = re.sub(r'<g>\s*<path d="[^"]*" style="fill: none"/>\s*</g>', "", text)
+    text = re.sub(r' transform="rotate\(-0 [^"]*"|; stroke-linecap: square', "", text)
+    text = re.sub(r"<style.*?</style>", "", text, flags=re.S)
     head = text.index(">")
     box = re.search(r'viewBox="[^"]*"', text[:head])[0]
     width = float(box.split()[2])
@@ -98,7 +102,8 @@ def _finish(figure, label):
     text = re.sub(r'font: (?:(\w+) )?([\d.]+)px [^;"]*',
                   lambda m: f"font-size:{m[2]}px" + (f";font-weight:{m[1]}" if m[1] else ""), text)
     body = text[text.index(">") + 1:]
-    body = re.sub(r"\n\s*", "\n", body)
+    body = re.sub(r"\s*\n\s*", " ", body).replace("> <", "><")
+    body = re.sub(r"<defs></defs>|<g></g>", "", body)
     return (f'<svg {box} style="max-width:{width * 1.6:.0f}px" role="img" '
             f'aria-label="{label}" xmlns:xlink="http://www.w3.org/1999/xlink">{body}')
 
@@ -143,7 +148,8 @@ def lines(title, ylabel, xs, curves, *, sizes=False, log_x=False, log_y=False, x
         colour, mark, dash = look(who)
         x = [place(p[0]) for p in points]
         y = [p[1] for p in points]
-        axes.plot(x, y, color=SENTINEL[colour], marker=mark, linestyle=dash)
+        axes.plot(x, y, color=SENTINEL[colour], marker=mark, linestyle=dash,
+                  markevery=1 + len(x) // 12)
         if any(p[2] != p[3] for p in points):
             axes.vlines(x, [p[2] for p in points], [p[3] for p in points],
                         color=SENTINEL[colour], linewidth=1, alpha=0.6)

@@ -178,7 +178,7 @@ def tails(run, wanted=6):
     return drawn[:wanted]
 
 
-PARTS = (("evicted", "somebody went for it", "swiss"), ("refused", "refused", "bad"),
+PARTS = (("evicted", "somebody went for it", "other"), ("refused", "refused", "bad"),
          ("room", "there was room", "good"))
 
 
