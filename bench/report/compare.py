@@ -140,7 +140,7 @@ def main(arguments=None):
     try:
         if options.programs:
             sides = measure_programs(sides, out, options)
-        elif not any(Path(side).exists() for side in sides):
+        elif not any(Path(side).is_file() for side in sides):
             sides = measure_commits(sides, out, options)
         base, new = (Run.read(side) for side in sides)
         told = judge(base, new, options.threshold / 100)
