@@ -150,6 +150,15 @@ class Comparison(unittest.TestCase):
         self.assertEqual((told["slower"], told["floors"]), ([], True))
         self.assertAlmostEqual(told["shifts"]["64k"], 1.6, delta=0.1)
 
+    def test_a_restless_floor_accuses_nobody(self):
+        self.assertEqual(results.milder([10, 11, 12, 13, 14], [10, 11, 12, 13, 14], 0.5)[0], 1.0)
+        self.assertEqual(results.milder([10, 11, 12, 13, 14], [20, 22, 24, 26, 28], 4)[1], 1.0)
+
+    def test_peers_are_not_judged(self):
+        name = "lookup/hit-v4/64k/peer/absl/single"
+        told = self.judged(made_up(1, {**PAIRS, name: 5.0}), made_up(2, {**PAIRS, name: 9.0}))
+        self.assertEqual((len(told["changes"]), told["slower"]), (16, []))
+
     def test_without_floors_it_looks_like_one(self):
         def bare(document):
             return {"benchmarks": [r for r in document["benchmarks"] if "floor" not in r["name"]]}
