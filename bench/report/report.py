@@ -77,6 +77,7 @@ def times(ratio):
 def few(competitors):
     """At most one factor at a time, where all pairs would be too many to see: the indexes with the
     default timer, the timers with the default index, and the peers."""
+    competitors = [s for s in competitors if not s.name.variant]
     if len(competitors) <= 8:
         return competitors
     return [s for s in competitors if s.name.kind == "peer" or s.name.timer == DEFAULT["timer"] or
@@ -92,7 +93,7 @@ def by_size(run, subjects, wanted=15):
     families = defaultdict(lambda: defaultdict(dict))
     for series in run.good():
         n = series.name
-        if n.subject in subjects and n.kind != "floor":
+        if n.subject in subjects and n.kind != "floor" and not n.variant:
             families[n.subject, n.what, n.how][n.who][n.size] = series
     drawn, told = [], defaultdict(int)
     for (subject, what, how), curves in sorted(
@@ -211,7 +212,7 @@ def memory(run, wanted=4):
     families = defaultdict(dict)
     for series in run.good():
         amount = series.counter("bytes")
-        if amount:
+        if amount and not series.name.variant:
             n = series.name
             families[n.subject, n.what, n.size][n.who] = amount
     ranked = sorted(families.items(), key=lambda f: (-sum("/" not in w for w in f[1]), -len(f[1]),
