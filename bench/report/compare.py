@@ -65,7 +65,7 @@ def measure_programs(benches, out, options, labels=("base", "new")):
     given = measure.choose(benches[0], [f"--sizes={options.sizes or plan['sizes']}"],
                            [rf"(^floor/|{options.filter})"] if options.filter else
                            [f"^{p}$" for p in measure.patterns_of(plan["rows"])])
-    documents = measure.measure(benches, given, options.seconds)
+    documents = measure.measure(benches, given, options.seconds, least=5)
     paths = []
     for document, side, label in zip(documents, ("base", "new"), labels):
         document["context"]["commit"] = label[:12]
@@ -140,7 +140,7 @@ def main(arguments=None):
     try:
         if options.programs:
             sides = measure_programs(sides, out, options)
-        elif not any(Path(side).exists() for side in sides):
+        elif not any(Path(side).is_file() for side in sides):
             sides = measure_commits(sides, out, options)
         base, new = (Run.read(side) for side in sides)
         told = judge(base, new, options.threshold / 100)

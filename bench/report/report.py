@@ -173,12 +173,12 @@ def tails(run, wanted=6):
                 data.append((series.name.who, points))
         if data:
             drawn.append((len(data), charts.lines(
-                f"{what}, {size}", "part that took longer", None, data, xlabel="ns",
+                f"{what}, {size}", "part that took longer", None, data,
                 log_x=True, log_y=True, words=charts.part), [w for w, _ in data]))
     return drawn[:wanted]
 
 
-PARTS = (("evicted", "somebody went for it", "swiss"), ("refused", "refused", "bad"),
+PARTS = (("evicted", "somebody went for it", "other"), ("refused", "refused", "bad"),
          ("room", "there was room", "good"))
 
 
@@ -190,7 +190,8 @@ def pressure(run):
             rows[series.name.what, series.name.size].append(series)
     if not rows:
         return []
-    largest = max((size for _, size in rows), key=size_of)
+    sizes = [size for _, size in rows]
+    largest = max(sizes, key=lambda size: (sizes.count(size), size_of(size)))
     shares, dots = [], []
     for (what, size), competitors in sorted(rows.items()):
         if size != largest:
@@ -341,7 +342,8 @@ def machine(context):
                                                  context.get("commit"))))),
             ("Load at the beginning", ", ".join(figure(x) for x in context.get("load_avg", []))),
             ("Taken", " ".join(filter(None, (context.get("date"), context.get("took"))))),
-            ("Benchmarks' build", context.get("library_build_type"))]
+            ("Google Benchmark", f"{context['library_build_type']} build of the library"
+             if context.get("library_build_type") else "")]
     return [(what, value) for what, value in rows if value]
 
 
