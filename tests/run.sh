@@ -32,6 +32,7 @@ for suite in "$@"; do
 done
 check "suites, every pair of back ends" tests/pairs.sh "$B" "$@"
 check "test_index (KST_NO_SIMD)" "$B/no-simd"
+check "floods" "$B/flood-sanitized"
 check "README's example" tests/readme.sh
 check "vectors, the core" "$B/agree-sanitized" tests/vectors/*.vec.gz
 check "vectors, the naive tracker" "$B/agree" --naive tests/vectors/*.vec.gz
