@@ -14,7 +14,7 @@ matplotlib.use("svg")
 from matplotlib import pyplot, rcParams  # noqa: E402
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator  # noqa: E402
 
-from results import INDEXES, TIMERS, size_of  # noqa: E402
+from results import INDEXES, TIMERS  # noqa: E402
 
 # A variable each; style.css gives them their values, twice.
 VARIABLES = ("ink", "faint", "swiss", "chain", "cuckoo", "robin", "peer", "floor", "good", "bad",

@@ -159,14 +159,16 @@ def main(arguments=None):
     (out / "index.html").write_text(page, encoding="utf-8")
 
     for change in told["slower"] + told["faster"]:
-        print(f"{change.verdict}  {report.times(change.ratio)} times  p {change.corrected:.2g}  {change.name}")
+        print(f"{change.verdict}  {report.times(change.ratio)} times  p {change.corrected:.2g}  "
+              f"{change.name}")
     for series in told["broken"]:
         print(f"fails   {series.name}: {series.error}")
     if told["fewest"] < told["needed"]:
         print(f"note: {told['fewest']} rounds find what many benchmarks show; a change in one alone "
               f"is found from {told['needed']} on", file=sys.stderr)
     print(f"{len(told['slower'])} slower, {len(told['faster'])} faster by more than "
-          f"{options.threshold:g} %, {len(told['broken'])} fail, of {len(told['changes'])}: {out / 'index.html'}")
+          f"{options.threshold:g} %, {len(told['broken'])} fail, of {len(told['changes'])}: "
+          f"{out / 'index.html'}")
     return 1 if told["slower"] or told["broken"] else 0
 
 
