@@ -4,6 +4,7 @@
 table needs, their repetitions interleaved, medians; printed with the limits, and written as JSON.
 
     ratios.py build/bench/bench build/ratios.json     (what make ratios does)
+    ROUNDS=9 MIN_TIME=0.3 HUGE=1 KIT=robin/wheel make ratios     more rounds, longer ones, pages of 2 MiB, another pair
 
 Only ratios within one run mean anything on a machine that others use, too."""
 
@@ -83,7 +84,7 @@ def run(program, out):
                                  text=True).stdout.split())
     missing = [n for n in names if n not in present]
     chosen = [n for n in names if n in present]
-    command = [program, "--memory=12", f"--benchmark_filter=^({'|'.join(chosen)})$",
+    command = [program, "--memory=12", *(["--huge"] if os.environ.get("HUGE") else []), f"--benchmark_filter=^({'|'.join(chosen)})$",
                "--benchmark_enable_random_interleaving=true", f"--benchmark_repetitions={ROUNDS}",
                f"--benchmark_min_time={os.environ.get('MIN_TIME', '0.1')}", f"--benchmark_out={out}",
                "--benchmark_out_format=json"]

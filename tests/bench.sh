@@ -8,6 +8,15 @@ said=$("$bench" --tiny --benchmark_min_time=0 2>&1) || { echo "$said" | grep -E 
 ran=$(grep -cE ' ns +[0-9.]+ ns ' <<<"$said")
 listed=$("$bench" --tiny --benchmark_list_tests | grep -c /)
 [ "$ran" -eq "$listed" ] || { echo "$ran of $listed benchmarks ran" >&2; exit 1; }
+for capture in web-v4 ftp-active-v6 fragments-v6 scan-v4; do
+    said=$("$bench" --tiny --capture="corpus/captures/$capture.pcap" --benchmark_min_time=0 \
+        --benchmark_filter='^capture/' 2>&1) || { echo "$said" | grep -E 'ERROR|bench:'; exit 1; }
+    grep -q '^capture/over/1k/' <<<"$said" || { echo "$capture.pcap is not replayed" >&2; exit 1; }
+done
+if "$bench" --tiny --capture=LICENSE --benchmark_filter='^capture/' >/dev/null 2>&1; then
+    echo "a text is replayed as a capture" >&2
+    exit 1
+fi
 if said=$("$bench" --tiny --broken --benchmark_min_time=0 --benchmark_filter='^broken/' 2>&1); then
     echo "broken benchmarks pass" >&2
     exit 1

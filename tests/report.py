@@ -150,6 +150,15 @@ class Comparison(unittest.TestCase):
         self.assertEqual((told["slower"], told["floors"]), ([], True))
         self.assertAlmostEqual(told["shifts"]["64k"], 1.6, delta=0.1)
 
+    def test_a_restless_floor_accuses_nobody(self):
+        self.assertEqual(results.milder([10, 11, 12, 13, 14], [10, 11, 12, 13, 14], 0.5)[0], 1.0)
+        self.assertEqual(results.milder([10, 11, 12, 13, 14], [20, 22, 24, 26, 28], 4)[1], 1.0)
+
+    def test_peers_are_not_judged(self):
+        name = "lookup/hit-v4/64k/peer/absl/single"
+        told = self.judged(made_up(1, {**PAIRS, name: 5.0}), made_up(2, {**PAIRS, name: 9.0}))
+        self.assertEqual((len(told["changes"]), told["slower"]), (16, []))
+
     def test_without_floors_it_looks_like_one(self):
         def bare(document):
             return {"benchmarks": [r for r in document["benchmarks"] if "floor" not in r["name"]]}
@@ -201,14 +210,27 @@ class Comparison(unittest.TestCase):
 class Advice(unittest.TestCase):
     def test_it_follows_the_figures(self):
         for index, timer in (("robin", "heap"), ("chain", "lists"), ("swiss", "wheel")):
-            factors = {n: ns * (0.7 if f"/{index}/{timer}/" in n else 1) for n, ns in PAIRS.items()}
-            first = advice.advise(Run(made_up(5, factors)))[0]
-            self.assertEqual((first.best, first.equals), (f"{index}/{timer}", []))
-            self.assertEqual(len(first.worse), 15)
+            factors = {n: ns * (0.7 if f"/{index}/" in n else 1) * (0.8 if f"/{timer}/" in n else 1)
+                       for n, ns in PAIRS.items()}
+            advices = advice.advise(Run(made_up(5, factors)))
+            first = advices[0]
+            self.assertEqual((first.index.best, first.timer.best), (index, timer))
+            self.assertEqual((first.index.equals, len(first.index.worse)), ([], 3))
+            self.assertAlmostEqual(first.index.worse[0][1], 1 / 0.7, delta=0.1)
+            self.assertEqual([o[:4] for o in advice.overall(advices)],
+                             [("index", index, 1, 1), ("timer", timer, 1, 1)])
 
-    def test_what_is_not_told_apart_is_said_to_be_as_good(self):
+    def test_among_those_not_told_apart_the_default_is_named(self):
         first = advice.advise(Run(made_up(5, PAIRS)))[0]
-        self.assertEqual(len(first.equals), 15)
+        self.assertEqual((first.index.best, first.timer.best), ("swiss", "wheel"))
+        self.assertEqual(sorted(first.index.equals), ["chain", "cuckoo", "robin"])
+
+    def test_one_factor_at_a_time(self):
+        some = {n: ns * (1.4 if "/chain/" in n else 1.2 if "/heap/" in n else 1) for n, ns in PAIRS.items()
+                if "/wheel/" in n or "/swiss/" in n}
+        first = advice.advise(Run(made_up(5, some, noise=0.01)))[0]
+        self.assertEqual([n for n, _ in first.index.worse], ["chain"])
+        self.assertEqual([n for n, _ in first.timer.worse], ["heap"])
 
     def test_losses_against_peers(self):
         factors = {"lookup/hit-v4/64k/swiss/wheel/single": 50.0, "lookup/hit-v4/64k/peer/absl/single": 20.0,

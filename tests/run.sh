@@ -44,6 +44,7 @@ check "vectors, through the command" "$B/agree" --through "$B/keepstate" tests/v
 check "the command" tests/replay.sh "$B/keepstate-sanitized"
 check "captures" tests/captures.sh "$B/keepstate-sanitized"
 check "benchmarks, each once" tests/bench.sh "$B/bench-test/bench"
+check "reports" /usr/bin/python3 tests/report.py
 check "instructions an operation" bench/instructions.py "$B/bench-test/bench" bench/instructions.txt
 
 echo

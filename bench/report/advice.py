@@ -2,16 +2,16 @@
 """advice.py - which back ends for which traffic, in words that the figures of this run choose.
 
 Nothing about a back end is known here: each kind of traffic names its benchmarks and what counts in
-them; the pair with the least time over all of these, each taken relative to the best, wins. A pair
-is as good as the winner unless it is slower beyond chance (Mann-Whitney U, corrected for their number) and
-by more than what is worth a choice.
+them; the index, and the timer, with the least time over all of these, each taken relative to the best,
+wins. Another is as good unless it is slower beyond chance (Mann-Whitney U, corrected for their number)
+and by more than what is worth a choice; of those as good, the default is named.
 """
 import re
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import median
 
-from results import ALPHA, INDEXES, TIMERS, geometric_mean, corrected, p_value, size_of
+from results import ALPHA, INDEXES, TIMERS, geometric_mean, corrected, p_value
 
 WORTH = 0.03  # a smaller difference is no reason to choose
 
@@ -46,84 +46,84 @@ TRAFFIC = (
 
 
 @dataclass
+class Choice:
+    """Of indexes or timers."""
+    best: str
+    equals: list  # those that chance alone may have put behind it
+    worse: list   # [(name, times as much)], from the best
+
+
+@dataclass
 class Advice:
     traffic: str
     about: str
     unit: str
-    best: str                                   # "swiss/wheel", "swiss" if timers play no part
-    equals: list = field(default_factory=list)  # those as good
-    worse: list = field(default_factory=list)   # [(who, times as much)], from the best
-    cases: list = field(default_factory=list)   # names of what was compared
-    figure: float = 0.0                         # the winner's median in the largest case
-    figure_of: str = ""
+    index: Choice = None  # None: nothing to choose was measured
+    timer: Choice = None
+    cases: int = 0
     rounds: int = 0
-
-    @property
-    def stands_out(self):
-        return not self.equals
+    figure: float = 0.0   # the best's median in the largest case
+    figure_of: str = ""
 
 
-def _compared(run, pattern, samples_of):
-    """{case: {who: samples}}: the cases that all competitors share."""
-    cases = defaultdict(dict)
-    for series in run.good("ours"):
-        if re.match(pattern, str(series.name)) and not series.name.variant:
-            samples = samples_of(run, series)
-            if samples and median(samples) > 0:
-                cases[series.name.case][series.name.who] = samples
-    cases = {case: found for case, found in cases.items() if len(found) > 1}
-    if not cases:
-        return {}
-    # With pairs missing here and there: the set of pairs that most were held against, by most cases.
-    sets = Counter(frozenset(found) for found in cases.values())
-    chosen = max(sets, key=lambda s: (len(s) * sum(n for other, n in sets.items() if s <= other),
-                                      len(s)))
-    return {case: {who: found[who] for who in chosen}
-            for case, found in cases.items() if chosen <= set(found)}
-
-
-def _names(whos):
-    """What differs among the pairs: the pair, or its index or timer where the other is the same."""
-    parts = [who.split("/") for who in whos]
-    indexes, timers = {p[0] for p in parts}, {p[1] for p in parts}
-    if len(timers) == 1:
-        return {who: who.split("/")[0] for who in whos}
-    if len(indexes) == 1:
-        return {who: who.split("/")[1] for who in whos}
-    return {who: who for who in whos}
+def choose(groups):
+    """`groups`: [{name: samples}], what differs in nothing but the name. Each sample counts relative to
+    the best of its group; names are held together over the groups that have all of them."""
+    names = max((frozenset(g) for g in groups),
+                key=lambda s: (len(s) * sum(s <= set(g) for g in groups), sorted(s)))
+    groups = [{n: g[n] for n in names} for g in groups if names <= set(g)]
+    rounds = min(len(samples) for g in groups for samples in g.values())
+    scores = {n: [geometric_mean([max(g[n][turn], 1e-9) / min(map(median, g.values())) for g in groups])
+                  for turn in range(rounds)] for n in sorted(names)}
+    ranked = sorted(scores, key=lambda n: median(scores[n]))
+    first = ranked[0]
+    choice = Choice(first, [], [])
+    ps = corrected([p_value(scores[first], scores[n]) for n in ranked[1:]])
+    for name, p in zip(ranked[1:], ps):
+        times = median(scores[name]) / median(scores[first])
+        if p < ALPHA and times > 1 + WORTH:
+            choice.worse.append((name, times))
+        else:
+            choice.equals.append(name)
+    for default in (INDEXES[0], TIMERS[0]):  # no reason to leave it
+        if default in choice.equals:
+            choice.equals[choice.equals.index(default)] = first
+            choice.best = default
+    return choice, len(groups), rounds
 
 
 def advise_one(run, traffic, pattern, samples_of, unit, about):
-    cases = _compared(run, pattern, samples_of)
-    if not cases:
-        return None
-    whos = sorted(next(iter(cases.values())))
-    scores = {who: [] for who in whos}
-    rounds = min(len(s) for found in cases.values() for s in found.values())
-    best_of = {case: min(median(s) for s in found.values()) for case, found in cases.items()}
-    for who in whos:
-        for turn in range(rounds):
-            scores[who].append(geometric_mean([max(found[who][turn], 1e-9) / best_of[case]
-                                               for case, found in cases.items()]))
-    ranked = sorted(whos, key=lambda who: median(scores[who]))
-    winner = ranked[0]
-    base = median(scores[winner])
-    ps = corrected([p_value(scores[winner], scores[who]) for who in ranked[1:]])
-    names = _names(whos)
-    largest = max(cases, key=lambda case: (size_of(case[2]), case[3] == "burst32", case[1]))
-    advice = Advice(traffic, about, unit, names[winner], rounds=rounds,
-                    cases=["/".join(case) for case in sorted(cases)])
-    for who, p in zip(ranked[1:], ps):
-        times = median(scores[who]) / base
-        if p < ALPHA and times > 1 + WORTH:
-            advice.worse.append((names[who], times))
-        else:
-            advice.equals.append(names[who])
+    """Indexes are compared where all else, the timer included, is the same; timers likewise."""
+    found = {"index": defaultdict(dict), "timer": defaultdict(dict)}
+    largest = None
     for series in run.good("ours"):
-        if series.name.case == largest and series.name.who == winner:
-            advice.figure = series.median if unit == "ns" and samples_of is time_of else \
-                median(samples_of(run, series))
-            advice.figure_of = f"{largest[0]}/{largest[1]}, {largest[2]}, {largest[3]}"
+        n = series.name
+        samples = samples_of(run, series)
+        if n.variant or not re.match(pattern, str(n)) or not samples or median(samples) <= 0:
+            continue
+        found["index"][n.case, n.timer][n.index] = samples
+        found["timer"][n.case, n.index][n.timer] = samples
+        key = (n.connections, n.how == "burst32", -len(n.what), n.what)
+        if largest is None or key > largest[0]:
+            largest = (key, n.case)
+    advice = Advice(traffic, about, unit)
+    for kind, groups in found.items():
+        groups = [g for g in groups.values() if len(g) > 1]
+        if groups:
+            choice, cases, rounds = choose(groups)
+            setattr(advice, kind, choice)
+            advice.cases, advice.rounds = max(advice.cases, cases), rounds
+    if not advice.index and not advice.timer:
+        return None
+    index = advice.index.best if advice.index else INDEXES[0]
+    timer = advice.timer.best if advice.timer else TIMERS[0]
+    there = {s.name.who: s for s in run.good("ours") if s.name.case == largest[1]}
+    # Not every pair is measured in every case: then one that shares the index, or the timer.
+    who = next((w for w in (f"{index}/{timer}", f"{index}/{TIMERS[0]}", f"{INDEXES[0]}/{timer}")
+                if w in there), min(there))
+    advice.figure = median(samples_of(run, there[who]))
+    subject, what, size, how = largest[1]
+    advice.figure_of = f"{subject}/{what}, {size}, {how}, {who}"
     return advice
 
 
@@ -132,40 +132,18 @@ def advise(run):
 
 
 def overall(advices):
-    """(part, times best or as good, of how many, exceptions) for indexes and timers: what to take
-    when in doubt."""
+    """For indexes and timers: what to take when in doubt, [(kind, name, kinds of traffic that it is best
+    for or as good as the best, of how many, [(other traffic, what is best there)])]."""
     result = []
-    for at, kind in ((0, "index"), (1, "timer")):
-        wins, scored = Counter(), 0
-        exceptions = []
-        parts = []
-        for advice in advices:
-            part = [_part(name, at) for name in (advice.best, *advice.equals)]
-            part = [p for p in part if p]
-            if not part:
-                continue
-            others = {_part(name, at) for name, _ in advice.worse} - {""}
-            if not others and len(set(part)) < 2:
-                continue
-            scored += 1
-            wins.update(set(part))
-            parts.append((advice, part))
-        if not scored:
-            continue
-        most = max(wins.values())
-        firsts = Counter(part[0] for _, part in parts)
-        best = max((p for p in wins if wins[p] == most), key=lambda p: firsts[p])
-        exceptions = [(advice.traffic, part[0]) for advice, part in parts if best not in part]
-        result.append((kind, best, wins[best], scored, exceptions))
+    for kind in ("index", "timer"):
+        choices = [(a.traffic, getattr(a, kind)) for a in advices if getattr(a, kind)]
+        wins = Counter(n for _, c in choices for n in (c.best, *c.equals))
+        firsts = Counter(c.best for _, c in choices)
+        if wins:
+            best = max(sorted(wins), key=lambda n: (wins[n], firsts[n]))
+            result.append((kind, best, wins[best], len(choices),
+                           [(t, c.best) for t, c in choices if best not in (c.best, *c.equals)]))
     return result
-
-
-def _part(name, at):
-    """The index (0) or timer (1) in an advice's name, "" if it plays no part there."""
-    pieces = name.split("/")
-    if len(pieces) == 2:
-        return pieces[at]
-    return name if name in (INDEXES, TIMERS)[at] else ""
 
 
 # ---- against the peers ---------------------------------------------------------------------

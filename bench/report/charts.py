@@ -12,9 +12,9 @@ import matplotlib
 
 matplotlib.use("svg")
 from matplotlib import pyplot, rcParams  # noqa: E402
-from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator  # noqa: E402
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator  # noqa: E402
 
-from results import INDEXES, TIMERS, size_of  # noqa: E402
+from results import INDEXES, TIMERS  # noqa: E402
 
 # A variable each; style.css gives them their values, twice.
 VARIABLES = ("ink", "faint", "swiss", "chain", "cuckoo", "robin", "peer", "floor", "good", "bad",
@@ -62,6 +62,14 @@ def part(value, _=None):
     return f"{100 * value:.6g} %"
 
 
+def duration(value, _=None):
+    """1500 as 1.5 us."""
+    for unit, ns in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
+        if value >= ns:
+            return f"{value / ns:g} {unit}"
+    return f"{value:g} ns"
+
+
 def plain(value, _=None):
     """1500 as 1500, 0.25 as 0.25: no exponent, no tail of zeros."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
@@ -77,7 +85,14 @@ def _finish(figure, label):
     text = re.sub(r'<g id="[^"]*"', "<g", text)
     text = re.sub(r"<!--.*?-->\s*", "", text, flags=re.S)
     # Coordinates to a tenth of a point: nobody sees more, and the file is half as large.
-    text = re.sub(r"\d+\.\d\d+", lambda m: f"{float(m[0]):.1f}".removesuffix(".0"), text)
+    def rounded(element):
+        return re.sub(r"\d+\.\d\d+", lambda m: f"{float(m[0]):.1f}".removesuffix(".0"), element[0])
+
+    text = re.sub(r"<[^>]*>", rounded, text)
+    # What draws nothing, and what says what is so anyway.
+    text = re.sub(r'<g>\s*<path d="[^"]*" style="fill: none"/>\s*</g>', "", text)
+    text = re.sub(r' transform="rotate\(-0 [^"]*"|; stroke-linecap: square', "", text)
+    text = re.sub(r"<style.*?</style>", "", text, flags=re.S)
     head = text.index(">")
     box = re.search(r'viewBox="[^"]*"', text[:head])[0]
     width = float(box.split()[2])
@@ -87,7 +102,8 @@ def _finish(figure, label):
     text = re.sub(r'font: (?:(\w+) )?([\d.]+)px [^;"]*',
                   lambda m: f"font-size:{m[2]}px" + (f";font-weight:{m[1]}" if m[1] else ""), text)
     body = text[text.index(">") + 1:]
-    body = re.sub(r"\n\s*", "\n", body)
+    body = re.sub(r"\s*\n\s*", " ", body).replace("> <", "><")
+    body = re.sub(r"<defs></defs>|<g></g>", "", body)
     return (f'<svg {box} style="max-width:{width * 1.6:.0f}px" role="img" '
             f'aria-label="{label}" xmlns:xlink="http://www.w3.org/1999/xlink">{body}')
 
@@ -132,7 +148,8 @@ def lines(title, ylabel, xs, curves, *, sizes=False, log_x=False, log_y=False, x
         colour, mark, dash = look(who)
         x = [place(p[0]) for p in points]
         y = [p[1] for p in points]
-        axes.plot(x, y, color=SENTINEL[colour], marker=mark, linestyle=dash)
+        axes.plot(x, y, color=SENTINEL[colour], marker=mark, linestyle=dash,
+                  markevery=1 + len(x) // 12)
         if any(p[2] != p[3] for p in points):
             axes.vlines(x, [p[2] for p in points], [p[3] for p in points],
                         color=SENTINEL[colour], linewidth=1, alpha=0.6)
@@ -148,7 +165,8 @@ def lines(title, ylabel, xs, curves, *, sizes=False, log_x=False, log_y=False, x
         axes.set_xlim(-0.3, len(xs) - 0.7)
     elif log_x:
         axes.set_xscale("log")
-        _logarithmic(axes.xaxis)
+        axes.xaxis.set_major_locator(LogLocator(numticks=6))
+        _logarithmic(axes.xaxis, duration)
     axes.set_ylabel(ylabel)
     if xlabel:
         axes.set_xlabel(xlabel)

@@ -65,7 +65,7 @@ def measure_programs(benches, out, options, labels=("base", "new")):
     given = measure.choose(benches[0], [f"--sizes={options.sizes or plan['sizes']}"],
                            [rf"(^floor/|{options.filter})"] if options.filter else
                            [f"^{p}$" for p in measure.patterns_of(plan["rows"])])
-    documents = measure.measure(benches, given, options.seconds)
+    documents = measure.measure(benches, given, options.seconds, least=5)
     paths = []
     for document, side, label in zip(documents, ("base", "new"), labels):
         document["context"]["commit"] = label[:12]
@@ -140,7 +140,7 @@ def main(arguments=None):
     try:
         if options.programs:
             sides = measure_programs(sides, out, options)
-        elif not any(Path(side).exists() for side in sides):
+        elif not any(Path(side).is_file() for side in sides):
             sides = measure_commits(sides, out, options)
         base, new = (Run.read(side) for side in sides)
         told = judge(base, new, options.threshold / 100)
@@ -159,14 +159,16 @@ def main(arguments=None):
     (out / "index.html").write_text(page, encoding="utf-8")
 
     for change in told["slower"] + told["faster"]:
-        print(f"{change.verdict}  {report.times(change.ratio)} times  p {change.corrected:.2g}  {change.name}")
+        print(f"{change.verdict}  {report.times(change.ratio)} times  p {change.corrected:.2g}  "
+              f"{change.name}")
     for series in told["broken"]:
         print(f"fails   {series.name}: {series.error}")
     if told["fewest"] < told["needed"]:
         print(f"note: {told['fewest']} rounds find what many benchmarks show; a change in one alone "
               f"is found from {told['needed']} on", file=sys.stderr)
     print(f"{len(told['slower'])} slower, {len(told['faster'])} faster by more than "
-          f"{options.threshold:g} %, {len(told['broken'])} fail, of {len(told['changes'])}: {out / 'index.html'}")
+          f"{options.threshold:g} %, {len(told['broken'])} fail, of {len(told['changes'])}: "
+          f"{out / 'index.html'}")
     return 1 if told["slower"] or told["broken"] else 0
 
 

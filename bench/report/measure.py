@@ -103,7 +103,7 @@ def machine():
     facts = {
         "cpu": model[1] if model else system.machine,
         "memory": f"{int(memory[1]) / 2**20:.0f} GiB" if memory else "",
-        "system": f"{system.sysname} {system.release}, {system.machine}" +
+        "system": f"{system.sysname} {'.'.join(system.release.split('.')[:2])}, {system.machine}" +
                   (f", transparent huge pages: {thp[1]}" if thp else "") +
                   (f", governor: {governor}" if governor else ""),
         "virtual": "yes" if re.search(r"^flags.*\bhypervisor\b", cpuinfo, re.M) else "",

@@ -77,6 +77,7 @@ def times(ratio):
 def few(competitors):
     """At most one factor at a time, where all pairs would be too many to see: the indexes with the
     default timer, the timers with the default index, and the peers."""
+    competitors = [s for s in competitors if not s.name.variant]
     if len(competitors) <= 8:
         return competitors
     return [s for s in competitors if s.name.kind == "peer" or s.name.timer == DEFAULT["timer"] or
@@ -92,7 +93,7 @@ def by_size(run, subjects, wanted=15):
     families = defaultdict(lambda: defaultdict(dict))
     for series in run.good():
         n = series.name
-        if n.subject in subjects and n.kind != "floor":
+        if n.subject in subjects and n.kind != "floor" and not n.variant:
             families[n.subject, n.what, n.how][n.who][n.size] = series
     drawn, told = [], defaultdict(int)
     for (subject, what, how), curves in sorted(
@@ -173,12 +174,12 @@ def tails(run, wanted=6):
                 data.append((series.name.who, points))
         if data:
             drawn.append((len(data), charts.lines(
-                f"{what}, {size}", "part that took longer", None, data, xlabel="ns",
+                f"{what}, {size}", "part that took longer", None, data,
                 log_x=True, log_y=True, words=charts.part), [w for w, _ in data]))
     return drawn[:wanted]
 
 
-PARTS = (("evicted", "somebody went for it", "swiss"), ("refused", "refused", "bad"),
+PARTS = (("evicted", "somebody went for it", "other"), ("refused", "refused", "bad"),
          ("room", "there was room", "good"))
 
 
@@ -190,7 +191,8 @@ def pressure(run):
             rows[series.name.what, series.name.size].append(series)
     if not rows:
         return []
-    largest = max((size for _, size in rows), key=size_of)
+    sizes = [size for _, size in rows]
+    largest = max(sizes, key=lambda size: (sizes.count(size), size_of(size)))
     shares, dots = [], []
     for (what, size), competitors in sorted(rows.items()):
         if size != largest:
@@ -210,7 +212,7 @@ def memory(run, wanted=4):
     families = defaultdict(dict)
     for series in run.good():
         amount = series.counter("bytes")
-        if amount:
+        if amount and not series.name.variant:
             n = series.name
             families[n.subject, n.what, n.size][n.who] = amount
     ranked = sorted(families.items(), key=lambda f: (-sum("/" not in w for w in f[1]), -len(f[1]),
@@ -341,7 +343,8 @@ def machine(context):
                                                  context.get("commit"))))),
             ("Load at the beginning", ", ".join(figure(x) for x in context.get("load_avg", []))),
             ("Taken", " ".join(filter(None, (context.get("date"), context.get("took"))))),
-            ("Benchmarks' build", context.get("library_build_type"))]
+            ("Google Benchmark", f"{context['library_build_type']} build of the library"
+             if context.get("library_build_type") else "")]
     return [(what, value) for what, value in rows if value]
 
 
