@@ -223,7 +223,11 @@ enum kst_packet_flags {
                              * that need what is missing are not looked at */
     KST_PACKET_ZONE_ORIGINAL = 4, /* `zone` is that of the original direction only, the answers come
                              * from zone 0, as with `ct original zone set`. Needs KST_WITH_NAT */
-    KST_PACKET_ZONE_REPLY = 8 /* likewise, of the reply direction */
+    KST_PACKET_ZONE_REPLY = 8, /* likewise, of the reply direction */
+    KST_PACKET_DEFER = 16   /* judge only, as for rules that come between Linux's hooks: what the packet
+                             * creates stays pending - kst_get() knows it, nobody finds it - and its
+                             * payload unread until kst_confirm() or kst_refuse(). One packet at a
+                             * time: the next kst_track() refuses what was left pending */
 };
 
 struct kst_packet {
@@ -296,6 +300,11 @@ enum kst_status { /* bits and values as in Linux */
     KST_SEEN_REPLY = 1 << 1,
     KST_ASSURED = 1 << 2,
     KST_CONFIRMED = 1 << 3,
+    KST_SRC_NAT = 1 << 4,      /* under NAT: its source, its destination is translated; */
+    KST_DST_NAT = 1 << 5,
+    KST_SEQ_ADJUST = 1 << 6,   /* a helper has changed the length of what it carries */
+    KST_SRC_NAT_DONE = 1 << 7, /* it has been decided whether and how */
+    KST_DST_NAT_DONE = 1 << 8,
     KST_FIXED_TIMEOUT = 1 << 10 /* no packet moves its expiry */
 };
 
@@ -320,6 +329,7 @@ struct kst_flow {
     bool timestamped;           /* created while nf_conntrack_timestamp was 1 */
     uint8_t helper;             /* kst_helper_name; 0: none */
     uint8_t policy;             /* of timeouts, 0: the table's */
+    uint32_t out_interface;     /* of the source's range, kst_nat_range; 0: none */
 };
 
 /* Who goes first when the table is full. */
@@ -446,7 +456,13 @@ enum kst_column {
     X(TABLE_FULL, DROP, "the table is full, and nothing near is expired or may be evicted")        \
     X(TABLE_EVICTED, EARLY_DROP, "the table was full: the oldest evictable connection made room")  \
     X(CLASH, INSERT_FAILED | KST_COLUMN_DROP, "its answers would belong to another connection")    \
-    X(CHAIN_TOO_LONG, INSERT_FAILED | KST_COLUMN_CHAIN_TOO_LONG, "the index has no place for it")
+    X(CHAIN_TOO_LONG, INSERT_FAILED | KST_COLUMN_CHAIN_TOO_LONG, "the index has no place for it")  \
+    X(NAT_LATE, NONE, "too late to bind: the connection is confirmed, or this was decided before") \
+    X(NAT_RANGE, NONE, "no range to translate to: reversed, no such prefix, or no KST_WITH_NAT")   \
+    X(NAT_EXHAUSTED, INSERT_FAILED | KST_COLUMN_DROP,                                              \
+      "translated, its answers would belong to another connection: the range is used up")          \
+    X(NAT_PACKET, DROP, "a packet of a translated connection that cannot be rewritten")            \
+    X(NAT_ROOM, DROP, "a message that has to grow, and the buffer or IP has no room for it")
 
 enum kst_reason {
 #define KST__X(name, columns, text) KST_REASON_##name,
@@ -555,6 +571,59 @@ struct kst_helper {
     enum kst_reason (*help)(struct kst_help *h); /* NONE, or why the packet is to be dropped */
 };
 
+/* ---- NAT, under KST_WITH_NAT ----
+ *
+ * A connection is bound on its first packet, while that is pending: once for each kind. A binding
+ * changes only what its answers look like, flow.tuple[KST_REPLY]; every packet is then rewritten
+ * from the two tuples. kst_track_nat does all of it at once; who has rules between the hooks:
+ *
+ *     kst_track() with KST_PACKET_DEFER       prerouting (output of local packets)
+ *     kst_bind(DESTINATION) if CREATED        if it is NEW or RELATED and not an ICMP error
+ *     kst_translate(DESTINATION)
+ *     ... routing, filtering: kst_refuse() of what is dropped ...
+ *     kst_bind(SOURCE) if CREATED             postrouting (input of packets to this host)
+ *     kst_translate(SOURCE)
+ *     kst_confirm()
+ *
+ * MASQUERADE and REDIRECT are ranges of one address, which the caller looks up. */
+
+enum kst_nat_kind {
+    KST_NAT_SOURCE,
+    KST_NAT_DESTINATION
+};
+
+enum kst_nat_flags {
+    KST_NAT_ADDRESS = 1,       /* address[] counts; else the address stays */
+    KST_NAT_PORT = 2,          /* port[] counts: ports, of ICMP the identifier */
+    KST_NAT_RANDOM = 4,        /* do not try the packet's own port, nor what other connections of its
+                                * sender have: draw one */
+    KST_NAT_RANDOM_FULLY = 8,  /* as Linux's other word for that; here they are one */
+    KST_NAT_PERSISTENT = 16,   /* an address for a client, whatever it connects to */
+    KST_NAT_OFFSET = 32,       /* ports are shifted: port[0] + (old - base) */
+    KST_NAT_NETMAP = 64        /* the first `prefix` bits of address[0], the rest as it was */
+};
+
+/* To what an address and a port are translated. Of several addresses, connections of the same two
+ * hosts get the same one; which one Linux would take we cannot know. */
+struct kst_nat_range {
+    uint8_t flags;          /* enum kst_nat_flags, or'ed */
+    uint8_t prefix;
+    uint16_t port[2];       /* the lowest and the highest, host order */
+    uint16_t base;
+    uint32_t out_interface; /* noted in kst_flow, for MASQUERADE: a connection whose packets would
+                             * leave by another one now is to be deleted. 0: none */
+    uint8_t address[2][16]; /* the lowest and the highest, as in struct kst_tuple; equal if one */
+};
+
+/* What kst_track_nat needs of a packet beyond kst_packet. */
+struct kst_nat {
+    const struct kst_nat_range *range[2]; /* by enum kst_nat_kind; NULL: as it is, but for a source
+                                           * port that is taken */
+    uint8_t *bytes; /* where packet.data lies, to be written to */
+    uint32_t room;  /* bytes there are, not fewer than packet.size: helpers' messages may grow */
+    uint32_t size;  /* out: what the packet has now */
+};
+
 /* ---- events, if config.events ---- */
 
 enum kst_event_type {
@@ -652,6 +721,34 @@ KST_API void kst_track(struct kst *t, uint64_t now_ms, const struct kst_packet *
  * entry of a packet that never got through. True if `result` had created one that is still there.
  * Later packets of the same batch have met it: who refuses, tracks one packet a call. */
 KST_API bool kst_refuse(struct kst *t, const struct kst_result *result);
+
+/* Decides one kind of translation for a pending connection. `range` NULL is the null binding: it
+ * keeps what it has, but for a source port if its answers would belong to another. NONE, or why
+ * not: NAT_LATE, NAT_RANGE; NAT_EXHAUSTED says that no port was found: the connection is bound all
+ * the same, as in Linux, and kst_confirm will refuse it. Children of a translated connection were
+ * bound when they came: NAT_LATE, nothing is wrong with it. */
+KST_API enum kst_reason kst_bind(struct kst *t, kst_id id, enum kst_nat_kind kind,
+                                 const struct kst_nat_range *range);
+
+/* Rewrites a packet as Linux does at a hook: its destination (prerouting, output) or its source
+ * (postrouting, input), of an ICMP error also what it carries; checksums stay right, or wrong.
+ * `bytes` is the packet as it was tracked, IP header first, `result` what kst_track said of it.
+ * NONE, also if there is nothing to be done, or NAT_PACKET: drop it, nothing was changed. */
+KST_API enum kst_reason kst_translate(const struct kst *t, const struct kst_result *result,
+                                      enum kst_nat_kind kind, uint8_t *bytes, size_t size);
+
+/* The last hook for a packet with KST_PACKET_DEFER: its connection's helper hears it, which may
+ * change what `bytes` carry and so `*size`, up to `room`; sequence numbers follow; and what was
+ * pending enters the table. NONE or TABLE_EVICTED, or why it is to be dropped, which `result`
+ * then says too. `bytes` NULL: the packet is where it was, and is not to be changed. */
+KST_API enum kst_reason kst_confirm(struct kst *t, uint64_t now_ms, const struct kst_packet *packet,
+                                    struct kst_result *result, uint8_t *bytes, size_t *size,
+                                    size_t room);
+
+/* kst_track and all of the above for each packet: tracks, binds what is new, rewrites destination
+ * and source, confirms. The results are those of packets that were confirmed. */
+KST_API void kst_track_nat(struct kst *t, uint64_t now_ms, const struct kst_packet *packets,
+                           struct kst_nat *nats, size_t count, struct kst_result *results);
 
 /* Moves the clock and removes expired connections, and datagrams that were not complete in time,
  * in at most `work_max` steps, each of constant cost (a datagram's: its fragments; a
