@@ -956,7 +956,7 @@ START_TEST(what_is_foretold_follows_its_master)
             must_say(said(&s, 0, ACK, CLIENT, SERVER, "PORT 10,0,0,1,4,210\r\n", NULL, 0), KST_REASON_NONE);
         struct kst_expectation x;
         must(kst_expectation_get(s.t, kst_expectation_next(s.t, 0), &x));
-        must(x.follows);
+        must_be(x.follows, KST_FOLLOWS);
         must_be(x.nat_port, 1234);
         must(memcmp(x.tuple.dst, s.outside, 16) == 0);
         const struct say data = {.protocol = TCP, .from = served ? 1 : 2, .to = 9, .sport = 20,
@@ -1028,7 +1028,7 @@ START_TEST(dcc_names_who_is_seen_outside)
     struct kst_expectation x;
     must(kst_expectation_get(s.t, kst_expectation_next(s.t, 0), &x));
     must(memcmp(x.tuple.dst, s.outside, 16) == 0);
-    must(x.follows);
+    must_be(x.follows, KST_FOLLOWS);
     free(s.t);
 }
 END_TEST
