@@ -1140,15 +1140,21 @@ static uint64_t kst__sum_pseudo(const uint8_t *addresses, size_t addresses_bytes
 
 /* ---- writing: what changes in a packet, its checksum follows (RFC 1624) ---- */
 
-/* What putting `size` bytes, a multiple of 2, in the place of others adds to a sum over them. */
+/* What putting `size` bytes in the place of others adds to a sum over them: 2, or a multiple of 4. */
 KST_INLINE uint64_t kst__sum_change(uint64_t sum, const uint8_t *old_, const uint8_t *new_,
                                     size_t size)
 {
-    for (size_t i = 0; i < size; i += 2) {
-        uint16_t was, is;
+    uint16_t was_half, is_half;
+    if (size == 2) {
+        memcpy(&was_half, old_, sizeof was_half);
+        memcpy(&is_half, new_, sizeof is_half);
+        return sum + (uint16_t)~was_half + is_half;
+    }
+    for (size_t i = 0; i < size; i += 4) {
+        uint32_t was, is;
         memcpy(&was, old_ + i, sizeof was);
         memcpy(&is, new_ + i, sizeof is);
-        sum += (uint64_t)(uint16_t)~was + is;
+        sum += (uint64_t)~was + is;
     }
     return sum;
 }
@@ -7374,19 +7380,31 @@ KST_INLINE struct kst__end kst__end_of(const struct kst_tuple *tuple, enum kst_n
     return end;
 }
 
-/* Where a protocol has its checksum, and what that covers. */
-struct kst__summed {
-    uint8_t protocol;
-    uint8_t at;
-    uint8_t least;  /* bytes of a header that has one; of fewer, in an ICMP error, just the ports change */
-    bool pseudo;    /* the addresses */
-    bool optional;  /* 0: there is none */
-};
-static const struct kst__summed kst__summed[] = {
-    {KST__TCP, 16, 20, true, false},    {KST__UDP, 6, 8, true, true},
-    {KST__UDPLITE, 6, 8, true, false},  {KST__ICMP, 2, 8, false, false},
-    {KST__ICMPV6, 2, 8, true, false},
-};
+/* Lets the checksum in a transport header follow; of an ICMP error's short one just the ports
+ * change. `addresses` is the change of what it covers but in ICMP. */
+KST_INLINE void kst__checksum_follow(uint8_t *l4, uint32_t here, uint8_t protocol, uint64_t change,
+                                     uint64_t addresses)
+{
+    uint32_t crc;
+    switch (protocol) {
+    case KST__TCP:
+        if (here >= 20)
+            kst__checksum_change(l4 + 16, change + addresses, false);
+        break;
+    case KST__UDP: kst__checksum_change(l4 + 6, change + addresses, true); break;
+    case KST__UDPLITE: kst__checksum_change(l4 + 6, change + addresses, false); break;
+    case KST__ICMP: kst__checksum_change(l4 + 2, change, false); break;
+    case KST__ICMPV6: kst__checksum_change(l4 + 2, change + addresses, false); break;
+    case KST__SCTP:
+        if (here < KST__SCTP_HEADER)
+            break;
+        crc = kst__sctp_crc(l4, here);
+        for (uint32_t i = 0; i < 4; i++)
+            l4[8 + i] = (uint8_t)(crc >> 8 * i);
+        break;
+    default: break;
+    }
+}
 
 /* Where in its header the port of an end stands, if it has one there that NAT changes. */
 static uint32_t kst__port_at(const uint8_t *l4, uint8_t protocol, enum kst_nat_kind kind, bool *is)
@@ -7427,16 +7445,7 @@ static bool kst__rewrite_l4(uint8_t *l4, uint32_t here, uint8_t protocol, enum k
         change = kst__sum_change(0, l4 + at, is, sizeof is);
         memcpy(l4 + at, is, sizeof is);
     }
-    if (protocol == KST__SCTP && here >= KST__SCTP_HEADER) {
-        const uint32_t crc = kst__sctp_crc(l4, here);
-        for (uint32_t i = 0; i < 4; i++)
-            l4[8 + i] = (uint8_t)(crc >> 8 * i);
-    }
-    for (size_t i = 0; i < sizeof kst__summed / sizeof kst__summed[0]; i++) {
-        const struct kst__summed *s = &kst__summed[i];
-        if (s->protocol == protocol && here >= s->least)
-            kst__checksum_change(l4 + s->at, s->pseudo ? change + addresses : change, s->optional);
-    }
+    kst__checksum_follow(l4, here, protocol, change, addresses);
     return true;
 }
 
@@ -7450,14 +7459,18 @@ static bool kst__rewrite(uint8_t *bytes, uint32_t here, enum kst_nat_kind kind, 
     if (ip.addresses == NULL || (v4 && (ip.reason != KST_REASON_NONE || ip.l4_at < 20)))
         return false;
     uint8_t *address = bytes + (ip.addresses - bytes) + (kind == KST_NAT_SOURCE ? 0 : address_bytes);
-    const uint64_t change = kst__sum_change(0, address, end.address, address_bytes);
+    const uint64_t change = v4 ? kst__sum_change(0, address, end.address, 4)
+                               : kst__sum_change(0, address, end.address, 16);
     /* Behind a header that nobody knows, or in the middle of a datagram, there is none to see. */
     if (ip.reason == KST_REASON_NONE && ip.fragment_at == 0 &&
         !kst__rewrite_l4(bytes + ip.l4_at, here - ip.l4_at, ip.protocol, kind, end.port, change))
         return false;
-    memcpy(address, end.address, address_bytes);
-    if (v4)
+    if (v4) {
+        memcpy(address, end.address, 4);
         kst__checksum_change(bytes + 10, change, false);
+    } else {
+        memcpy(address, end.address, 16);
+    }
     return true;
 }
 
@@ -9861,25 +9874,26 @@ static uint16_t kst__translate(const struct kst *t, const struct kst_result *r,
         return KST_REASON_NONE;
     const struct kst__entry *e = kst__entry_at(t, slot);
     const bool reply = r->direction == KST_REPLY, source = kind == KST_NAT_SOURCE;
-    if (!(e->status & (KST_SRC_NAT | KST_DST_NAT)) || r->verdict != KST_ACCEPT)
-        return KST_REASON_NONE;
     /* Answers have their destination changed if the source was, and the other way round. */
-    const struct kst_tuple other = reply ? e->tuple : kst__reply_of(t, slot);
-    const struct kst__end end = {source ? other.dst : other.src,
-                                 source && !kst__is_icmp(other.protocol) ? other.dst_port
-                                                                         : other.src_port};
+    const bool bound = (e->status & (source != reply ? KST_SRC_NAT : KST_DST_NAT)) != 0;
+    if (!(e->status & (KST_SRC_NAT | KST_DST_NAT)) || r->verdict != KST_ACCEPT ||
+        (!bound && r->state != KST_RELATED))
+        return KST_REASON_NONE;
+    const struct kst_tuple *other = reply ? &e->tuple : kst__reply_tuple(t, slot);
+    const struct kst__end end = {source ? other->dst : other->src,
+                                 source && !kst__is_icmp(other->protocol) ? other->dst_port
+                                                                          : other->src_port};
     const bool v4 = size > 0 && bytes[0] >> 4 == 4;
-    if (size < (v4 ? 20u : 40u) || bytes[0] >> 4 != (other.family == KST_IPV4 ? 4 : 6))
+    if (size < (v4 ? 20u : 40u) || bytes[0] >> 4 != (other->family == KST_IPV4 ? 4 : 6))
         return KST_REASON_NAT_PACKET;
     const uint32_t ip_bytes = v4 ? kst__be16(bytes + 2) : 40 + (uint32_t)kst__be16(bytes + 4);
     const uint32_t here = ip_bytes < size ? ip_bytes : size;
     const uint32_t error_at = r->state == KST_RELATED ? kst__error_at(bytes, here) : 0;
-    const bool bound = (e->status & (source != reply ? KST_SRC_NAT : KST_DST_NAT)) != 0;
     bool done = true;
     if (error_at != 0 && v4 && bytes[error_at] == 5) /* nobody here is to learn of another gateway */
         done = false;
     else if (bound && error_at != 0)
-        done = here == ip_bytes && kst__rewrite_error(bytes, here, error_at, kind, &other, end);
+        done = here == ip_bytes && kst__rewrite_error(bytes, here, error_at, kind, other, end);
     else if (bound)
         done = kst__rewrite(bytes, here, kind, end);
     return done ? KST_REASON_NONE : KST_REASON_NAT_PACKET;
@@ -9958,6 +9972,10 @@ static void kst__through(struct kst *t, const struct kst_packet *packet,
     nat->size = packet->size;
     if (r->entry == 0 || r->verdict != KST_ACCEPT)
         return;
+    const struct kst__entry *e = kst__entry_at(t, (uint32_t)r->entry);
+    const bool finished = t->pending == KST__NONE && t->closing == 0 && !(e->kind & KST__KIND_HELP);
+    if (finished && !(e->status & (KST_SRC_NAT | KST_DST_NAT)))
+        return;
     for (uint32_t i = 0; i < 2; i++) {
         uint16_t reason = KST_REASON_NONE;
         if (t->pending != KST__NONE)
@@ -9969,6 +9987,8 @@ static void kst__through(struct kst *t, const struct kst_packet *packet,
             return;
         }
     }
+    if (KST_LIKELY(finished))
+        return;
     kst__finish(t, packet, &mangle, r);
     if (mangle.changed)
         nat->size = mangle.size;
@@ -9998,7 +10018,7 @@ KST_INLINE void kst__look_ahead(struct kst *t, const struct kst_packet *packet,
  * latency is hidden, and the window never drains before the batch ends. What is done ahead
  * depends on the packets alone, or only fetches; so how packets are cut into batches changes
  * nothing. `nats`, unless NULL, has each go all the way before the next one is judged. */
-KST_INLINE void kst__run(struct kst *t, uint64_t now_ms,
+static void kst__run(struct kst *t, uint64_t now_ms,
                          const struct kst_packet *packets, struct kst_nat *nats, size_t count,
                          struct kst_result *results)
 {
@@ -10017,15 +10037,17 @@ KST_INLINE void kst__run(struct kst *t, uint64_t now_ms,
         const size_t here = i % KST_BURST, half = (i + HALF) % KST_BURST;
         if (HALF > 0 && i + HALF < count && parsed[half].reason == KST_REASON_NONE)
             kst__look_closer(t, &keys[half], true);
-        if (nats == NULL) {
-            kst__judge_any(t, &packets[i], &parsed[here], &keys[here], &results[i]);
-        } else {
-            struct kst_packet packet = packets[i];
-            packet.flags |= KST_PACKET_DEFER;
+        const struct kst_packet *packet = &packets[i];
+        struct kst_packet deferred;
+        if (nats != NULL) {
+            deferred = *packet;
+            deferred.flags |= KST_PACKET_DEFER;
+            packet = &deferred;
             parsed[here].deferred = true;
-            kst__judge_any(t, &packet, &parsed[here], &keys[here], &results[i]);
-            kst__through(t, &packet, &nats[i], &results[i]);
         }
+        kst__judge_any(t, packet, &parsed[here], &keys[here], &results[i]);
+        if (nats != NULL)
+            kst__through(t, packet, &nats[i], &results[i]);
         if (i + KST_BURST < count)
             kst__look_ahead(t, &packets[i + KST_BURST], &parsed[here], &keys[here]);
     }
