@@ -227,7 +227,7 @@ static void kst__judge_first(struct kst *t, const struct kst_packet *packet,
             kst__nat_follow(t, slot, kst__expected_at(t, place));
         reason = p->deferred ? kst__pend(t, slot) : kst__admit(t, slot, key->hash);
     }
-    if (place != KST__NONE && reason != KST_REASON_TABLE_FULL &&
+    if (place != KST__NONE && !kst__no_room(reason) &&
         kst__expected_at(t, place)->serial == serial)
         kst__expected_came(t, place);
     if (judgement.action == KST__REFUSE) {
@@ -297,6 +297,10 @@ KST_INLINE void kst__judge_packet(struct kst *t, const struct kst_packet *packet
         if (KST_LIKELY(!kst__expired(t, slot))) {
             const struct kst__case c = kst__case_of(t, p, node, key);
             const struct kst__judgement judgement = kst__judge(&c);
+            if (c.entry->state != c.state) {
+                *kst__census(t, c.entry->tuple.protocol, c.state) -= 1;
+                *kst__census(t, c.entry->tuple.protocol, c.entry->state) += 1;
+            }
             if (KST_UNLIKELY(judgement.action == KST__REFUSE)) {
                 kst__refuse(t, &c, slot, &judgement, r);
                 return;

@@ -288,7 +288,8 @@ static int make_table(const struct options *options, struct kst **table)
     struct kst_config config = {.max = options->max,
                                 .index = options->index,
                                 .timer = options->timer,
-                                .features = KST_WITH_ACCOUNTING | KST_WITH_TIMESTAMPS,
+                                .features = KST_WITH_ACCOUNTING | KST_WITH_TIMESTAMPS |
+                                            KST_WITH_LIMITS,
                                 .reassembly_bytes = REASSEMBLY_BYTES,
                                 .expectations = EXPECTATIONS,
                                 .events = options->events ? EVENTS : 0};
