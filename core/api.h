@@ -181,7 +181,8 @@ enum kst_class {
 enum kst_features { /* what an entry can hold beyond the minimum: bytes a connection */
     KST_WITH_ACCOUNTING = 1, /* counters for nf_conntrack_acct: 32 bytes */
     KST_WITH_NAT = 2,        /* reply tuples that do not mirror the original, by NAT or by zones of
-                              * one direction: 40 bytes and a second node in the index */
+                              * one direction: 52 bytes, with helpers 76, a second node in the index, and 4 to
+                              * 8 for the list of each source */
     KST_WITH_TIMESTAMPS = 4, /* the time of birth for nf_conntrack_timestamp: 8 bytes */
     KST_WITH_LABELS = 8,     /* 16 bytes */
     KST_WITH_LIMITS = 16     /* counts by source and by zone, for keepstate_source_max and _zone_max:
@@ -616,7 +617,8 @@ KST_API enum kst_reason kst_confirm(struct kst *t, uint64_t now_ms, const struct
                                     size_t room);
 
 /* kst_track and all of the above for each packet: tracks, binds what is new, rewrites destination
- * and source, confirms. The results are those of packets that were confirmed. */
+ * and source, confirms. The results are those of packets that were confirmed. Needs KST_WITH_NAT;
+ * a fragment that completes a datagram is judged for all of it, but cannot be rewritten. */
 KST_API void kst_track_nat(struct kst *t, uint64_t now_ms, const struct kst_packet *packets,
                            struct kst_nat *nats, size_t count, struct kst_result *results);
 
