@@ -47,6 +47,18 @@ KST_INLINE uint64_t kst__be64(const uint8_t *p)
     return (uint64_t)kst__be32(p) << 32 | kst__be32(p + 4);
 }
 
+KST_INLINE void kst__put16(uint8_t *at, uint32_t value)
+{
+    at[0] = (uint8_t)(value >> 8);
+    at[1] = (uint8_t)value;
+}
+
+KST_INLINE void kst__put32(uint8_t *at, uint32_t value)
+{
+    kst__put16(at, value >> 16);
+    kst__put16(at + 2, value);
+}
+
 KST_INLINE uint32_t kst__max32(uint32_t a, uint32_t b)
 {
     return a > b ? a : b;

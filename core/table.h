@@ -7,6 +7,7 @@
 #include "event.h"
 #include "expect.h"
 #include "limit.h"
+#include "source.h"
 
 /* The class that an entry belongs to by what is known of it now. */
 KST_INLINE uint8_t kst__class_of(const struct kst__entry *e)
@@ -120,6 +121,8 @@ static void kst__unlink(struct kst *t, uint32_t slot,
         kst__foretells_no_more(t, slot);
     if (KST_UNLIKELY(kst__is_apart(t, slot)))
         t->apart--;
+    if (KST_UNLIKELY(e->status & KST_SRC_NAT_DONE))
+        kst__source_leave(t, slot);
     if (e->kind & KST__KIND_NAT)
         kst__index_ops(t)->remove(kst__index(t), slot + kst__slots(t), kst__reply_hash(t, slot));
     kst__index_ops(t)->remove(kst__index(t), slot, kst__tuple_hash(&e->tuple, t->seed));
@@ -335,14 +338,23 @@ static bool kst__index_in(struct kst *t, uint32_t slot, uint64_t hash)
     return true;
 }
 
+/* Gives a newcomer its serial number, unless it was named while it was pending. */
+static void kst__name(struct kst *t, uint32_t slot)
+{
+    struct kst__entry *e = kst__entry_at(t, slot);
+    if (e->serial != 0)
+        return;
+    t->serial += t->serial == UINT32_MAX ? 2 : 1; /* 0 names nobody */
+    e->serial = t->serial;
+}
+
 /* Completes what kst__index_in began: from here on the newcomer is one of the table's. */
 static void kst__confirm(struct kst *t, uint32_t slot)
 {
     struct kst__entry *e = kst__entry_at(t, slot);
     KST_ASSERT(t->count < t->capacity);
     t->count++;
-    t->serial += t->serial == UINT32_MAX ? 2 : 1; /* 0 names nobody */
-    e->serial = t->serial;
+    kst__name(t, slot);
     e->status |= KST_CONFIRMED;
     *kst__census(t, e->tuple.protocol, e->state) += 1;
     if (KST_UNLIKELY(t->tallies_at != 0)) {
@@ -351,6 +363,8 @@ static void kst__confirm(struct kst *t, uint32_t slot)
     }
     if (KST_UNLIKELY(kst__is_apart(t, slot)))
         t->apart++;
+    if (KST_UNLIKELY(e->status & KST_SRC_NAT_DONE))
+        kst__source_join(t, slot);
     kst__timer_ops(t)->arm(kst__timer(t), slot, kst__rearm_ms(t, slot));
     kst__class_join(t, slot, kst__class_of(e));
     if (KST_UNLIKELY(t->events_at != 0))
@@ -368,7 +382,9 @@ static uint16_t kst__admit(struct kst *t, uint32_t slot, uint64_t hash)
         const struct kst_tuple reply = kst__reply_of(t, slot);
         const bool apart = reply.zone != kst__entry_at(t, slot)->tuple.zone;
         if (!kst__tuple_clear(t, &reply, apart ? KST_REPLY : KST_NO_DIRECTION))
-            return KST_REASON_CLASH;
+            return kst__entry_at(t, slot)->status & (KST_SRC_NAT | KST_DST_NAT)
+                       ? KST_REASON_NAT_EXHAUSTED
+                       : KST_REASON_CLASH;
     }
     if (KST_UNLIKELY(t->tallies_at != 0)) {
         const uint16_t limited = kst__limited(t, &kst__entry_at(t, slot)->tuple);
@@ -388,6 +404,56 @@ static uint16_t kst__admit(struct kst *t, uint32_t slot, uint64_t hash)
     return reason;
 }
 
+/* ---- pending: a newcomer that was judged but not confirmed ---- */
+
+/* Lets a newcomer wait, if there is room or can be made: as in Linux before any rule has seen the
+ * packet. NONE or who had to go, else why there is none. */
+static uint16_t kst__pend(struct kst *t, uint32_t slot)
+{
+    uint16_t reason = KST_REASON_NONE;
+    if (KST_UNLIKELY(t->tallies_at != 0))
+        reason = kst__limited(t, &kst__entry_at(t, slot)->tuple);
+    if (reason == KST_REASON_NONE)
+        reason = kst__make_room(t);
+    if (kst__no_room(reason))
+        return reason;
+    kst__name(t, slot);
+    t->pending = slot;
+    t->pending_ms = t->now_ms;
+    return reason;
+}
+
+/* The packet that left something pending will not come through. */
+static void kst__pending_drop(struct kst *t)
+{
+    const uint32_t closing = (uint32_t)t->closing;
+    if (t->pending != KST__NONE)
+        kst__slot_give_back(t, t->pending);
+    if (t->closing != 0 && kst__live(t, closing) &&
+        kst__entry_at(t, closing)->serial == t->closing >> 32)
+        kst__remove(t, closing, KST_GONE_CLOSED);
+    t->pending = KST__NONE;
+    t->closing = 0;
+}
+
+/* Takes in what was pending; its time begins now. As kst__admit. */
+static uint16_t kst__pending_admit(struct kst *t)
+{
+    const uint32_t slot = t->pending;
+    struct kst__entry *e = kst__entry_at(t, slot);
+    const uint64_t waited_ms = t->now_ms - t->pending_ms;
+    const struct kst_tuple reply = kst__reply_of(t, slot);
+    const uint8_t only = reply.zone != e->tuple.zone ? KST_ORIGINAL : KST_NO_DIRECTION;
+    e->expires_ms = e->expires_ms <= UINT64_MAX - waited_ms ? e->expires_ms + waited_ms : UINT64_MAX;
+    t->pending = KST__NONE;
+    const uint16_t reason = kst__tuple_clear(t, &e->tuple, only)
+                                ? kst__admit(t, slot, kst__tuple_hash(&e->tuple, t->seed))
+                                : (uint16_t)KST_REASON_CLASH;
+    if (!(e->status & KST_CONFIRMED))
+        kst__slot_give_back(t, slot);
+    return reason;
+}
+
 KST_INLINE kst_id kst__id(const struct kst *t, uint32_t slot)
 {
     return (kst_id)kst__entry_at(t, slot)->serial << 32 | slot;
@@ -400,6 +466,14 @@ static uint32_t kst__slot(const struct kst *t, kst_id id)
     const bool alive = kst__live(t, slot) && kst__entry_at(t, slot)->serial == id >> 32 &&
                        !kst__expired(t, slot);
     return alive ? slot : KST__NONE;
+}
+
+/* Likewise, or of one that is pending. */
+static uint32_t kst__slot_known(const struct kst *t, kst_id id)
+{
+    const bool pending =
+        t->pending != KST__NONE && (kst_id)kst__entry_at(t, t->pending)->serial << 32 == id - t->pending;
+    return pending ? t->pending : kst__slot(t, id);
 }
 
 #endif
