@@ -739,8 +739,9 @@ KST_API enum kst_reason kst_translate(const struct kst *t, const struct kst_resu
 
 /* The last hook for a packet with KST_PACKET_DEFER: its connection's helper hears it, which may
  * change what `bytes` carry and so `*size`, up to `room`; sequence numbers follow; and what was
- * pending enters the table. NONE or TABLE_EVICTED, or why it is to be dropped, which `result`
- * then says too. `bytes` NULL: the packet is where it was, and is not to be changed. */
+ * pending enters the table. NONE, or why it is to be dropped, which `result` then says too; what
+ * it says of others that had to go holds in any case. `bytes` NULL: the packet is where it was,
+ * and is not to be changed. */
 KST_API enum kst_reason kst_confirm(struct kst *t, uint64_t now_ms, const struct kst_packet *packet,
                                     struct kst_result *result, uint8_t *bytes, size_t *size,
                                     size_t room);
@@ -1292,6 +1293,7 @@ struct kst__parsed {
     uint8_t zones;      /* KST_PACKET_ZONE_ORIGINAL or _REPLY: its zone is that of one direction; else 0 */
     bool call;          /* the tuple is that of a GRE call, which lacks the sender's key */
     bool fragment;      /* it has fragment fields in use; of IPv6 perhaps all there is (RFC 6946) */
+    bool deferred;      /* KST_PACKET_DEFER */
     bool partial;       /* there is more of the datagram elsewhere; the tuple is a first fragment's */
 };
 
@@ -1487,6 +1489,7 @@ static void kst__parse(const struct kst_packet *packet, bool verify, struct kst_
     }
     const uint8_t zones = packet->flags & (KST_PACKET_ZONE_ORIGINAL | KST_PACKET_ZONE_REPLY);
     p->zones = zones == (KST_PACKET_ZONE_ORIGINAL | KST_PACKET_ZONE_REPLY) ? 0 : zones;
+    p->deferred = (packet->flags & KST_PACKET_DEFER) != 0;
     p->addresses = ip.addresses;
     p->l4 = data + ip.l4_at;
     p->l4_here = here - ip.l4_at;
@@ -1665,7 +1668,7 @@ struct kst__entry {
     uint32_t mark;
     uint32_t older;  /* neighbours in its class, KST__NONE at the ends; */
     uint32_t newer;  /* that of a free slot names the next free one */
-    uint16_t status; /* enum kst_status; 0: the slot is free */
+    uint16_t status; /* enum kst_status; not CONFIRMED: the slot is free, or a newcomer's */
     uint8_t state;   /* enum kst_tcp_state or kst_sctp_state */
     uint8_t kind;    /* enum kst_class, or'ed with the bits below */
 };
@@ -1784,6 +1787,9 @@ struct kst {
     uint64_t policy_owns[KST_POLICIES];           /* bits by setting */
     struct kst__attached attached[KST_ATTACH_MAX];
     uint32_t apart; /* entries with a zone of one direction: a tuple may then be found both ways */
+    uint32_t pending; /* the slot of a newcomer that waits for kst_confirm, KST__NONE: none; */
+    uint64_t pending_ms; /* since when */
+    kst_id closing;   /* what a deferred packet has ended: removed once that is through; 0: none */
     bool pressed; /* PRESSURE was told, RELIEF not yet */
     uint8_t evict[KST_CLASSES];
     struct kst__class classes[KST_CLASSES];
@@ -1855,9 +1861,10 @@ KST_INLINE uint32_t kst__slots(const struct kst *t)
     return t->capacity + 1;
 }
 
+/* Whether a slot holds one of the table's: not free, and no newcomer. */
 KST_INLINE bool kst__live(const struct kst *t, uint32_t slot)
 {
-    return slot < t->used && kst__entry_at(t, slot)->status != 0;
+    return slot < t->used && (kst__entry_at(t, slot)->status & KST_CONFIRMED);
 }
 
 KST_INLINE bool kst__expired(const struct kst *t, uint32_t slot)
@@ -5337,14 +5344,23 @@ static bool kst__index_in(struct kst *t, const struct kst__kit *kit, uint32_t sl
     return true;
 }
 
+/* Gives a newcomer its serial number, unless it was named while it was pending. */
+static void kst__name(struct kst *t, uint32_t slot)
+{
+    struct kst__entry *e = kst__entry_at(t, slot);
+    if (e->serial != 0)
+        return;
+    t->serial += t->serial == UINT32_MAX ? 2 : 1; /* 0 names nobody */
+    e->serial = t->serial;
+}
+
 /* Completes what kst__index_in began: from here on the newcomer is one of the table's. */
 static void kst__confirm(struct kst *t, const struct kst__kit *kit, uint32_t slot)
 {
     struct kst__entry *e = kst__entry_at(t, slot);
     KST_ASSERT(t->count < t->capacity);
     t->count++;
-    t->serial += t->serial == UINT32_MAX ? 2 : 1; /* 0 names nobody */
-    e->serial = t->serial;
+    kst__name(t, slot);
     e->status |= KST_CONFIRMED;
     if (KST_UNLIKELY(kst__is_apart(t, slot)))
         t->apart++;
@@ -5381,6 +5397,54 @@ static uint16_t kst__admit(struct kst *t, const struct kst__kit *kit, uint32_t s
     return reason;
 }
 
+/* ---- pending: a newcomer that was judged but not confirmed ---- */
+
+/* Lets a newcomer wait. NONE or TABLE_EVICTED, or TABLE_FULL: as in Linux room is made before any
+ * rule has seen the packet. */
+static uint16_t kst__pend(struct kst *t, const struct kst__kit *kit, uint32_t slot)
+{
+    uint16_t reason = KST_REASON_NONE;
+    if (t->count >= t->set[KST__SET_MAX])
+        reason = kst__make_room(t, kit);
+    if (reason == KST_REASON_TABLE_FULL)
+        return reason;
+    kst__name(t, slot);
+    t->pending = slot;
+    t->pending_ms = t->now_ms;
+    return reason;
+}
+
+/* The packet that left something pending will not come through. */
+static void kst__pending_drop(struct kst *t, const struct kst__kit *kit)
+{
+    const uint32_t closing = (uint32_t)t->closing;
+    if (t->pending != KST__NONE)
+        kst__slot_give_back(t, t->pending);
+    if (t->closing != 0 && kst__live(t, closing) &&
+        kst__entry_at(t, closing)->serial == t->closing >> 32)
+        kst__remove(t, kit, closing, KST_GONE_CLOSED);
+    t->pending = KST__NONE;
+    t->closing = 0;
+}
+
+/* Takes in what was pending; its time begins now. As kst__admit. */
+static uint16_t kst__pending_admit(struct kst *t, const struct kst__kit *kit)
+{
+    const uint32_t slot = t->pending;
+    struct kst__entry *e = kst__entry_at(t, slot);
+    const uint64_t waited_ms = t->now_ms - t->pending_ms;
+    const struct kst_tuple reply = kst__reply_of(t, slot);
+    const uint8_t only = reply.zone != e->tuple.zone ? KST_ORIGINAL : KST_NO_DIRECTION;
+    e->expires_ms = e->expires_ms <= UINT64_MAX - waited_ms ? e->expires_ms + waited_ms : UINT64_MAX;
+    t->pending = KST__NONE;
+    const uint16_t reason = kst__tuple_clear(t, kit, &e->tuple, only)
+                                ? kst__admit(t, kit, slot, kst__tuple_hash(&e->tuple, t->seed))
+                                : (uint16_t)KST_REASON_CLASH;
+    if (!(e->status & KST_CONFIRMED))
+        kst__slot_give_back(t, slot);
+    return reason;
+}
+
 KST_INLINE kst_id kst__id(const struct kst *t, uint32_t slot)
 {
     return (kst_id)kst__entry_at(t, slot)->serial << 32 | slot;
@@ -5393,6 +5457,14 @@ static uint32_t kst__slot(const struct kst *t, kst_id id)
     const bool alive = kst__live(t, slot) && kst__entry_at(t, slot)->serial == id >> 32 &&
                        !kst__expired(t, slot);
     return alive ? slot : KST__NONE;
+}
+
+/* Likewise, or of one that is pending. */
+static uint32_t kst__slot_known(const struct kst *t, kst_id id)
+{
+    const bool pending =
+        t->pending != KST__NONE && (kst_id)kst__entry_at(t, t->pending)->serial << 32 == id - t->pending;
+    return pending ? t->pending : kst__slot(t, id);
 }
 
 #endif
@@ -8121,7 +8193,8 @@ KST_INLINE void kst__settle(struct kst *t, const struct kst__kit *kit, const str
         kst__expire_at(t, kit, slot, kst__due_ms(t, judgement->timeout_s));
     if (c->direction == KST_REPLY)
         e->status |= KST_SEEN_REPLY;
-    kst__reclass(t, slot);
+    if (!c->fresh || (e->status & KST_CONFIRMED))
+        kst__reclass(t, slot);
     r->entry = kst__id(t, slot);
     kst__report(r,
                 answered                    ? KST_ESTABLISHED
@@ -8129,11 +8202,13 @@ KST_INLINE void kst__settle(struct kst *t, const struct kst__kit *kit, const str
                                             : KST_NEW,
                 c->direction, reason);
     if (judgement->action == KST__END) {
-        kst__remove(t, kit, slot, KST_GONE_CLOSED);
+        t->closing = r->entry;
+        if (!c->packet->deferred)
+            kst__pending_drop(t, kit);
         r->flags = KST_CLOSED;
         return;
     }
-    if (KST_UNLIKELY(e->kind & KST__KIND_HELP))
+    if (KST_UNLIKELY(e->kind & KST__KIND_HELP) && !c->packet->deferred)
         kst__hear(t, kit, c, slot, r);
     if (KST_UNLIKELY(t->events_at != 0) && (e->status & KST_CONFIRMED))
         kst__tell_case(t, c, slot);
@@ -8202,6 +8277,7 @@ static void kst__judge_first(struct kst *t, const struct kst__kit *kit,
         kst__report(r, KST_INVALID, KST_NO_DIRECTION, KST_REASON_ICMP_NO_ANSWER);
         return;
     }
+    kst__pending_drop(t, kit); /* of an earlier packet of the batch */
     const uint32_t slot = kst__newcomer(t, &key->tuple, packet->policy);
     struct kst__entry *e = kst__entry_at(t, slot);
     if (KST_UNLIKELY(p->zones != 0 && p->tuple.zone != 0))
@@ -8225,7 +8301,7 @@ static void kst__judge_first(struct kst *t, const struct kst__kit *kit,
     if (judgement.action != KST__REFUSE) {
         KST_ASSERT(judgement.action == KST__REFRESH && judgement.reason == KST_REASON_NONE);
         e->expires_ms = kst__due_ms(t, judgement.timeout_s);
-        reason = kst__admit(t, kit, slot, key->hash);
+        reason = p->deferred ? kst__pend(t, kit, slot) : kst__admit(t, kit, slot, key->hash);
     }
     if (place != KST__NONE && reason != KST_REASON_TABLE_FULL &&
         kst__expected_at(t, place)->serial == serial)
@@ -8234,13 +8310,13 @@ static void kst__judge_first(struct kst *t, const struct kst__kit *kit,
         kst__refuse(t, kit, &c, slot, &judgement, r);
         return;
     }
-    if (!(e->status & KST_CONFIRMED)) {
+    if (!(e->status & KST_CONFIRMED) && t->pending != slot) {
         kst__slot_give_back(t, slot);
         kst__report(r, KST_INVALID, KST_NO_DIRECTION, reason);
         r->verdict = KST_DROP;
         return;
     }
-    t->stats.created++;
+    t->stats.created += t->pending != slot;
     r->flags = KST_CREATED;
     kst__settle(t, kit, &c, slot, &judgement, reason, r);
 }
@@ -8334,7 +8410,8 @@ static void kst__judge_error(struct kst *t, const struct kst__kit *kit,
     const struct kst__case c = kst__case_of(t, p, node, &key);
     r->entry = kst__id(t, slot);
     kst__report(r, KST_RELATED, c.direction, KST_REASON_NONE);
-    if (KST_UNLIKELY((c.entry->kind & KST__KIND_HELP) && c.direction == KST_ORIGINAL))
+    if (KST_UNLIKELY((c.entry->kind & KST__KIND_HELP) && c.direction == KST_ORIGINAL) &&
+        !p->deferred)
         kst__hear(t, kit, &c, slot, r);
 }
 
@@ -8399,6 +8476,47 @@ KST_INLINE void kst__judge_any(struct kst *t, const struct kst__kit *kit,
     t->stats.reasons[r->reason]++;
 }
 
+/* The last hook: what was pending enters the table, and its connection's helper hears the packet,
+ * which is now at `whole`. */
+static void kst__finish(struct kst *t, const struct kst__kit *kit, const struct kst_packet *whole,
+                        struct kst_result *r)
+{
+    const uint32_t slot = kst__slot_known(t, r->entry);
+    if (r->entry == 0 || slot == KST__NONE || t->closing == r->entry) {
+        kst__pending_drop(t, kit);
+        return;
+    }
+    struct kst__entry *e = kst__entry_at(t, slot);
+    const bool fresh = slot == t->pending;
+    if (fresh) {
+        const uint16_t reason = kst__pending_admit(t, kit);
+        if (reason != KST_REASON_NONE)
+            t->stats.reasons[r->reason = reason]++;
+        if (!(e->status & KST_CONFIRMED)) {
+            memset(r, 0, sizeof *r);
+            kst__report(r, KST_INVALID, KST_NO_DIRECTION, reason);
+            r->verdict = KST_DROP;
+            return;
+        }
+        t->stats.created++;
+    }
+    struct kst__parsed p;
+    const struct kst__case c = {t,           kst__set_of(t, e), &p,       e,
+                                r->direction, fresh,             e->status, e->state};
+    if (KST_UNLIKELY(e->kind & KST__KIND_HELP)) {
+        kst__parse(whole, false, &p);
+        const bool error = p.reason == KST_REASON_NONE && p.tuple.protocol != e->tuple.protocol;
+        if (p.reason == KST_REASON_NONE && !(error && r->direction != KST_ORIGINAL)) {
+            const uint16_t before = r->reason;
+            kst__hear(t, kit, &c, slot, r);
+            if (r->reason != before)
+                t->stats.reasons[r->reason]++;
+        }
+    }
+    if (KST_UNLIKELY(t->events_at != 0) && fresh && (e->status & KST_CONFIRMED))
+        kst__tell_new(t, slot);
+}
+
 KST_INLINE void kst__set_clock(struct kst *t, uint64_t now_ms)
 {
     if (now_ms >= t->now_ms)
@@ -8433,6 +8551,8 @@ KST_INLINE void kst__run(struct kst *t, const struct kst__kit *kit, uint64_t now
     struct kst__parsed parsed[KST_BURST];
     struct kst__key keys[KST_BURST];
     kst__set_clock(t, now_ms);
+    if (KST_UNLIKELY(t->pending != KST__NONE || t->closing != 0))
+        kst__pending_drop(t, kit);
     for (size_t i = 0; i < count && i < KST_BURST; i++)
         kst__look_ahead(t, kit, &packets[i], &parsed[i], &keys[i]);
     for (size_t i = 0; kit->index->peek != NULL && i < count && i < HALF; i++)
@@ -8562,7 +8682,8 @@ size_t kst_bytes(const struct kst_config *config)
 static void kst__clear(struct kst *t)
 {
     t->count = t->used = t->apart = 0;
-    t->free = KST__NONE;
+    t->free = t->pending = KST__NONE;
+    t->closing = 0;
     for (uint32_t i = 0; i < KST_CLASSES; i++) {
         t->classes[i].oldest = t->classes[i].newest = KST__NONE;
         t->classes[i].count = 0;
@@ -8663,11 +8784,28 @@ uint32_t kst_advance(struct kst *t, uint64_t now_ms, uint32_t work_max)
 
 bool kst_refuse(struct kst *t, const struct kst_result *result)
 {
-    const uint32_t slot = kst__slot(t, result->entry);
+    const uint32_t slot = kst__slot_known(t, result->entry);
     if (!(result->flags & KST_CREATED) || slot == KST__NONE)
         return false;
-    kst__remove(t, &kst__kit, slot, KST_GONE_REFUSED);
+    if (slot == t->pending)
+        kst__pending_drop(t, &kst__kit);
+    else
+        kst__remove(t, &kst__kit, slot, KST_GONE_REFUSED);
     return true;
+}
+
+enum kst_reason kst_confirm(struct kst *t, uint64_t now_ms, const struct kst_packet *packet,
+                            struct kst_result *result, uint8_t *bytes, size_t *size, size_t room)
+{
+    struct kst_packet whole = *packet;
+    kst__set_clock(t, now_ms);
+    if (bytes != NULL) {
+        whole.data = bytes;
+        whole.size = *size > UINT32_MAX ? UINT32_MAX : (uint32_t)*size;
+    }
+    (void)room;
+    kst__finish(t, &kst__kit, &whole, result);
+    return result->verdict == KST_ACCEPT ? KST_REASON_NONE : (enum kst_reason)result->reason;
 }
 
 /* ---- connections ---- */
@@ -8686,7 +8824,7 @@ kst_id kst_find(const struct kst *t, const struct kst_tuple *tuple, uint8_t *dir
 
 bool kst_get(const struct kst *t, kst_id id, struct kst_flow *flow)
 {
-    const uint32_t slot = kst__slot(t, id);
+    const uint32_t slot = kst__slot_known(t, id);
     if (slot == KST__NONE)
         return false;
     kst__flow_of(t, slot, flow);
@@ -8703,15 +8841,19 @@ kst_id kst_next(const struct kst *t, kst_id id)
 
 bool kst_delete(struct kst *t, kst_id id)
 {
-    const uint32_t slot = kst__slot(t, id);
+    const uint32_t slot = kst__slot_known(t, id);
     if (slot == KST__NONE)
         return false;
-    kst__remove(t, &kst__kit, slot, KST_GONE_DELETED);
+    if (slot == t->pending)
+        kst__pending_drop(t, &kst__kit);
+    else
+        kst__remove(t, &kst__kit, slot, KST_GONE_DELETED);
     return true;
 }
 
 void kst_flush(struct kst *t)
 {
+    kst__pending_drop(t, &kst__kit);
     for (uint32_t slot = 0; slot < t->used; slot++)
         if (kst__live(t, slot))
             kst__remove(t, &kst__kit, slot,
@@ -8721,25 +8863,27 @@ void kst_flush(struct kst *t)
 
 bool kst_set_mark(struct kst *t, kst_id id, uint32_t mark)
 {
-    const uint32_t slot = kst__slot(t, id);
+    const uint32_t slot = kst__slot_known(t, id);
     if (slot == KST__NONE)
         return false;
     if (kst__entry_at(t, slot)->mark == mark)
         return true;
     kst__entry_at(t, slot)->mark = mark;
-    kst__tell_update(t, slot, KST_CHANGED_MARK);
+    if (slot != t->pending)
+        kst__tell_update(t, slot, KST_CHANGED_MARK);
     return true;
 }
 
 bool kst_set_labels(struct kst *t, kst_id id, const uint8_t labels[KST_LABEL_BYTES])
 {
-    const uint32_t slot = kst__slot(t, id);
+    const uint32_t slot = kst__slot_known(t, id);
     if (slot == KST__NONE || !(t->features & KST_WITH_LABELS))
         return false;
     if (memcmp(kst__labels_at(t, slot)->bytes, labels, KST_LABEL_BYTES) == 0)
         return true;
     memcpy(kst__labels_at(t, slot)->bytes, labels, KST_LABEL_BYTES);
-    kst__tell_update(t, slot, KST_CHANGED_LABELS);
+    if (slot != t->pending)
+        kst__tell_update(t, slot, KST_CHANGED_LABELS);
     return true;
 }
 
@@ -9187,8 +9331,6 @@ static const char *kst__check_entry(const struct kst *t, uint32_t slot)
 {
     const struct kst__entry *e = kst__entry_at(t, slot);
     struct kst_tuple reply;
-    if (!(e->status & KST_CONFIRMED))
-        return "entry: in the table but not confirmed";
     if ((e->kind & KST__KIND_CLASS) != kst__class_of(e))
         return "entry: in the wrong class";
     if (!kst__status_sound(e->tuple.protocol, e->status))
@@ -9289,7 +9431,9 @@ static const char *kst__check_all(const struct kst *t)
     }
     if (apart != t->apart)
         return "entry: zones of one direction are counted wrong";
-    if (live != t->count || live + spare != t->used)
+    if (t->pending != KST__NONE && (t->pending >= t->used || kst__live(t, t->pending)))
+        return "pool: what is pending is in the table";
+    if (live != t->count || live + spare + (t->pending != KST__NONE) != t->used)
         return "pool: a slot is lost";
     if (t->defrag_at != 0 && (broken = kst__defrag_check(t)) != NULL)
         return broken;

@@ -574,8 +574,9 @@ KST_API enum kst_reason kst_translate(const struct kst *t, const struct kst_resu
 
 /* The last hook for a packet with KST_PACKET_DEFER: its connection's helper hears it, which may
  * change what `bytes` carry and so `*size`, up to `room`; sequence numbers follow; and what was
- * pending enters the table. NONE or TABLE_EVICTED, or why it is to be dropped, which `result`
- * then says too. `bytes` NULL: the packet is where it was, and is not to be changed. */
+ * pending enters the table. NONE, or why it is to be dropped, which `result` then says too; what
+ * it says of others that had to go holds in any case. `bytes` NULL: the packet is where it was,
+ * and is not to be changed. */
 KST_API enum kst_reason kst_confirm(struct kst *t, uint64_t now_ms, const struct kst_packet *packet,
                                     struct kst_result *result, uint8_t *bytes, size_t *size,
                                     size_t room);

@@ -108,7 +108,8 @@ size_t kst_bytes(const struct kst_config *config)
 static void kst__clear(struct kst *t)
 {
     t->count = t->used = t->apart = 0;
-    t->free = KST__NONE;
+    t->free = t->pending = KST__NONE;
+    t->closing = 0;
     for (uint32_t i = 0; i < KST_CLASSES; i++) {
         t->classes[i].oldest = t->classes[i].newest = KST__NONE;
         t->classes[i].count = 0;
@@ -209,11 +210,28 @@ uint32_t kst_advance(struct kst *t, uint64_t now_ms, uint32_t work_max)
 
 bool kst_refuse(struct kst *t, const struct kst_result *result)
 {
-    const uint32_t slot = kst__slot(t, result->entry);
+    const uint32_t slot = kst__slot_known(t, result->entry);
     if (!(result->flags & KST_CREATED) || slot == KST__NONE)
         return false;
-    kst__remove(t, &kst__kit, slot, KST_GONE_REFUSED);
+    if (slot == t->pending)
+        kst__pending_drop(t, &kst__kit);
+    else
+        kst__remove(t, &kst__kit, slot, KST_GONE_REFUSED);
     return true;
+}
+
+enum kst_reason kst_confirm(struct kst *t, uint64_t now_ms, const struct kst_packet *packet,
+                            struct kst_result *result, uint8_t *bytes, size_t *size, size_t room)
+{
+    struct kst_packet whole = *packet;
+    kst__set_clock(t, now_ms);
+    if (bytes != NULL) {
+        whole.data = bytes;
+        whole.size = *size > UINT32_MAX ? UINT32_MAX : (uint32_t)*size;
+    }
+    (void)room;
+    kst__finish(t, &kst__kit, &whole, result);
+    return result->verdict == KST_ACCEPT ? KST_REASON_NONE : (enum kst_reason)result->reason;
 }
 
 /* ---- connections ---- */
@@ -232,7 +250,7 @@ kst_id kst_find(const struct kst *t, const struct kst_tuple *tuple, uint8_t *dir
 
 bool kst_get(const struct kst *t, kst_id id, struct kst_flow *flow)
 {
-    const uint32_t slot = kst__slot(t, id);
+    const uint32_t slot = kst__slot_known(t, id);
     if (slot == KST__NONE)
         return false;
     kst__flow_of(t, slot, flow);
@@ -249,15 +267,19 @@ kst_id kst_next(const struct kst *t, kst_id id)
 
 bool kst_delete(struct kst *t, kst_id id)
 {
-    const uint32_t slot = kst__slot(t, id);
+    const uint32_t slot = kst__slot_known(t, id);
     if (slot == KST__NONE)
         return false;
-    kst__remove(t, &kst__kit, slot, KST_GONE_DELETED);
+    if (slot == t->pending)
+        kst__pending_drop(t, &kst__kit);
+    else
+        kst__remove(t, &kst__kit, slot, KST_GONE_DELETED);
     return true;
 }
 
 void kst_flush(struct kst *t)
 {
+    kst__pending_drop(t, &kst__kit);
     for (uint32_t slot = 0; slot < t->used; slot++)
         if (kst__live(t, slot))
             kst__remove(t, &kst__kit, slot,
@@ -267,25 +289,27 @@ void kst_flush(struct kst *t)
 
 bool kst_set_mark(struct kst *t, kst_id id, uint32_t mark)
 {
-    const uint32_t slot = kst__slot(t, id);
+    const uint32_t slot = kst__slot_known(t, id);
     if (slot == KST__NONE)
         return false;
     if (kst__entry_at(t, slot)->mark == mark)
         return true;
     kst__entry_at(t, slot)->mark = mark;
-    kst__tell_update(t, slot, KST_CHANGED_MARK);
+    if (slot != t->pending)
+        kst__tell_update(t, slot, KST_CHANGED_MARK);
     return true;
 }
 
 bool kst_set_labels(struct kst *t, kst_id id, const uint8_t labels[KST_LABEL_BYTES])
 {
-    const uint32_t slot = kst__slot(t, id);
+    const uint32_t slot = kst__slot_known(t, id);
     if (slot == KST__NONE || !(t->features & KST_WITH_LABELS))
         return false;
     if (memcmp(kst__labels_at(t, slot)->bytes, labels, KST_LABEL_BYTES) == 0)
         return true;
     memcpy(kst__labels_at(t, slot)->bytes, labels, KST_LABEL_BYTES);
-    kst__tell_update(t, slot, KST_CHANGED_LABELS);
+    if (slot != t->pending)
+        kst__tell_update(t, slot, KST_CHANGED_LABELS);
     return true;
 }
 

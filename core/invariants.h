@@ -11,8 +11,6 @@ static const char *kst__check_entry(const struct kst *t, uint32_t slot)
 {
     const struct kst__entry *e = kst__entry_at(t, slot);
     struct kst_tuple reply;
-    if (!(e->status & KST_CONFIRMED))
-        return "entry: in the table but not confirmed";
     if ((e->kind & KST__KIND_CLASS) != kst__class_of(e))
         return "entry: in the wrong class";
     if (!kst__status_sound(e->tuple.protocol, e->status))
@@ -113,7 +111,9 @@ static const char *kst__check_all(const struct kst *t)
     }
     if (apart != t->apart)
         return "entry: zones of one direction are counted wrong";
-    if (live != t->count || live + spare != t->used)
+    if (t->pending != KST__NONE && (t->pending >= t->used || kst__live(t, t->pending)))
+        return "pool: what is pending is in the table";
+    if (live != t->count || live + spare + (t->pending != KST__NONE) != t->used)
         return "pool: a slot is lost";
     if (t->defrag_at != 0 && (broken = kst__defrag_check(t)) != NULL)
         return broken;

@@ -35,6 +35,7 @@ struct kst__parsed {
     uint8_t zones;      /* KST_PACKET_ZONE_ORIGINAL or _REPLY: its zone is that of one direction; else 0 */
     bool call;          /* the tuple is that of a GRE call, which lacks the sender's key */
     bool fragment;      /* it has fragment fields in use; of IPv6 perhaps all there is (RFC 6946) */
+    bool deferred;      /* KST_PACKET_DEFER */
     bool partial;       /* there is more of the datagram elsewhere; the tuple is a first fragment's */
 };
 
@@ -230,6 +231,7 @@ static void kst__parse(const struct kst_packet *packet, bool verify, struct kst_
     }
     const uint8_t zones = packet->flags & (KST_PACKET_ZONE_ORIGINAL | KST_PACKET_ZONE_REPLY);
     p->zones = zones == (KST_PACKET_ZONE_ORIGINAL | KST_PACKET_ZONE_REPLY) ? 0 : zones;
+    p->deferred = (packet->flags & KST_PACKET_DEFER) != 0;
     p->addresses = ip.addresses;
     p->l4 = data + ip.l4_at;
     p->l4_here = here - ip.l4_at;

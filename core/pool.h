@@ -63,7 +63,7 @@ struct kst__entry {
     uint32_t mark;
     uint32_t older;  /* neighbours in its class, KST__NONE at the ends; */
     uint32_t newer;  /* that of a free slot names the next free one */
-    uint16_t status; /* enum kst_status; 0: the slot is free */
+    uint16_t status; /* enum kst_status; not CONFIRMED: the slot is free, or a newcomer's */
     uint8_t state;   /* enum kst_tcp_state or kst_sctp_state */
     uint8_t kind;    /* enum kst_class, or'ed with the bits below */
 };
@@ -182,6 +182,9 @@ struct kst {
     uint64_t policy_owns[KST_POLICIES];           /* bits by setting */
     struct kst__attached attached[KST_ATTACH_MAX];
     uint32_t apart; /* entries with a zone of one direction: a tuple may then be found both ways */
+    uint32_t pending; /* the slot of a newcomer that waits for kst_confirm, KST__NONE: none; */
+    uint64_t pending_ms; /* since when */
+    kst_id closing;   /* what a deferred packet has ended: removed once that is through; 0: none */
     bool pressed; /* PRESSURE was told, RELIEF not yet */
     uint8_t evict[KST_CLASSES];
     struct kst__class classes[KST_CLASSES];
@@ -253,9 +256,10 @@ KST_INLINE uint32_t kst__slots(const struct kst *t)
     return t->capacity + 1;
 }
 
+/* Whether a slot holds one of the table's: not free, and no newcomer. */
 KST_INLINE bool kst__live(const struct kst *t, uint32_t slot)
 {
-    return slot < t->used && kst__entry_at(t, slot)->status != 0;
+    return slot < t->used && (kst__entry_at(t, slot)->status & KST_CONFIRMED);
 }
 
 KST_INLINE bool kst__expired(const struct kst *t, uint32_t slot)

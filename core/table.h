@@ -255,14 +255,23 @@ static bool kst__index_in(struct kst *t, const struct kst__kit *kit, uint32_t sl
     return true;
 }
 
+/* Gives a newcomer its serial number, unless it was named while it was pending. */
+static void kst__name(struct kst *t, uint32_t slot)
+{
+    struct kst__entry *e = kst__entry_at(t, slot);
+    if (e->serial != 0)
+        return;
+    t->serial += t->serial == UINT32_MAX ? 2 : 1; /* 0 names nobody */
+    e->serial = t->serial;
+}
+
 /* Completes what kst__index_in began: from here on the newcomer is one of the table's. */
 static void kst__confirm(struct kst *t, const struct kst__kit *kit, uint32_t slot)
 {
     struct kst__entry *e = kst__entry_at(t, slot);
     KST_ASSERT(t->count < t->capacity);
     t->count++;
-    t->serial += t->serial == UINT32_MAX ? 2 : 1; /* 0 names nobody */
-    e->serial = t->serial;
+    kst__name(t, slot);
     e->status |= KST_CONFIRMED;
     if (KST_UNLIKELY(kst__is_apart(t, slot)))
         t->apart++;
@@ -299,6 +308,54 @@ static uint16_t kst__admit(struct kst *t, const struct kst__kit *kit, uint32_t s
     return reason;
 }
 
+/* ---- pending: a newcomer that was judged but not confirmed ---- */
+
+/* Lets a newcomer wait. NONE or TABLE_EVICTED, or TABLE_FULL: as in Linux room is made before any
+ * rule has seen the packet. */
+static uint16_t kst__pend(struct kst *t, const struct kst__kit *kit, uint32_t slot)
+{
+    uint16_t reason = KST_REASON_NONE;
+    if (t->count >= t->set[KST__SET_MAX])
+        reason = kst__make_room(t, kit);
+    if (reason == KST_REASON_TABLE_FULL)
+        return reason;
+    kst__name(t, slot);
+    t->pending = slot;
+    t->pending_ms = t->now_ms;
+    return reason;
+}
+
+/* The packet that left something pending will not come through. */
+static void kst__pending_drop(struct kst *t, const struct kst__kit *kit)
+{
+    const uint32_t closing = (uint32_t)t->closing;
+    if (t->pending != KST__NONE)
+        kst__slot_give_back(t, t->pending);
+    if (t->closing != 0 && kst__live(t, closing) &&
+        kst__entry_at(t, closing)->serial == t->closing >> 32)
+        kst__remove(t, kit, closing, KST_GONE_CLOSED);
+    t->pending = KST__NONE;
+    t->closing = 0;
+}
+
+/* Takes in what was pending; its time begins now. As kst__admit. */
+static uint16_t kst__pending_admit(struct kst *t, const struct kst__kit *kit)
+{
+    const uint32_t slot = t->pending;
+    struct kst__entry *e = kst__entry_at(t, slot);
+    const uint64_t waited_ms = t->now_ms - t->pending_ms;
+    const struct kst_tuple reply = kst__reply_of(t, slot);
+    const uint8_t only = reply.zone != e->tuple.zone ? KST_ORIGINAL : KST_NO_DIRECTION;
+    e->expires_ms = e->expires_ms <= UINT64_MAX - waited_ms ? e->expires_ms + waited_ms : UINT64_MAX;
+    t->pending = KST__NONE;
+    const uint16_t reason = kst__tuple_clear(t, kit, &e->tuple, only)
+                                ? kst__admit(t, kit, slot, kst__tuple_hash(&e->tuple, t->seed))
+                                : (uint16_t)KST_REASON_CLASH;
+    if (!(e->status & KST_CONFIRMED))
+        kst__slot_give_back(t, slot);
+    return reason;
+}
+
 KST_INLINE kst_id kst__id(const struct kst *t, uint32_t slot)
 {
     return (kst_id)kst__entry_at(t, slot)->serial << 32 | slot;
@@ -311,6 +368,14 @@ static uint32_t kst__slot(const struct kst *t, kst_id id)
     const bool alive = kst__live(t, slot) && kst__entry_at(t, slot)->serial == id >> 32 &&
                        !kst__expired(t, slot);
     return alive ? slot : KST__NONE;
+}
+
+/* Likewise, or of one that is pending. */
+static uint32_t kst__slot_known(const struct kst *t, kst_id id)
+{
+    const bool pending =
+        t->pending != KST__NONE && (kst_id)kst__entry_at(t, t->pending)->serial << 32 == id - t->pending;
+    return pending ? t->pending : kst__slot(t, id);
 }
 
 #endif

@@ -107,7 +107,8 @@ KST_INLINE void kst__settle(struct kst *t, const struct kst__kit *kit, const str
         kst__expire_at(t, kit, slot, kst__due_ms(t, judgement->timeout_s));
     if (c->direction == KST_REPLY)
         e->status |= KST_SEEN_REPLY;
-    kst__reclass(t, slot);
+    if (!c->fresh || (e->status & KST_CONFIRMED))
+        kst__reclass(t, slot);
     r->entry = kst__id(t, slot);
     kst__report(r,
                 answered                    ? KST_ESTABLISHED
@@ -115,11 +116,13 @@ KST_INLINE void kst__settle(struct kst *t, const struct kst__kit *kit, const str
                                             : KST_NEW,
                 c->direction, reason);
     if (judgement->action == KST__END) {
-        kst__remove(t, kit, slot, KST_GONE_CLOSED);
+        t->closing = r->entry;
+        if (!c->packet->deferred)
+            kst__pending_drop(t, kit);
         r->flags = KST_CLOSED;
         return;
     }
-    if (KST_UNLIKELY(e->kind & KST__KIND_HELP))
+    if (KST_UNLIKELY(e->kind & KST__KIND_HELP) && !c->packet->deferred)
         kst__hear(t, kit, c, slot, r);
     if (KST_UNLIKELY(t->events_at != 0) && (e->status & KST_CONFIRMED))
         kst__tell_case(t, c, slot);
@@ -188,6 +191,7 @@ static void kst__judge_first(struct kst *t, const struct kst__kit *kit,
         kst__report(r, KST_INVALID, KST_NO_DIRECTION, KST_REASON_ICMP_NO_ANSWER);
         return;
     }
+    kst__pending_drop(t, kit); /* of an earlier packet of the batch */
     const uint32_t slot = kst__newcomer(t, &key->tuple, packet->policy);
     struct kst__entry *e = kst__entry_at(t, slot);
     if (KST_UNLIKELY(p->zones != 0 && p->tuple.zone != 0))
@@ -211,7 +215,7 @@ static void kst__judge_first(struct kst *t, const struct kst__kit *kit,
     if (judgement.action != KST__REFUSE) {
         KST_ASSERT(judgement.action == KST__REFRESH && judgement.reason == KST_REASON_NONE);
         e->expires_ms = kst__due_ms(t, judgement.timeout_s);
-        reason = kst__admit(t, kit, slot, key->hash);
+        reason = p->deferred ? kst__pend(t, kit, slot) : kst__admit(t, kit, slot, key->hash);
     }
     if (place != KST__NONE && reason != KST_REASON_TABLE_FULL &&
         kst__expected_at(t, place)->serial == serial)
@@ -220,13 +224,13 @@ static void kst__judge_first(struct kst *t, const struct kst__kit *kit,
         kst__refuse(t, kit, &c, slot, &judgement, r);
         return;
     }
-    if (!(e->status & KST_CONFIRMED)) {
+    if (!(e->status & KST_CONFIRMED) && t->pending != slot) {
         kst__slot_give_back(t, slot);
         kst__report(r, KST_INVALID, KST_NO_DIRECTION, reason);
         r->verdict = KST_DROP;
         return;
     }
-    t->stats.created++;
+    t->stats.created += t->pending != slot;
     r->flags = KST_CREATED;
     kst__settle(t, kit, &c, slot, &judgement, reason, r);
 }
@@ -320,7 +324,8 @@ static void kst__judge_error(struct kst *t, const struct kst__kit *kit,
     const struct kst__case c = kst__case_of(t, p, node, &key);
     r->entry = kst__id(t, slot);
     kst__report(r, KST_RELATED, c.direction, KST_REASON_NONE);
-    if (KST_UNLIKELY((c.entry->kind & KST__KIND_HELP) && c.direction == KST_ORIGINAL))
+    if (KST_UNLIKELY((c.entry->kind & KST__KIND_HELP) && c.direction == KST_ORIGINAL) &&
+        !p->deferred)
         kst__hear(t, kit, &c, slot, r);
 }
 
@@ -385,6 +390,47 @@ KST_INLINE void kst__judge_any(struct kst *t, const struct kst__kit *kit,
     t->stats.reasons[r->reason]++;
 }
 
+/* The last hook: what was pending enters the table, and its connection's helper hears the packet,
+ * which is now at `whole`. */
+static void kst__finish(struct kst *t, const struct kst__kit *kit, const struct kst_packet *whole,
+                        struct kst_result *r)
+{
+    const uint32_t slot = kst__slot_known(t, r->entry);
+    if (r->entry == 0 || slot == KST__NONE || t->closing == r->entry) {
+        kst__pending_drop(t, kit);
+        return;
+    }
+    struct kst__entry *e = kst__entry_at(t, slot);
+    const bool fresh = slot == t->pending;
+    if (fresh) {
+        const uint16_t reason = kst__pending_admit(t, kit);
+        if (reason != KST_REASON_NONE)
+            t->stats.reasons[r->reason = reason]++;
+        if (!(e->status & KST_CONFIRMED)) {
+            memset(r, 0, sizeof *r);
+            kst__report(r, KST_INVALID, KST_NO_DIRECTION, reason);
+            r->verdict = KST_DROP;
+            return;
+        }
+        t->stats.created++;
+    }
+    struct kst__parsed p;
+    const struct kst__case c = {t,           kst__set_of(t, e), &p,       e,
+                                r->direction, fresh,             e->status, e->state};
+    if (KST_UNLIKELY(e->kind & KST__KIND_HELP)) {
+        kst__parse(whole, false, &p);
+        const bool error = p.reason == KST_REASON_NONE && p.tuple.protocol != e->tuple.protocol;
+        if (p.reason == KST_REASON_NONE && !(error && r->direction != KST_ORIGINAL)) {
+            const uint16_t before = r->reason;
+            kst__hear(t, kit, &c, slot, r);
+            if (r->reason != before)
+                t->stats.reasons[r->reason]++;
+        }
+    }
+    if (KST_UNLIKELY(t->events_at != 0) && fresh && (e->status & KST_CONFIRMED))
+        kst__tell_new(t, slot);
+}
+
 KST_INLINE void kst__set_clock(struct kst *t, uint64_t now_ms)
 {
     if (now_ms >= t->now_ms)
@@ -419,6 +465,8 @@ KST_INLINE void kst__run(struct kst *t, const struct kst__kit *kit, uint64_t now
     struct kst__parsed parsed[KST_BURST];
     struct kst__key keys[KST_BURST];
     kst__set_clock(t, now_ms);
+    if (KST_UNLIKELY(t->pending != KST__NONE || t->closing != 0))
+        kst__pending_drop(t, kit);
     for (size_t i = 0; i < count && i < KST_BURST; i++)
         kst__look_ahead(t, kit, &packets[i], &parsed[i], &keys[i]);
     for (size_t i = 0; kit->index->peek != NULL && i < count && i < HALF; i++)
