@@ -32,8 +32,8 @@ static void rules_of(char *text, char *rules, size_t size)
 {
     rules[0] = '\0';
     for (char *line = strtok(text, "\n"); line != NULL; line = strtok(NULL, "\n"))
-        if (strncmp(line, "[0:0] ", 6) == 0 && strlen(rules) + strlen(line) < size)
-            strcat(strcat(rules, line + 6), "\n");
+        if (line[0] == '[' && strlen(rules) + strlen(line) < size)
+            strcat(strcat(rules, strchr(line, ' ') + 1), "\n");
 }
 
 static unsigned try_line(const char *line, const char *expected, uint8_t family)

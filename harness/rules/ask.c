@@ -39,6 +39,7 @@ bool rules_look(struct rules_packet *p)
         const uint32_t total = (uint32_t)p->data[2] << 8 | p->data[3];
         if (header < 20 || total < header || header > p->size)
             return false;
+        p->length = total;
         p->size = total < p->size ? total : p->size;
         p->family = KST_IPV4;
         p->protocol = p->data[9];
@@ -48,6 +49,7 @@ bool rules_look(struct rules_packet *p)
     }
     if (p->size >= 40 && p->data[0] >> 4 == 6) {
         const uint32_t total = ((uint32_t)p->data[4] << 8 | p->data[5]) + 40;
+        p->length = total;
         p->size = total < p->size ? total : p->size;
         p->family = KST_IPV6;
         walk6(p);
@@ -79,7 +81,7 @@ static void tell(const struct rules_listener *listener, enum rules_table table,
 static enum rules_verdict policy(struct rules_chain *chain, struct rules_packet *p)
 {
     chain->packets++;
-    chain->bytes += p->size;
+    chain->bytes += p->length;
     return chain->drops ? RULES_DROP : RULES_ACCEPT;
 }
 
@@ -104,7 +106,7 @@ enum rules_verdict rules_ask(struct rules *rules, enum rules_table table, enum r
             if (!met)
                 continue;
             rule->packets++;
-            rule->bytes += p->size;
+            rule->bytes += p->length;
             if (rule->target.type != NULL)
                 verdict = rule->target.type->act(&rule->target, p);
             tell(listener, table, chain, rule, verdict);

@@ -254,7 +254,7 @@ static const struct rules_option length_options[] = {{"--length", RULES_V_RANGE1
 
 static bool match_length(struct rules_part *part, struct rules_packet *p)
 {
-    return holds(&part->values[0], in_range(&part->values[0], p->size));
+    return holds(&part->values[0], in_range(&part->values[0], p->length));
 }
 
 enum { TTL_EQUAL, TTL_LESS, TTL_MORE, TTL_SLOTS };

@@ -82,7 +82,9 @@ static bool cut_line(struct reader *r, char *line)
         r->quoted[r->count] = *from == '"';
         r->words[r->count++] = from;
         for (; *from != '\0' && (inside || !isspace((unsigned char)*from)); from++)
-            if (*from == '"')
+            if (*from == '"' && inside && from[1] != '\0' && !isspace((unsigned char)from[1]))
+                return fail(r, r->words[r->count - 1], "a blank is needed behind a quote that ends");
+            else if (*from == '"')
                 inside = !inside;
             else
                 *to++ = inside && *from == '\\' && from[1] != '\0' ? *++from : *from;

@@ -172,7 +172,8 @@ struct rules_packet {
     struct kst *t;
     uint64_t now_ms;
     uint8_t *data;              /* IP header first */
-    uint32_t size;              /* of the packet: what is behind its end is cut off */
+    uint32_t size;              /* bytes there are: what is behind its end is cut off */
+    uint32_t length;            /* of the packet: more, if the capture cut it */
     const struct kst_result *result; /* once it is tracked */
     const char *in, *out;       /* interfaces, "" if there is none or it is not known */
     uint32_t mark;
