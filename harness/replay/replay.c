@@ -4,6 +4,7 @@
  * progress: the same capture always prints the same. */
 #define _GNU_SOURCE 1
 #include "command.h"
+#include "firewall.h"
 #include "keepstate.h"
 #include "link.h"
 #include "progress.h"
@@ -39,11 +40,13 @@ struct options {
     uint64_t at_us; /* UINT64_MAX: to the end */
     bool formatted; /* --format was given */
     bool each, why, stats, events;
+    struct firewall_options firewall;
 };
 
 struct replay {
     const struct options *options;
     struct kst *table;
+    struct firewall *firewall; /* or NULL */
     link_peel *peel;
     struct timeval first; /* stamp of the first frame */
     uint64_t now_us;      /* since then */
@@ -86,10 +89,27 @@ static int help(void)
          "      --stats           counters, as conntrack -S prints them, and the reasons\n"
          "  -h, --help            this text\n"
          "  -V, --version         of keepstate\n\n"
+         "with rules:\n"
+         "      --rules FILE      what iptables-save writes: each packet goes through the tables raw,\n"
+         "                        mangle, nat and filter as in Linux, and each rule is printed with\n"
+         "                        what it met, after the connections\n"
+         "      --rules6 FILE     what ip6tables-save writes\n"
+         "      --route NET=INTERFACE\n"
+         "                        192.0.2.0/24=eth0 or default=ppp0: where packets come in (by their\n"
+         "                        source) and leave (by their destination), by the longest prefix;\n"
+         "                        may be given again\n"
+         "      --address INTERFACE=ADDRESS\n"
+         "                        of this host, eth0=192.0.2.1: what is for it, or from it, is not\n"
+         "                        forwarded; MASQUERADE takes the first. With a length, /24, it is a\n"
+         "                        route as well; may be given again\n"
+         "      --explain N       which rules packet N met, and what became of it; all: of each\n"
+         "      --write FILE      a capture of what passed, as it left\n\n"
+         "--each then also prints `out HEX`, the packet as it left; --why tells which rule dropped it.\n\n"
          "exit codes: 0 done; 1 the capture is bad, and what was read before is printed all the\n"
          "same; 2 wrong usage\n\n"
          "examples:\n"
          "  keepstate replay --why --stats day.pcap\n"
+         "  keepstate replay --rules rules.v4 --route 192.0.2.0/24=lan --route default=wan day.pcap\n"
          "  zcat day.pcap.gz | keepstate replay --at 60 -s nf_conntrack_udp_timeout=10 -");
     return COMMAND_DONE;
 }
@@ -132,6 +152,20 @@ static int read_at(const char *text, struct options *options)
     return usage();
 }
 
+static int read_explain(const char *text, struct options *options)
+{
+    uint32_t number = 0;
+    options->firewall.explain = FIREWALL_ALL;
+    if (strcmp(text, "all") == 0)
+        return GO_ON;
+    if (read_number(text, &number) && number > 0) {
+        options->firewall.explain = number;
+        return GO_ON;
+    }
+    complain("--explain: the number of a packet, or all, is needed, not '%s'", text);
+    return usage();
+}
+
 static int read_format(const char *text, struct options *options)
 {
     options->formatted = true;
@@ -157,6 +191,12 @@ static int read_option(int option, struct options *options)
     case 'w': options->why = true; return GO_ON;
     case 'v': options->events = true; return GO_ON;
     case 'c': options->stats = true; return GO_ON;
+    case '4': options->firewall.rules[0] = optarg; return GO_ON;
+    case '6': options->firewall.rules[1] = optarg; return GO_ON;
+    case 'r': options->firewall.routes[options->firewall.routes_count++] = optarg; return GO_ON;
+    case 'i': options->firewall.addresses[options->firewall.addresses_count++] = optarg; return GO_ON;
+    case 'o': options->firewall.write = optarg; return GO_ON;
+    case 'x': return read_explain(optarg, options);
     case 'h': return help();
     case 'V': puts("keepstate " KST_VERSION); return COMMAND_DONE;
     default: return usage(); /* getopt has said what is wrong */
@@ -171,6 +211,9 @@ static int read_options(int argc, char **argv, struct options *options)
         {"at", required_argument, NULL, 'a'},     {"format", required_argument, NULL, 'f'},
         {"each", no_argument, NULL, 'e'},         {"why", no_argument, NULL, 'w'},
         {"stats", no_argument, NULL, 'c'},        {"events", no_argument, NULL, 'v'},
+        {"rules", required_argument, NULL, '4'},  {"rules6", required_argument, NULL, '6'},
+        {"route", required_argument, NULL, 'r'},  {"address", required_argument, NULL, 'i'},
+        {"write", required_argument, NULL, 'o'},  {"explain", required_argument, NULL, 'x'},
         {"helper", required_argument, NULL, 'p'}, {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, 'V'},      {NULL, 0, NULL, 0},
     };
@@ -187,6 +230,8 @@ static int read_options(int argc, char **argv, struct options *options)
         return usage();
     }
     options->path = argv[optind];
+    options->firewall.each = options->each;
+    options->firewall.why = options->why;
     return GO_ON;
 }
 
@@ -268,7 +313,8 @@ static int attach_helper(struct kst *t, const char *given)
 static int make_table(const struct options *options, struct kst **table)
 {
     struct kst_config config = {.max = options->max,
-                                .features = KST_WITH_ACCOUNTING | KST_WITH_TIMESTAMPS,
+                                .features = KST_WITH_ACCOUNTING | KST_WITH_TIMESTAMPS |
+                                            (firewall_wanted(&options->firewall) ? KST_WITH_NAT : 0u),
                                 .reassembly_bytes = REASSEMBLY_BYTES,
                                 .expectations = EXPECTATIONS,
                                 .events = options->events ? EVENTS : 0};
@@ -340,7 +386,7 @@ static void advance(struct replay *r, uint64_t now_us)
     tell_events(r);
 }
 
-static void track(struct replay *r, const struct link_bytes *ip, bool cut)
+static void track(struct replay *r, const struct link_bytes *ip, bool cut, const struct timeval *stamp)
 {
     const struct kst_packet packet = {.data = ip->at,
                                       .size = ip->size,
@@ -348,12 +394,17 @@ static void track(struct replay *r, const struct link_bytes *ip, bool cut)
                                       .flags = cut ? KST_PACKET_HEAD : 0};
     struct kst_result result;
     r->counts.cut += cut;
+    if (r->firewall != NULL) {
+        firewall_take(r->firewall, r->frames, stamp, r->now_us / 1000, packet.data, packet.size, packet.flags);
+        tell_events(r);
+        return;
+    }
     kst_track(r->table, r->now_us / 1000, &packet, 1, &result);
     tell_events(r);
     if (r->options->why)
         show_why(r->frames, &result);
     if (r->options->each)
-        show_each(r->table, &result);
+        show_each(r->table, &result, NULL, 0);
 }
 
 /* False if the frame came after --at: it is not tracked, nor is any other. */
@@ -368,14 +419,16 @@ static bool take_frame(struct replay *r, const struct pcap_pkthdr *header, const
     const enum link_content content = r->peel(&rest);
     r->counts.contents[content]++;
     if (content == LINK_IP)
-        track(r, &rest, header->caplen < header->len);
+        track(r, &rest, header->caplen < header->len, &header->ts);
     return true;
 }
 
 /* Reads to the end, or to --at, or until the output fails. False if the capture is bad. */
 static bool read_capture(struct replay *r, pcap_t *pcap)
 {
-    const bool mixed = (r->options->each || r->options->why || r->options->events) && isatty(STDOUT_FILENO);
+    const bool mixed = (r->options->each || r->options->why || r->options->events ||
+                        r->options->firewall.explain != 0) &&
+                       isatty(STDOUT_FILENO);
     struct pcap_pkthdr *header;
     const uint8_t *bytes;
     struct progress progress;
@@ -446,6 +499,8 @@ static void print_end(struct replay *r)
     if (left_out > 0)
         complain("%" PRIu32 " IPv6 connections left out: --format legacy has no words for them",
                  left_out);
+    if (r->firewall != NULL && !options->each)
+        firewall_summary(r->firewall);
     if (options->stats)
         show_stats(r->table, &r->counts);
     if (kst_statistics(r->table)->events_lost > 0)
@@ -475,17 +530,27 @@ int replay_main(int argc, char **argv)
     struct replay replay = {.options = &options};
     options.settings = calloc((size_t)argc, sizeof *options.settings); /* as many as words */
     options.helpers = calloc((size_t)argc, sizeof *options.helpers);
-    if (options.settings == NULL || options.helpers == NULL) {
+    options.firewall.routes = calloc((size_t)argc, sizeof *options.firewall.routes);
+    options.firewall.addresses = calloc((size_t)argc, sizeof *options.firewall.addresses);
+    if (options.settings == NULL || options.helpers == NULL || options.firewall.routes == NULL ||
+        options.firewall.addresses == NULL) {
         complain("%s", strerror(errno));
         return COMMAND_INPUT;
     }
     int code = read_options(argc, argv, &options);
     if (code == GO_ON)
         code = make_table(&options, &replay.table);
+    if (code == GO_ON && firewall_wanted(&options.firewall)) {
+        const int opened = firewall_open(&options.firewall, replay.table, &replay.firewall);
+        code = opened == COMMAND_DONE ? GO_ON : opened;
+    }
     if (code == GO_ON)
         code = run(&replay);
+    const int closed = firewall_close(replay.firewall);
     free(replay.table);
     free(options.settings);
     free(options.helpers);
-    return code;
+    free(options.firewall.routes);
+    free(options.firewall.addresses);
+    return code == COMMAND_DONE ? closed : code;
 }
