@@ -145,6 +145,12 @@
 #define KST_EXPECT_CHAIN_MAX 64
 #endif
 
+/* Translated connections of one source that are looked at for how that source looks to the outside:
+ * a client with one port may have thousands. */
+#ifndef KST_NAT_SOURCES_MAX
+#define KST_NAT_SOURCES_MAX 64
+#endif
+
 /* Most events that may wait. */
 #define KST_EVENTS_MAX (UINT32_C(1) << 20)
 
@@ -330,6 +336,7 @@ struct kst_flow {
     uint8_t helper;             /* kst_helper_name; 0: none */
     uint8_t policy;             /* of timeouts, 0: the table's */
     uint32_t out_interface;     /* of the source's range, kst_nat_range; 0: none */
+    uint32_t seq_adjust[2][3];  /* SEQ_ADJUST, by direction: position, offset before and behind it */
 };
 
 /* Who goes first when the table is full. */
@@ -527,6 +534,9 @@ struct kst_expectation {
     uint8_t class_;                /* of the master's helper, below KST_EXPECT_CLASSES: what it is for */
     uint8_t helper;                /* whose it is, kst_helper_name; ignored by kst_expect */
     uint8_t child_helper;          /* that the connection will have; 0: none */
+    bool follows;                  /* the master is translated, and so will it be: to where */
+    uint8_t nat_direction;         /* a message of this direction of the master, which told of it, */
+    uint16_t nat_port;             /* had come from, and to the port that it had named */
 };
 
 /* ---- helpers: each a struct kst_helper of its own, core/help_*.h. Which ones there are says
@@ -552,6 +562,9 @@ struct kst_help {
     void *state;                /* the helper's own, KST_HELPER_STATE_BYTES for each connection, aligned to
                                  * 8; zero at first */
     uint32_t timeout_s;         /* out: the timeout that the connection gets; 0: as it has */
+    bool translated;            /* the connection is under NAT: kst_help_replace may be called, and what it
+                                 * expects should follow it */
+    struct kst__mangle *mangle; /* for kst_help_replace */
 };
 
 struct kst_expect_class {
@@ -801,6 +814,12 @@ KST_API enum kst_error kst_attach(struct kst *t, uint8_t protocol, uint16_t port
  * can make a client send what looks like a command can open a port to it. */
 KST_API enum kst_error kst_attach_usual(struct kst *t);
 
+/* For helpers of translated connections: puts `text` in the place of `length` bytes of the payload.
+ * Payload and size are then the new ones; lengths, checksums and sequence numbers follow. False if
+ * there is no room. */
+KST_API bool kst_help_replace(struct kst_help *h, uint32_t at, uint32_t length, const void *text,
+                              uint32_t size);
+
 /* Notes an expectation, as helpers do. Its `timeout_ms` 0 stands for that of the master's
  * helper. The same once more starts the time anew. */
 KST_API enum kst_error kst_expect(struct kst *t, const struct kst_expectation *expectation);
@@ -951,6 +970,18 @@ KST_INLINE uint32_t kst__be32(const uint8_t *p)
     return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | (uint32_t)p[3];
 }
 
+KST_INLINE void kst__put16(uint8_t *at, uint32_t value)
+{
+    at[0] = (uint8_t)(value >> 8);
+    at[1] = (uint8_t)value;
+}
+
+KST_INLINE void kst__put32(uint8_t *at, uint32_t value)
+{
+    kst__put16(at, value >> 16);
+    kst__put16(at + 2, value);
+}
+
 KST_INLINE uint32_t kst__max32(uint32_t a, uint32_t b)
 {
     return a > b ? a : b;
@@ -1012,7 +1043,7 @@ KST_INLINE uint32_t kst__power_of_two(uint32_t n)
 /* ======== core/checksum.h ================================================================ */
 
 /* SPDX-License-Identifier: MIT */
-/* core/checksum.h - the Internet checksum (RFC 1071), verified, never written. */
+/* core/checksum.h - the Internet checksum (RFC 1071), verified, and kept right where NAT rewrites. */
 #ifndef KST_CHECKSUM_H
 #define KST_CHECKSUM_H
 
@@ -1035,17 +1066,20 @@ static uint64_t kst__sum(uint64_t sum, const uint8_t *data, size_t size)
     return sum;
 }
 
+KST_INLINE uint16_t kst__sum_fold(uint64_t sum)
+{
+    sum = (sum >> 32) + (sum & UINT32_MAX);
+    sum = (sum >> 32) + (sum & UINT32_MAX);
+    sum = (sum >> 16) + (sum & UINT16_MAX);
+    sum = (sum >> 16) + (sum & UINT16_MAX);
+    return (uint16_t)sum;
+}
+
 /* Whether a sum over data that contains its own checksum comes out right. Linux lets a message of
  * nothing but zeros pass as well, whose sum alone is 0. */
 KST_INLINE bool kst__sum_right(uint64_t sum)
 {
-    if (sum == 0)
-        return true;
-    sum = (sum >> 32) + (sum & UINT32_MAX);
-    sum = (sum >> 32) + (sum & UINT32_MAX);
-    sum = (sum >> 16) + (sum & UINT16_MAX);
-    sum = (sum >> 16) + (sum & UINT16_MAX);
-    return (sum & UINT16_MAX) == UINT16_MAX;
+    return sum == 0 || kst__sum_fold(sum) == UINT16_MAX;
 }
 
 /* The pseudo-header of RFC 768 and RFC 8200 §8.1: addresses, length, protocol. The two addresses
@@ -1057,6 +1091,50 @@ static uint64_t kst__sum_pseudo(const uint8_t *addresses, size_t addresses_bytes
                              (uint8_t)(length >> 8),  (uint8_t)length,
                              0, 0, 0, protocol};
     return kst__sum(kst__sum(0, addresses, addresses_bytes), tail, sizeof tail);
+}
+
+/* ---- writing: what changes in a packet, its checksum follows (RFC 1624) ---- */
+
+/* What putting `size` bytes, a multiple of 2, in the place of others adds to a sum over them. */
+KST_INLINE uint64_t kst__sum_change(uint64_t sum, const uint8_t *old_, const uint8_t *new_,
+                                    size_t size)
+{
+    for (size_t i = 0; i < size; i += 2) {
+        uint16_t was, is;
+        memcpy(&was, old_ + i, sizeof was);
+        memcpy(&is, new_ + i, sizeof is);
+        sum += (uint64_t)(uint16_t)~was + is;
+    }
+    return sum;
+}
+
+/* The same sum, had all stood a byte further on. */
+KST_INLINE uint64_t kst__sum_swap(uint64_t sum)
+{
+    const uint32_t folded = kst__sum_fold(sum);
+    return (uint16_t)(folded << 8 | folded >> 8);
+}
+
+/* Lets a checksum follow. One that is not there, UDP's 0, stays away. */
+KST_INLINE void kst__checksum_change(uint8_t *at, uint64_t change, bool optional)
+{
+    uint16_t sum;
+    memcpy(&sum, at, sizeof sum);
+    if (optional && sum == 0)
+        return;
+    sum = (uint16_t)~kst__sum_fold((uint16_t)~sum + change);
+    if (optional && sum == 0)
+        sum = UINT16_MAX;
+    memcpy(at, &sum, sizeof sum);
+}
+
+/* Computes one anew: over `size` bytes at `l4`, where it stands at `at`; `sum` is that of what
+ * comes before. */
+static void kst__checksum_set(uint8_t *l4, uint32_t at, uint32_t size, uint64_t sum)
+{
+    kst__put16(l4 + at, 0);
+    const uint16_t is = (uint16_t)~kst__sum_fold(kst__sum(sum, l4, size));
+    memcpy(l4 + at, &is, sizeof is);
 }
 
 #endif
@@ -1608,7 +1686,7 @@ static uint32_t kst__setting_number(const char *name)
 /* SPDX-License-Identifier: MIT */
 /* core/pool.h - the table and its entries: what lies where in the caller's block.
  *
- *     struct kst | index | timer | entries | columns | expectations | events | reassembly
+ *     struct kst | index | timer | entries | columns | sources | expectations | events | reassembly
  *
  * Entries live in slots 0..max, one more than may be in use: the spare is where a newcomer is
  * judged before anybody has to make room for it. All references are slot numbers or offsets from
@@ -1701,6 +1779,20 @@ struct kst__help {
 
 typedef char kst__help_is_one_line[sizeof(struct kst__help) == 64 ? 1 : -1];
 
+/* Who else has the same source, kst__source_*; and by which interface it leaves. */
+struct kst__source {
+    uint32_t newer, older; /* in its bucket, KST__NONE at the ends */
+    uint32_t out_interface;
+};
+
+/* What a helper's rewriting has done to the sequence numbers of each direction. */
+struct kst__adjust {
+    struct kst__adjust_side {
+        uint32_t at;            /* a segment that begins behind this */
+        uint32_t before, after; /* is shifted by so much, else by so much; modulo 2^32 */
+    } side[2];
+};
+
 struct kst__label_bits {
     uint8_t bytes[KST_LABEL_BYTES];
 };
@@ -1717,9 +1809,14 @@ struct kst__expected {
     uint8_t flags;         /* enum kst_expectation_flags, or'ed, and the one below */
     uint8_t class_;
     uint8_t child_helper;
+    uint8_t nat_direction; /* of what told of it, and the port that this named, if KST__EXPECT_FOLLOW */
+    uint16_t nat_port;
 };
 
-enum { KST__EXPECT_KEY = 128 }; /* kst__expected.flags */
+enum { /* kst__expected.flags */
+    KST__EXPECT_FOLLOW = 64, /* it will be bound as its master is */
+    KST__EXPECT_KEY = 128
+};
 
 /* Expectations lie behind this and their buckets. */
 struct kst__expectations {
@@ -1735,8 +1832,11 @@ struct kst__expectations {
 /* What an entry may have beside its two lines: columns, an element a slot, there if the
  * configuration has the feature. X(NAME, feature, type) */
 #define KST__WITH_HELP (UINT32_C(1) << 31) /* what config.expectations asks for */
+#define KST__WITH_ADJUST (UINT32_C(1) << 30) /* with that and KST_WITH_NAT */
 #define KST__COLUMNS_LIST(X)                                                                       \
     X(REPLY, KST_WITH_NAT, struct kst_tuple)                                                       \
+    X(SOURCE, KST_WITH_NAT, struct kst__source)                                                    \
+    X(ADJUST, KST__WITH_ADJUST, struct kst__adjust)                                                \
     X(COUNTERS, KST_WITH_ACCOUNTING, struct kst__counters)                                         \
     X(HELP, KST__WITH_HELP, struct kst__help)                                                      \
     X(BIRTH, KST_WITH_TIMESTAMPS, uint64_t)                                                        \
@@ -1748,6 +1848,9 @@ enum {
 #undef KST__X
     KST__COLUMNS
 };
+
+#define KST__NAT                                                                                   \
+    (KST_SRC_NAT | KST_DST_NAT | KST_SRC_NAT_DONE | KST_DST_NAT_DONE | KST_SEQ_ADJUST)
 
 #define KST__NEVER UINT64_MAX /* a connection's birth that nobody noted */
 
@@ -1768,6 +1871,7 @@ typedef char kst__settings_fit_a_word[KST__SETTINGS <= 64 ? 1 : -1];
 struct kst {
     uint64_t index_at, timer_at, entries_at; /* offsets */
     uint64_t column_at[KST__COLUMNS];
+    uint64_t sources_at; /* likewise; 0: no NAT. Heads of `sources` lists */
     uint64_t expect_at; /* likewise; 0: no expectations, no helpers */
     uint64_t events_at; /* likewise; 0: no events */
     uint64_t defrag_at; /* likewise; 0: fragments are not reassembled */
@@ -1787,6 +1891,8 @@ struct kst {
     uint64_t policy_owns[KST_POLICIES];           /* bits by setting */
     struct kst__attached attached[KST_ATTACH_MAX];
     uint32_t apart; /* entries with a zone of one direction: a tuple may then be found both ways */
+    uint32_t sources; /* lists of translated connections by their source, a power of two */
+    uint64_t draws;   /* numbers drawn at random */
     uint32_t pending; /* the slot of a newcomer that waits for kst_confirm, KST__NONE: none; */
     uint64_t pending_ms; /* since when */
     kst_id closing;   /* what a deferred packet has ended: removed once that is through; 0: none */
@@ -1827,6 +1933,16 @@ KST_INLINE struct kst__entry *kst__entry_at(const struct kst *t, uint32_t slot)
 KST_INLINE struct kst_tuple *kst__reply_tuple(const struct kst *t, uint32_t slot)
 {
     return (struct kst_tuple *)kst__at(t, t->column_at[KST__COLUMN_REPLY]) + slot;
+}
+
+KST_INLINE struct kst__source *kst__source_at(const struct kst *t, uint32_t slot)
+{
+    return (struct kst__source *)kst__at(t, t->column_at[KST__COLUMN_SOURCE]) + slot;
+}
+
+KST_INLINE struct kst__adjust_side *kst__adjust_at(const struct kst *t, uint32_t slot)
+{
+    return ((struct kst__adjust *)kst__at(t, t->column_at[KST__COLUMN_ADJUST]) + slot)->side;
 }
 
 KST_INLINE struct kst__counters *kst__counters_at(const struct kst *t, uint32_t slot)
@@ -4061,6 +4177,14 @@ static void kst__flow_of(const struct kst *t, uint32_t slot, struct kst_flow *fl
         flow->helper = kst__help_at(t, slot)->helper;
         flow->master = kst__help_at(t, slot)->master;
     }
+    if (e->status & KST_SRC_NAT_DONE)
+        flow->out_interface = kst__source_at(t, slot)->out_interface;
+    for (uint32_t i = 0; (e->status & KST_SEQ_ADJUST) && i < 2; i++) {
+        const struct kst__adjust_side *side = &kst__adjust_at(t, slot)[i];
+        flow->seq_adjust[i][0] = side->at;
+        flow->seq_adjust[i][1] = side->before;
+        flow->seq_adjust[i][2] = side->after;
+    }
     if (t->features & KST_WITH_LABELS)
         memcpy(flow->labels, kst__labels_at(t, slot)->bytes, sizeof flow->labels);
     if ((t->features & KST_WITH_TIMESTAMPS) && *kst__birth_at(t, slot) != KST__NEVER) {
@@ -4079,7 +4203,10 @@ static void kst__expectation_of(const struct kst *t, uint32_t place, struct kst_
     copy->tuple = x->tuple;
     copy->master_tuple = master->tuple;
     copy->timeout_ms = x->expires_ms > t->now_ms ? x->expires_ms - t->now_ms : 0;
-    copy->flags = x->flags;
+    copy->flags = (uint8_t)(x->flags & ~KST__EXPECT_FOLLOW);
+    copy->follows = (x->flags & KST__EXPECT_FOLLOW) != 0;
+    copy->nat_direction = x->nat_direction;
+    copy->nat_port = x->nat_port;
     copy->class_ = x->class_;
     copy->helper = kst__help_at(t, x->master)->helper;
     copy->child_helper = x->child_helper;
@@ -5087,6 +5214,78 @@ static const char *kst__defrag_check(const struct kst *t)
 }
 
 #endif
+/* ======== core/source.h ================================================================== */
+
+/* SPDX-License-Identifier: MIT */
+/* core/source.h - translated connections by who began them, so that one more of the same address
+ * and port can look the same to the outside (RFC 4787's endpoint-independent mapping, when
+ * possible). Whatever had its source bound is in a list, the newest first; of a list at most
+ * KST_NAT_SOURCES_MAX are looked at. */
+#ifndef KST_SOURCE_H
+#define KST_SOURCE_H
+
+
+static void kst__sources_init(struct kst *t)
+{
+    memset(kst__at(t, t->sources_at), 0xff, t->sources * sizeof(uint32_t)); /* KST__NONE */
+}
+
+/* The list of all that have the source of this tuple. */
+static uint32_t *kst__source_list(const struct kst *t, const struct kst_tuple *tuple)
+{
+    const uint64_t words[3] = {kst__word(tuple->src), kst__word(tuple->src + 8),
+                               (uint64_t)tuple->src_port << 32 | (uint64_t)tuple->zone << 16 |
+                                   (uint64_t)tuple->family << 8 | tuple->protocol};
+    const uint64_t hash = kst__siphash(t->seed, words, 3, 1, 3);
+    return (uint32_t *)kst__at(t, t->sources_at) + (hash & (t->sources - 1));
+}
+
+static bool kst__source_same(const struct kst_tuple *a, const struct kst_tuple *b)
+{
+    return memcmp(a->src, b->src, sizeof a->src) == 0 && a->src_port == b->src_port &&
+           a->zone == b->zone && a->family == b->family && a->protocol == b->protocol;
+}
+
+static void kst__source_join(struct kst *t, uint32_t slot)
+{
+    struct kst__source *s = kst__source_at(t, slot);
+    uint32_t *list = kst__source_list(t, &kst__entry_at(t, slot)->tuple);
+    s->newer = KST__NONE;
+    s->older = *list;
+    if (s->older != KST__NONE)
+        kst__source_at(t, s->older)->newer = slot;
+    *list = slot;
+}
+
+static void kst__source_leave(struct kst *t, uint32_t slot)
+{
+    const struct kst__source *s = kst__source_at(t, slot);
+    if (s->newer == KST__NONE)
+        *kst__source_list(t, &kst__entry_at(t, slot)->tuple) = s->older;
+    else
+        kst__source_at(t, s->newer)->older = s->older;
+    if (s->older != KST__NONE)
+        kst__source_at(t, s->older)->newer = s->newer;
+}
+
+/* NULL, or what is wrong; `bound` entries should be in the lists. */
+static const char *kst__source_check(const struct kst *t, uint32_t bound)
+{
+    uint32_t met = 0;
+    for (uint32_t i = 0; i < t->sources; i++) {
+        uint32_t *list = (uint32_t *)kst__at(t, t->sources_at) + i, newer = KST__NONE;
+        for (uint32_t slot = *list; slot != KST__NONE; slot = kst__source_at(t, slot)->older) {
+            if (!kst__live(t, slot) || ++met > bound || kst__source_at(t, slot)->newer != newer ||
+                !(kst__entry_at(t, slot)->status & KST_SRC_NAT_DONE) ||
+                kst__source_list(t, &kst__entry_at(t, slot)->tuple) != list)
+                return "source: a list leads astray";
+            newer = slot;
+        }
+    }
+    return met == bound ? NULL : "source: one is in no list";
+}
+
+#endif
 /* ======== core/table.h =================================================================== */
 
 /* SPDX-License-Identifier: MIT */
@@ -5177,6 +5376,8 @@ static void kst__unlink(struct kst *t, const struct kst__kit *kit, uint32_t slot
         kst__foretells_no_more(t, kit, slot);
     if (KST_UNLIKELY(kst__is_apart(t, slot)))
         t->apart--;
+    if (KST_UNLIKELY(e->status & KST_SRC_NAT_DONE))
+        kst__source_leave(t, slot);
     if (e->kind & KST__KIND_NAT)
         kit->index->remove(kst__index(t), slot + kst__slots(t), kst__reply_hash(t, slot));
     kit->index->remove(kst__index(t), slot, kst__tuple_hash(&e->tuple, t->seed));
@@ -5364,6 +5565,8 @@ static void kst__confirm(struct kst *t, const struct kst__kit *kit, uint32_t slo
     e->status |= KST_CONFIRMED;
     if (KST_UNLIKELY(kst__is_apart(t, slot)))
         t->apart++;
+    if (KST_UNLIKELY(e->status & KST_SRC_NAT_DONE))
+        kst__source_join(t, slot);
     kit->timer->arm(kst__timer(t), slot, kst__rearm_ms(t, slot));
     kst__class_join(t, slot, kst__class_of(e));
     if (KST_UNLIKELY(t->events_at != 0))
@@ -5381,7 +5584,9 @@ static uint16_t kst__admit(struct kst *t, const struct kst__kit *kit, uint32_t s
         const struct kst_tuple reply = kst__reply_of(t, slot);
         const bool apart = reply.zone != kst__entry_at(t, slot)->tuple.zone;
         if (!kst__tuple_clear(t, kit, &reply, apart ? KST_REPLY : KST_NO_DIRECTION))
-            return KST_REASON_CLASH;
+            return kst__entry_at(t, slot)->status & (KST_SRC_NAT | KST_DST_NAT)
+                       ? KST_REASON_NAT_EXHAUSTED
+                       : KST_REASON_CLASH;
     }
     if (!kst__index_in(t, kit, slot, hash))
         return KST_REASON_CHAIN_TOO_LONG;
@@ -5468,7 +5673,405 @@ static uint32_t kst__slot_known(const struct kst *t, kst_id id)
 }
 
 #endif
+/* ======== core/nat.h ===================================================================== */
 
+/* SPDX-License-Identifier: MIT */
+/* core/nat.h - what a connection's answers will look like: addresses and ports from a range, taken
+ * so that they are nobody else's.
+ *
+ * Enters: a newcomer, not in the table yet, and a range. Leaves: its reply tuple, and bits that say
+ * what was decided. The search for a port looks at no more than 248 of them. Numbers that Linux draws
+ * at random come from the table's seed; the address out of several by our own hash. */
+#ifndef KST_NAT_H
+#define KST_NAT_H
+
+
+static uint32_t kst__nat_draw(struct kst *t)
+{
+    const uint64_t words[1] = {t->draws++};
+    return (uint32_t)kst__siphash(t->seed, words, 1, 1, 3);
+}
+
+/* What in a tuple a port range is for, NULL if there is nothing: of ICMP the identifier, whatever
+ * is bound; of GRE a call that was foretold. */
+static uint16_t *kst__nat_port(struct kst_tuple *tuple, enum kst_nat_kind kind, bool expected)
+{
+    switch (kst__protocol_of(tuple->protocol)->ports) {
+    case KST__TYPES: return &tuple->src_port;
+    case KST__PORTS: break;
+    case KST__KEYS:
+        if (expected)
+            break;
+        return NULL;
+    default: return NULL;
+    }
+    return kind == KST_NAT_SOURCE ? &tuple->src_port : &tuple->dst_port;
+}
+
+/* Who holds the answers that a newcomer would have if it looked like this to the outside: a node, KST__NONE
+ * if nobody does. */
+static uint32_t kst__nat_holder(struct kst *t, const struct kst__kit *kit, uint32_t slot,
+                                const struct kst_tuple *outside)
+{
+    const struct kst__entry *e = kst__entry_at(t, slot);
+    struct kst__key key;
+    struct kst_tuple reply;
+    kst__tuple_invert(outside, &reply);
+    if (kst__tuple_same(&reply, &e->tuple) && (e->kind & KST__KIND_NAT))
+        return slot; /* its answers would look like itself */
+    kst__key_make(t, &reply, &key);
+    key.only = reply.zone != e->tuple.zone ? KST_REPLY : KST_NO_DIRECTION;
+    for (;;) {
+        const uint32_t node = kst__find(t, kit, &key);
+        if (node == KST__NONE || !kst__expired(t, kst__node_slot(t, node)))
+            return node;
+        kst__remove(t, kit, kst__node_slot(t, node), KST_GONE_EXPIRED);
+    }
+}
+
+/* Whether a finished TCP connection, found by its answers, may go for a SYN with a newer number. */
+static bool kst__nat_may_go(const struct kst *t, uint32_t slot, uint32_t node)
+{
+    const struct kst__entry *e = kst__entry_at(t, slot);
+    const uint32_t other_slot = kst__node_slot(t, node);
+    const struct kst__entry *other = kst__entry_at(t, other_slot);
+    return e->tuple.protocol == KST__TCP && e->state == KST_TCP_SYN_SENT && node != other_slot &&
+           (other->status & KST_SRC_NAT) && !(other->status & KST_FIXED_TIMEOUT) &&
+           (other->state == KST_TCP_TIME_WAIT || other->state == KST_TCP_CLOSE) &&
+           kst__after(e->proto.tcp.side[0].end, other->proto.tcp.side[0].end);
+}
+
+enum { KST__NAT_TRIES = 128, KST__NAT_TRIES_LEAST = 16, KST__NAT_LAST_RESORT = 32 };
+
+/* Looks for a port that makes the answers its own, among `size` from `low` on, beginning with the
+ * one that lies `offset` behind that; the last one tried stays if there is none. */
+static bool kst__nat_search(struct kst *t, const struct kst__kit *kit, uint32_t slot,
+                            struct kst_tuple *outside, uint16_t *port, uint32_t low, uint32_t size,
+                            uint32_t offset)
+{
+    uint32_t tries = size < KST__NAT_TRIES ? size : (uint32_t)KST__NAT_TRIES;
+    for (;;) {
+        for (uint32_t left = tries; left > 0; left--, offset++) {
+            *port = (uint16_t)(low + offset % size);
+            const uint32_t node = kst__nat_holder(t, kit, slot, outside);
+            if (node == KST__NONE)
+                return true;
+            if (left <= KST__NAT_LAST_RESORT && kst__nat_may_go(t, slot, node)) {
+                kst__remove(t, kit, kst__node_slot(t, node), KST_GONE_REPLACED);
+                return true;
+            }
+        }
+        if (tries >= size || tries < KST__NAT_TRIES_LEAST)
+            return false;
+        tries /= 2;
+        offset = kst__nat_draw(t) & UINT16_MAX;
+    }
+}
+
+/* Whether a tuple, as the outside sees it, has an end within the range. */
+static bool kst__nat_within(struct kst_tuple *tuple, enum kst_nat_kind kind, bool expected,
+                            const struct kst_nat_range *range)
+{
+    const uint8_t *address = kind == KST_NAT_SOURCE ? tuple->src : tuple->dst;
+    const uint16_t *port = kst__nat_port(tuple, kind, expected);
+    if ((range->flags & KST_NAT_ADDRESS) &&
+        (memcmp(address, range->address[0], 16) < 0 || memcmp(address, range->address[1], 16) > 0))
+        return false;
+    return !(range->flags & KST_NAT_PORT) || port == NULL ||
+           (*port >= range->port[0] && *port <= range->port[1]);
+}
+
+/* Takes the source that another connection of the same sender has, the newest whose is within the
+ * range. False if there is none. */
+static bool kst__nat_as_before(const struct kst *t, uint32_t slot, bool expected,
+                               const struct kst_nat_range *range, struct kst_tuple *outside)
+{
+    const struct kst_tuple *original = &kst__entry_at(t, slot)->tuple;
+    uint32_t left = KST_NAT_SOURCES_MAX;
+    for (uint32_t other = *kst__source_list(t, original); other != KST__NONE && left > 0;
+         other = kst__source_at(t, other)->older, left--) {
+        if (kst__expired(t, other) ||
+            !kst__source_same(&kst__entry_at(t, other)->tuple, original))
+            continue;
+        const struct kst_tuple reply = kst__reply_of(t, other);
+        struct kst_tuple same = *outside;
+        memcpy(same.src, reply.dst, sizeof same.src);
+        same.src_port = kst__is_icmp(reply.protocol) ? reply.src_port : reply.dst_port;
+        if (!kst__nat_within(&same, KST_NAT_SOURCE, expected, range))
+            continue;
+        *outside = same;
+        return true;
+    }
+    return false;
+}
+
+/* An address of several: the same for the same two hosts, or for the same client. Each word lies
+ * where the hash says between its bounds, which hold as long as all before it stand at them. */
+static void kst__nat_choose(const struct kst *t, const struct kst_tuple *outside,
+                            const struct kst_nat_range *range, uint8_t *address)
+{
+    const bool persistent = (range->flags & KST_NAT_PERSISTENT) != 0;
+    const uint64_t words[5] = {kst__word(outside->src), kst__word(outside->src + 8),
+                               persistent ? 0 : kst__word(outside->dst),
+                               persistent ? 0 : kst__word(outside->dst + 8), outside->zone};
+    const uint32_t count = outside->family == KST_IPV4 ? 1 : 4;
+    uint64_t hash = kst__siphash(t->seed, words, 5, 1, 3);
+    bool at_low = true, at_high = true;
+    for (uint32_t i = 0; i < count; i++) {
+        const uint32_t low = at_low ? kst__be32(range->address[0] + 4 * i) : 0;
+        const uint32_t high = at_high ? kst__be32(range->address[1] + 4 * i) : UINT32_MAX;
+        const uint64_t size = (uint64_t)high - low + 1;
+        const uint32_t word = low + (uint32_t)((hash >> 32) * size >> 32);
+        at_low = at_low && word == low;
+        at_high = at_high && word == high;
+        kst__put32(address + 4 * i, word);
+        hash = kst__siphash(t->seed, &hash, 1, 1, 3);
+    }
+}
+
+/* Finds what a newcomer shall look like to the outside. False if that is another's, and nothing
+ * else was found. */
+static bool kst__nat_find(struct kst *t, const struct kst__kit *kit, uint32_t slot,
+                          enum kst_nat_kind kind, const struct kst_nat_range *range,
+                          struct kst_tuple *outside)
+{
+    const bool expected = (kst__entry_at(t, slot)->status & KST_EXPECTED) != 0;
+    const bool random = (range->flags & (KST_NAT_RANDOM | KST_NAT_RANDOM_FULLY)) != 0;
+    const struct kst_tuple now = *outside;
+    const bool source = kind == KST_NAT_SOURCE, ports = (range->flags & KST_NAT_PORT) != 0;
+    if (source && !random) {
+        if (kst__nat_within(outside, kind, expected, range)) {
+            if (kst__nat_holder(t, kit, slot, outside) == KST__NONE)
+                return true;
+        } else if (kst__nat_as_before(t, slot, expected, range, outside) &&
+                   kst__nat_holder(t, kit, slot, outside) == KST__NONE) {
+            return true;
+        }
+        *outside = now;
+    }
+    if (range->flags & KST_NAT_ADDRESS) {
+        uint8_t *address = source ? outside->src : outside->dst;
+        if (memcmp(range->address[0], range->address[1], 16) == 0)
+            memcpy(address, range->address[0], 16);
+        else
+            kst__nat_choose(t, outside, range, address);
+    }
+
+    uint16_t *port = kst__nat_port(outside, kind, expected);
+    if (port == NULL)
+        return kst__nat_holder(t, kit, slot, outside) == KST__NONE;
+    if (!random) {
+        const bool fits = !ports || (!(range->flags & KST_NAT_OFFSET) && *port >= range->port[0] &&
+                                     *port <= range->port[1]);
+        /* A single port is taken as it is; the clash, if there is one, shows in the end. */
+        if (fits && ((ports && range->port[0] == range->port[1]) ||
+                     kst__nat_holder(t, kit, slot, outside) == KST__NONE))
+            return true;
+    }
+    uint32_t low = range->port[0], size = (uint32_t)range->port[1] - range->port[0] + 1;
+    if (!ports && kst__is_icmp(outside->protocol)) {
+        low = 0;
+        size = 65536;
+    } else if (!ports && !source) {
+        return kst__nat_holder(t, kit, slot, outside) == KST__NONE;
+    } else if (!ports && outside->protocol == KST__GRE) {
+        low = 1;
+        size = 65535;
+    } else if (!ports) { /* privileged ports stay so */
+        low = *port < 512 ? 1 : *port < 1024 ? 600 : 1024;
+        size = *port < 512 ? 511 : *port < 1024 ? 424 : 64512;
+    }
+    const uint32_t offset = range->flags & KST_NAT_OFFSET ? (uint32_t)*port - range->base
+                            : random || source            ? kst__nat_draw(t) & UINT16_MAX
+                                                          : 0;
+    return kst__nat_search(t, kit, slot, outside, port, low, size, offset & UINT16_MAX);
+}
+
+/* The range that a caller's means for a connection that looks like this; false if it means none. */
+static bool kst__nat_range(const struct kst_nat_range *is, enum kst_nat_kind kind,
+                           const struct kst_tuple *outside, struct kst_nat_range *range)
+{
+    static const uint8_t zeros[12] = {0};
+    const uint8_t *address = kind == KST_NAT_SOURCE ? outside->src : outside->dst;
+    const uint32_t bits = outside->family == KST_IPV4 ? 32 : 128;
+    memset(range, 0, sizeof *range);
+    if (is == NULL) {
+        range->flags = KST_NAT_ADDRESS;
+        memcpy(range->address[0], address, 16);
+        memcpy(range->address[1], address, 16);
+        return true;
+    }
+    *range = *is;
+    if (is->flags & 128)
+        return false;
+    if (is->flags & KST_NAT_NETMAP) {
+        if (is->prefix > bits)
+            return false;
+        range->flags |= KST_NAT_ADDRESS;
+        for (uint32_t i = 0; i < bits / 8; i++) {
+            const uint32_t ones = is->prefix <= 8 * i ? 0 : is->prefix - 8 * i;
+            const uint8_t mask = (uint8_t)(ones >= 8 ? 0xffu : 0xff00u >> ones);
+            range->address[0][i] = (uint8_t)((is->address[0][i] & mask) | (address[i] & ~mask));
+        }
+        memcpy(range->address[1], range->address[0], 16);
+    }
+    if (range->port[0] > range->port[1]) { /* as Linux has it */
+        range->port[0] = is->port[1];
+        range->port[1] = is->port[0];
+    }
+    return !(range->flags & KST_NAT_ADDRESS) ||
+           (memcmp(range->address[0], range->address[1], 16) <= 0 &&
+            (bits == 128 || (memcmp(range->address[0] + 4, zeros, sizeof zeros) == 0 &&
+                             memcmp(range->address[1] + 4, zeros, sizeof zeros) == 0)));
+}
+
+/* Decides one kind for a newcomer. */
+static enum kst_reason kst__nat_bind(struct kst *t, const struct kst__kit *kit, uint32_t slot,
+                                     enum kst_nat_kind kind, const struct kst_nat_range *is)
+{
+    const bool source = kind == KST_NAT_SOURCE;
+    const uint16_t done = source ? KST_SRC_NAT_DONE : KST_DST_NAT_DONE;
+    struct kst__entry *e = kst__entry_at(t, slot);
+    const struct kst_tuple reply = kst__reply_of(t, slot);
+    struct kst_nat_range range;
+    struct kst_tuple now, outside;
+    if (!(t->features & KST_WITH_NAT))
+        return KST_REASON_NAT_RANGE;
+    if (e->status & done)
+        return KST_REASON_NAT_LATE;
+    kst__tuple_invert(&reply, &now);
+    if (!kst__nat_range(is, kind, &now, &range))
+        return KST_REASON_NAT_RANGE;
+    outside = now;
+    const bool found = kst__nat_find(t, kit, slot, kind, &range, &outside);
+    if (!kst__tuple_same(&outside, &now)) {
+        kst__tuple_invert(&outside, kst__reply_tuple(t, slot));
+        e->kind |= KST__KIND_NAT;
+        e->status |= source ? KST_SRC_NAT : KST_DST_NAT;
+    }
+    e->status |= done;
+    if (source)
+        kst__source_at(t, slot)->out_interface = range.out_interface;
+    return found ? KST_REASON_NONE : KST_REASON_NAT_EXHAUSTED;
+}
+
+/* Binds what another connection foretold as that is bound: to go where the other side of it is,
+ * and to look as if it came from there. */
+static void kst__nat_follow(struct kst *t, const struct kst__kit *kit, uint32_t slot,
+                            const struct kst__expected *x)
+{
+    const struct kst_tuple said =
+        x->nat_direction == KST_ORIGINAL ? kst__entry_at(t, x->master)->tuple
+                                         : kst__reply_of(t, x->master);
+    struct kst_nat_range range;
+    memset(&range, 0, sizeof range);
+    range.flags = KST_NAT_ADDRESS;
+    for (uint32_t i = 0; i < 2; i++)
+        memcpy(range.address[i], said.dst, sizeof said.dst);
+    kst__nat_bind(t, kit, slot, KST_NAT_SOURCE, &range);
+    range.flags |= KST_NAT_PORT;
+    range.port[0] = range.port[1] = x->nat_port;
+    for (uint32_t i = 0; i < 2; i++)
+        memcpy(range.address[i], said.src, sizeof said.src);
+    kst__nat_bind(t, kit, slot, KST_NAT_DESTINATION, &range);
+}
+
+#endif
+
+/* ======== core/adjust.h ================================================================== */
+
+/* SPDX-License-Identifier: MIT */
+/* core/adjust.h - TCP sequence numbers that follow what helpers have made longer or shorter.
+ *
+ * Of each direction one place is known and by how much what lies before and behind it is shifted: one
+ * change a window, as in Linux. What a sender numbers itself is shifted on its way; what it says of the
+ * other side's bytes, its ACK and SACK, back. */
+#ifndef KST_ADJUST_H
+#define KST_ADJUST_H
+
+
+/* By how much a segment of this side is shifted that begins at `seq`. */
+KST_INLINE uint32_t kst__adjust_seq(const struct kst__adjust_side *side, uint32_t seq)
+{
+    return kst__after(seq, side->at) ? side->after : side->before;
+}
+
+/* By how much an acknowledgement of this side's bytes is too large for it. */
+KST_INLINE uint32_t kst__adjust_ack(const struct kst__adjust_side *side, uint32_t ack)
+{
+    return kst__adjust_seq(side, ack - side->before);
+}
+
+/* Notes that the segment at `seq` has grown by so many bytes, modulo 2^32. The same one again is
+ * changed in the same way. */
+static void kst__adjust_note(struct kst *t, uint32_t slot, uint8_t direction, uint32_t seq,
+                             uint32_t grown)
+{
+    struct kst__entry *e = kst__entry_at(t, slot);
+    struct kst__adjust_side *side = &kst__adjust_at(t, slot)[direction];
+    if (!(e->status & KST_SEQ_ADJUST))
+        memset(kst__adjust_at(t, slot), 0, sizeof(struct kst__adjust));
+    e->status |= KST_SEQ_ADJUST;
+    if (side->before != side->after && !kst__after(seq, side->at))
+        return;
+    side->at = seq;
+    side->before = side->after;
+    side->after += grown;
+}
+
+/* Changes a number in the header, whose checksum follows. */
+static void kst__adjust_number(uint8_t *tcp, uint32_t at, uint32_t number)
+{
+    uint8_t is[4];
+    if (number == kst__be32(tcp + at))
+        return;
+    kst__put32(is, number);
+    uint64_t change = kst__sum_change(0, tcp + at, is, sizeof is);
+    if (at % 2 != 0) /* an option may lie anywhere */
+        change = kst__sum_swap(change);
+    kst__checksum_change(tcp + 16, change, false);
+    memcpy(tcp + at, is, sizeof is);
+}
+
+/* The blocks of SACK options. False if the options are malformed. */
+static bool kst__adjust_sack(uint8_t *tcp, uint32_t header, const struct kst__adjust_side *other)
+{
+    for (uint32_t at = 20; at < header && tcp[at] != 0;) {
+        if (tcp[at] == 1) {
+            at++;
+            continue;
+        }
+        if (at + 1 == header || tcp[at + 1] < 2 || at + tcp[at + 1] > header)
+            return false;
+        const uint32_t size = tcp[at + 1];
+        if (tcp[at] == 5 && size >= 10 && (size - 2) % 8 == 0)
+            for (uint32_t edge = at + 2; edge < at + size; edge += 4)
+                kst__adjust_number(tcp, edge,
+                                   kst__be32(tcp + edge) -
+                                       kst__adjust_ack(other, kst__be32(tcp + edge)));
+        at += size;
+    }
+    return true;
+}
+
+/* Adjusts a segment, of which `here` bytes are there. False if it cannot be read. */
+static bool kst__adjust_segment(const struct kst *t, uint32_t slot, uint8_t direction, uint8_t *tcp,
+                                uint32_t here)
+{
+    const struct kst__adjust_side *sides = kst__adjust_at(t, slot);
+    const struct kst__adjust_side *own = &sides[direction], *other = &sides[!direction];
+    const uint32_t header = here >= 20 ? (uint32_t)(tcp[12] >> 4) * 4 : 0;
+    if (header < 20 || header > here)
+        return false;
+    const uint32_t seq = kst__be32(tcp + 4), ack = kst__be32(tcp + 8);
+    kst__adjust_number(tcp, 4, seq + kst__adjust_seq(own, seq));
+    if (!(tcp[13] & 16)) /* ACK */
+        return true;
+    kst__adjust_number(tcp, 8, ack - kst__adjust_ack(other, ack));
+    return kst__adjust_sack(tcp, header, other);
+}
+
+#endif
 /* ======== core/proto.h =================================================================== */
 
 /* SPDX-License-Identifier: MIT */
@@ -5799,14 +6402,19 @@ static uint32_t kst__crc32c(uint32_t crc, const uint8_t *data, size_t size)
 }
 
 /* RFC 9260 appendix A: over the packet, with zeros for the checksum itself. */
-static bool kst__sctp_checksum_right(const struct kst__parsed *p)
+static uint32_t kst__sctp_crc(const uint8_t *l4, uint32_t bytes)
 {
     static const uint8_t zeros[4] = {0};
+    uint32_t crc = kst__crc32c(UINT32_MAX, l4, 8);
+    crc = kst__crc32c(crc, zeros, sizeof zeros);
+    return ~kst__crc32c(crc, l4 + KST__SCTP_HEADER, bytes - KST__SCTP_HEADER);
+}
+
+static bool kst__sctp_checksum_right(const struct kst__parsed *p)
+{
     if (p->checksum != KST_CHECKSUM_VERIFY)
         return p->checksum != KST_CHECKSUM_BAD;
-    uint32_t crc = kst__crc32c(UINT32_MAX, p->l4, 8);
-    crc = kst__crc32c(crc, zeros, sizeof zeros);
-    crc = ~kst__crc32c(crc, p->l4 + KST__SCTP_HEADER, p->l4_bytes - KST__SCTP_HEADER);
+    const uint32_t crc = kst__sctp_crc(p->l4, p->l4_bytes);
     const uint8_t *sum = p->l4 + 8;
     return crc == ((uint32_t)sum[3] << 24 | (uint32_t)sum[2] << 16 | (uint32_t)sum[1] << 8 | sum[0]);
 }
@@ -6246,6 +6854,12 @@ static enum kst__fit kst__tcp_window(const struct kst__case *c, struct kst__segm
 
     if ((s.flags & KST__ACK) && (tcp->flags[to] & KST__TCP_SACKS))
         sack = kst__tcp_sack(&s, s.ack);
+    if (KST_UNLIKELY(c->status & KST_SEQ_ADJUST)) { /* it has seen what helpers made of it */
+        const uint32_t slot = (uint32_t)(c->entry - kst__entry_at(c->t, 0));
+        const uint32_t shifted = kst__adjust_ack(&kst__adjust_at(c->t, slot)[to], s.ack);
+        s.ack -= shifted;
+        sack -= shifted;
+    }
 
     if (sender->maxwin == 0) { /* the first that is seen of this side */
         if (s.flags & KST__SYN) {
@@ -6625,7 +7239,240 @@ static struct kst__judgement kst__udplite_judge(const struct kst__case *c)
 }
 
 #endif
+/* ======== core/rewrite.h ================================================================= */
 
+/* SPDX-License-Identifier: MIT */
+/* core/rewrite.h - a packet in the caller's buffer gets other addresses and ports.
+ *
+ * Enters: bytes that were tracked, and which end is to be what. Leaves: the same bytes, of the same
+ * size, whose checksums are as right as they were: changed by what has changed (RFC 1624). Only
+ * SCTP's is computed anew. A packet that cannot be rewritten is left as it is. Knows nothing of
+ * connections. */
+#ifndef KST_REWRITE_H
+#define KST_REWRITE_H
+
+
+/* ---- one end ---- */
+
+struct kst__end { /* what the source or the destination of a packet is to be */
+    const uint8_t *address;
+    uint16_t port; /* ICMP: the identifier, for either end; GRE: the call */
+};
+
+/* The end that packets of this tuple have. */
+KST_INLINE struct kst__end kst__end_of(const struct kst_tuple *tuple, enum kst_nat_kind kind)
+{
+    const bool source = kind == KST_NAT_SOURCE;
+    const struct kst__end end = {source ? tuple->src : tuple->dst,
+                                 source || kst__is_icmp(tuple->protocol) ? tuple->src_port
+                                                                         : tuple->dst_port};
+    return end;
+}
+
+/* Where a protocol has its checksum, and what that covers. */
+struct kst__summed {
+    uint8_t protocol;
+    uint8_t at;
+    uint8_t least;  /* bytes of a header that has one; of fewer, in an ICMP error, just the ports change */
+    bool pseudo;    /* the addresses */
+    bool optional;  /* 0: there is none */
+};
+static const struct kst__summed kst__summed[] = {
+    {KST__TCP, 16, 20, true, false},    {KST__UDP, 6, 8, true, true},
+    {KST__UDPLITE, 6, 8, true, false},  {KST__ICMP, 2, 8, false, false},
+    {KST__ICMPV6, 2, 8, true, false},
+};
+
+/* Where in its header the port of an end stands, if it has one there that NAT changes. */
+static uint32_t kst__port_at(const uint8_t *l4, uint8_t protocol, enum kst_nat_kind kind, bool *is)
+{
+    *is = true;
+    switch (kst__protocol_of(protocol)->ports) {
+    case KST__PORTS: return kind == KST_NAT_SOURCE ? 0 : 2;
+    case KST__TYPES:
+        *is = protocol == KST__ICMP ? l4[0] == 0 || l4[0] == 8 || (l4[0] >= 13 && l4[0] <= 18)
+                                    : l4[0] == 128 || l4[0] == 129;
+        return 4;
+    case KST__KEYS: *is = kind == KST_NAT_DESTINATION && (l4[1] & 7) == 1; return 6;
+    default: *is = false; return 0;
+    }
+}
+
+/* Rewrites the transport header, of which `here` bytes are there. False if it is too short. */
+static bool kst__rewrite_l4(uint8_t *l4, uint32_t here, uint8_t protocol, enum kst_nat_kind kind,
+                            uint16_t port, uint64_t addresses)
+{
+    uint8_t is[2];
+    bool has_port;
+    if (protocol == KST__GRE) {
+        const uint32_t version = here >= 4 ? l4[1] & 7u : 8;
+        if (version > 1 && (version == 8 || kind == KST_NAT_DESTINATION))
+            return false;
+        if (version != 1)
+            return true;
+    }
+    if (kst__protocol_of(protocol)->ports == KST__NO_PORTS)
+        return true;
+    if (here < 8)
+        return false;
+    const uint32_t at = kst__port_at(l4, protocol, kind, &has_port);
+    uint64_t change = 0;
+    if (has_port) {
+        kst__put16(is, port);
+        change = kst__sum_change(0, l4 + at, is, sizeof is);
+        memcpy(l4 + at, is, sizeof is);
+    }
+    if (protocol == KST__SCTP && here >= KST__SCTP_HEADER) {
+        const uint32_t crc = kst__sctp_crc(l4, here);
+        for (uint32_t i = 0; i < 4; i++)
+            l4[8 + i] = (uint8_t)(crc >> 8 * i);
+    }
+    for (size_t i = 0; i < sizeof kst__summed / sizeof kst__summed[0]; i++) {
+        const struct kst__summed *s = &kst__summed[i];
+        if (s->protocol == protocol && here >= s->least)
+            kst__checksum_change(l4 + s->at, s->pseudo ? change + addresses : change, s->optional);
+    }
+    return true;
+}
+
+/* Gives one end of the packet at `bytes`, of which `here` may be touched, another address and port.
+ * False, with nothing changed, if that cannot be done. */
+static bool kst__rewrite(uint8_t *bytes, uint32_t here, enum kst_nat_kind kind, struct kst__end end)
+{
+    const bool v4 = here > 0 && bytes[0] >> 4 == 4;
+    const struct kst__ip ip = v4 ? kst__ip4(bytes, here) : kst__ip6(bytes, here);
+    const uint32_t address_bytes = v4 ? 4 : 16;
+    if (ip.addresses == NULL || (v4 && (ip.reason != KST_REASON_NONE || ip.l4_at < 20)))
+        return false;
+    uint8_t *address = bytes + (ip.addresses - bytes) + (kind == KST_NAT_SOURCE ? 0 : address_bytes);
+    const uint64_t change = kst__sum_change(0, address, end.address, address_bytes);
+    /* Behind a header that nobody knows, or in the middle of a datagram, there is none to see. */
+    if (ip.reason == KST_REASON_NONE && ip.fragment_at == 0 &&
+        !kst__rewrite_l4(bytes + ip.l4_at, here - ip.l4_at, ip.protocol, kind, end.port, change))
+        return false;
+    memcpy(address, end.address, address_bytes);
+    if (v4)
+        kst__checksum_change(bytes + 10, change, false);
+    return true;
+}
+
+/* ---- ICMP errors ---- */
+
+/* Where the ICMP header of an error stands; 0 if it is none, or not all there. */
+static uint32_t kst__error_at(const uint8_t *bytes, uint32_t here)
+{
+    const bool v4 = here > 0 && bytes[0] >> 4 == 4;
+    const struct kst__ip ip = v4 ? kst__ip4(bytes, here) : kst__ip6(bytes, here);
+    if (ip.reason != KST_REASON_NONE || ip.fragment_at != 0 || here < ip.l4_at + 8 ||
+        (v4 && ip.l4_at < 20) || ip.protocol != kst__icmp_of(ip.family))
+        return 0;
+    const enum kst__icmp_sort sort =
+        v4 ? kst__icmp4_sort(bytes[ip.l4_at]) : kst__icmp6_sort(bytes[ip.l4_at]);
+    return sort == KST__ICMP_ERROR ? ip.l4_at : 0;
+}
+
+/* Rewrites one end of an error, and the opposite end of the packet that it carries, so that who
+ * gets it sees in both what it knows. `other` is the tuple of the direction that the carried one
+ * went. */
+static bool kst__rewrite_error(uint8_t *bytes, uint32_t here, uint32_t at, enum kst_nat_kind kind,
+                               const struct kst_tuple *other, struct kst__end end)
+{
+    const bool v4 = bytes[0] >> 4 == 4;
+    const enum kst_nat_kind opposite =
+        kind == KST_NAT_SOURCE ? KST_NAT_DESTINATION : KST_NAT_SOURCE;
+    const uint32_t size = here - at;
+    const uint64_t pseudo = v4 ? 0 : kst__sum_pseudo(bytes + 8, 32, size, KST__ICMPV6);
+    if (!kst__sum_right(kst__sum(pseudo, bytes + at, size)) ||
+        !kst__rewrite(bytes + at + 8, size - 8, opposite, kst__end_of(other, opposite)))
+        return false;
+    kst__checksum_set(bytes + at, 2, size, pseudo);
+    return kst__rewrite(bytes, here, kind, end);
+}
+
+#endif
+
+/* ======== core/line.h ==================================================================== */
+
+/* SPDX-License-Identifier: MIT */
+/* core/line.h - writing text without stdio: numbers and addresses, for lines that are printed and for
+ * messages that helpers change. */
+#ifndef KST_LINE_H
+#define KST_LINE_H
+
+
+/* A line that is cut at `size` but counts on. */
+struct kst__line {
+    char *text;
+    size_t size, length;
+};
+
+static void kst__put(struct kst__line *line, const char *text)
+{
+    for (; *text != '\0'; text++, line->length++)
+        if (line->length + 1 < line->size)
+            line->text[line->length] = *text;
+}
+
+static void kst__put_number(struct kst__line *line, uint64_t number, uint32_t base)
+{
+    char digits[21], *at = digits + sizeof digits;
+    *--at = '\0';
+    do
+        *--at = "0123456789abcdef"[number % base];
+    while ((number /= base) != 0);
+    kst__put(line, at);
+}
+
+static void kst__put_padded(struct kst__line *line, const char *text, size_t width)
+{
+    const size_t end = line->length + width;
+    kst__put(line, text);
+    while (line->length < end)
+        kst__put(line, " ");
+}
+
+/* `name` and a number behind it. */
+static void kst__put_field(struct kst__line *line, const char *name, uint64_t number)
+{
+    kst__put(line, name);
+    kst__put_number(line, number, 10);
+}
+
+static void kst__put_ipv4(struct kst__line *line, const uint8_t *address)
+{
+    for (uint32_t i = 0; i < 4; i++)
+        kst__put_field(line, i == 0 ? "" : ".", address[i]);
+}
+
+/* As people write it (RFC 5952): the longest run of zeros, the first of equals, becomes `::`. */
+static void kst__put_ipv6_short(struct kst__line *line, const uint8_t *address)
+{
+    uint32_t begin = 8, length = 1; /* a single zero is no run */
+    for (uint32_t i = 0, run = 0; i < 8; i++) {
+        run = kst__be16(address + 2 * i) == 0 ? run + 1 : 0;
+        if (run > length) {
+            length = run;
+            begin = i + 1 - run;
+        }
+    }
+    const bool mapped = begin == 0 && length == 5 && kst__be16(address + 10) == UINT16_MAX;
+    const bool with_ipv4 = mapped || (begin == 0 && length == 6);
+    for (uint32_t i = 0; i < (with_ipv4 ? 6u : 8u); i++) {
+        if (i == begin) {
+            kst__put(line, "::");
+            i += length - 1;
+            continue;
+        }
+        kst__put(line, i == 0 || i == begin + length ? "" : ":");
+        kst__put_number(line, kst__be16(address + 2 * i), 16);
+    }
+    if (with_ipv4) {
+        kst__put(line, mapped ? ":" : "");
+        kst__put_ipv4(line, address + 12);
+    }
+}
+
+#endif
 /* ======== core/help_text.h =============================================================== */
 
 /* SPDX-License-Identifier: MIT */
@@ -6796,11 +7643,44 @@ static enum kst_reason kst__help_expect_exactly(struct kst_help *h, uint8_t clas
     return kst_expect(h->t, &x) == KST_ERROR_OK ? KST_REASON_NONE : KST_REASON_HELPER_EXPECT;
 }
 
+enum { KST__HELP_PORTS = 128 };
+
+/* Expects, where the connection is translated, one that will be bound as that is, at the first port
+ * that nobody else expects: the one named, which is `*port`, else some of those above it at random.
+ * `*port` is then what was taken. */
+static enum kst_reason kst__help_expect_port(struct kst_help *h, struct kst_expectation *x,
+                                             uint16_t *port)
+{
+    enum kst_error error = KST_ERROR_EXPECT_BUSY;
+    x->follows = h->translated;
+    x->nat_direction = h->direction;
+    x->nat_port = x->tuple.dst_port = *port;
+    for (uint32_t i = 0; i <= KST__HELP_PORTS && error == KST_ERROR_EXPECT_BUSY; i++) {
+        if (i > 0 && !h->translated)
+            break;
+        if (i > 0)
+            x->tuple.dst_port = (uint16_t)(*port + kst__nat_draw(h->t) % (65536u - *port));
+        error = kst_expect(h->t, x);
+    }
+    *port = x->tuple.dst_port;
+    return error == KST_ERROR_OK ? KST_REASON_NONE : KST_REASON_HELPER_EXPECT;
+}
+
+/* Puts a line in the place of what is at [begin, end) of the payload. */
+static enum kst_reason kst__help_put(struct kst_help *h, const uint8_t *begin, const uint8_t *end,
+                                     const struct kst__line *line)
+{
+    return kst_help_replace(h, (uint32_t)(begin - h->payload), (uint32_t)(end - begin), line->text,
+                            (uint32_t)line->length)
+               ? KST_REASON_NONE
+               : KST_REASON_NAT_ROOM;
+}
+
 /* Expects `protocol` from the sender of `as`, but for what `flags` leaves open, to this address
- * and port. */
+ * and port, or another if the connection is translated. */
 static enum kst_reason kst__help_expect(struct kst_help *h, uint8_t class_, uint8_t protocol,
                                         uint8_t flags, const struct kst_tuple *as,
-                                        const uint8_t *dst, uint16_t dst_port)
+                                        const uint8_t *dst, uint16_t *port)
 {
     struct kst_expectation x;
     memset(&x, 0, sizeof x);
@@ -6811,10 +7691,9 @@ static enum kst_reason kst__help_expect(struct kst_help *h, uint8_t class_, uint
     if (!(flags & KST_EXPECT_ANY_SRC))
         memcpy(x.tuple.src, as->src, sizeof x.tuple.src);
     memcpy(x.tuple.dst, dst, sizeof x.tuple.dst);
-    x.tuple.dst_port = dst_port;
     x.class_ = class_;
     x.flags = flags;
-    return kst_expect(h->t, &x) == KST_ERROR_OK ? KST_REASON_NONE : KST_REASON_HELPER_EXPECT;
+    return kst__help_expect_port(h, &x, port);
 }
 
 #endif
@@ -6841,6 +7720,7 @@ struct kst__ftp_address { /* where data will go, beginning with where the comman
     uint8_t address[16];
     uint8_t family;
     uint16_t port;
+    const uint8_t *begin, *end; /* where it stands */
 };
 
 static bool kst__ftp_at_line(const struct kst__ftp *ftp, uint8_t direction, uint32_t seq)
@@ -6896,8 +7776,10 @@ static void kst__ftp_ipv4(const uint32_t *numbers, struct kst__ftp_address *a)
 static bool kst__ftp_six(struct kst__text *text, uint8_t end, struct kst__ftp_address *a)
 {
     uint32_t numbers[6];
+    a->begin = text->at;
     if (!kst__ftp_numbers(text, numbers, 6, ',', end))
         return false;
+    a->end = text->at;
     kst__ftp_ipv4(numbers, a);
     a->port = (uint16_t)(numbers[4] << 8 | numbers[5]);
     return true;
@@ -6908,8 +7790,10 @@ static bool kst__ftp_port(struct kst__text *text, uint8_t delimiter, struct kst_
 {
     a->port = 0;
     for (; text->at < text->end; text->at++) {
-        if (*text->at == delimiter)
+        if (*text->at == delimiter) {
+            a->end = text->at + 1;
             return a->port != 0;
+        }
         if (!kst__is_digit(*text->at))
             return false;
         a->port = (uint16_t)(a->port * 10 + (*text->at - '0'));
@@ -6934,6 +7818,7 @@ static bool kst__ftp_eprt_command(struct kst__text *text, struct kst__ftp_addres
     if (!kst__skip_past(text, ' ') || kst__left(text) <= 3)
         return false;
     const uint8_t delimiter = text->at[0];
+    a->begin = text->at;
     if (!kst__ftp_delimiter(delimiter) || text->at[2] != delimiter ||
         text->at[1] != (a->family == KST_IPV4 ? '1' : '2'))
         return false;
@@ -6963,6 +7848,7 @@ static bool kst__ftp_229(struct kst__text *text, struct kst__ftp_address *a)
     if (!kst__skip_past(text, '(') || kst__left(text) <= 3)
         return false;
     const uint8_t delimiter = text->at[0];
+    a->begin = text->at;
     if (!kst__ftp_delimiter(delimiter) || text->at[1] != delimiter || text->at[2] != delimiter)
         return false;
     text->at += 3;
@@ -6990,6 +7876,30 @@ static enum kst_reason kst__ftp_line(const struct kst_help *h, struct kst__ftp_a
     return KST_REASON_NONE;
 }
 
+/* Puts another address and port in the place of the one that was read, in the same form. */
+static enum kst_reason kst__ftp_rewrite(struct kst_help *h, const struct kst__ftp_address *a,
+                                        const uint8_t *address, uint16_t port)
+{
+    char text[64];
+    struct kst__line line = {text, sizeof text, 0};
+    if (kst__is_digit(*a->begin)) { /* h1,h2,h3,h4,p1,p2 */
+        for (uint32_t i = 0; i < 4; i++)
+            kst__put_field(&line, i == 0 ? "" : ",", address[i]);
+        kst__put_field(&line, ",", port >> 8);
+        kst__put_field(&line, ",", port & 0xff);
+    } else { /* |1|h.h.h.h|p|, |2|h:h::h|p| or |||p| */
+        const bool extended = h->direction == KST_ORIGINAL;
+        kst__put(&line, !extended ? "||" : a->family == KST_IPV4 ? "|1|" : "|2|");
+        if (extended && a->family == KST_IPV4)
+            kst__put_ipv4(&line, address);
+        else if (extended)
+            kst__put_ipv6_short(&line, address);
+        kst__put_field(&line, "|", port);
+        kst__put(&line, "|");
+    }
+    return kst__help_put(h, a->begin, a->end, &line);
+}
+
 static enum kst_reason kst__ftp_help(struct kst_help *h)
 {
     struct kst__ftp *ftp = (struct kst__ftp *)h->state;
@@ -7000,6 +7910,8 @@ static enum kst_reason kst__ftp_help(struct kst_help *h)
     uint32_t loose = 1;
     if (!h->answered || h->size == 0)
         return KST_REASON_NONE;
+    const uint32_t behind = h->seq + h->size; /* as it came: its peer will number it so */
+    const bool ends = h->payload[h->size - 1] == '\n';
     if (kst__ftp_at_line(ftp, h->direction, h->seq)) {
         memcpy(a.address, own->src, sizeof a.address);
         a.family = own->family;
@@ -7011,10 +7923,12 @@ static enum kst_reason kst__ftp_help(struct kst_help *h)
             kst_setting(h->t, "nf_conntrack_ftp_loose", &loose);
         if (found && loose)
             reason = kst__help_expect(h, 0, own->protocol, KST_EXPECT_ANY_SRC_PORT, other,
-                                      elsewhere ? a.address : other->dst, a.port);
+                                      elsewhere ? a.address : other->dst, &a.port);
+        if (found && loose && h->translated && reason == KST_REASON_NONE)
+            reason = kst__ftp_rewrite(h, &a, other->dst, a.port);
     }
-    if (h->payload[h->size - 1] == '\n')
-        kst__ftp_note_line(ftp, h->direction, h->seq + h->size);
+    if (ends)
+        kst__ftp_note_line(ftp, h->direction, behind);
     return reason;
 }
 
@@ -7037,9 +7951,11 @@ static const struct kst_helper KST__MAYBE_UNUSED kst_helper_ftp = {
 
 enum { KST__IRC_MAX = 4095, KST__IRC_MIN = 26 }; /* bytes that are read, and that must be there */
 
-/* Behind the keyword: a word, an address, a port; and behind the word a line must end. */
-static bool kst__dcc_read(struct kst__text text, uint32_t *address, uint16_t *port)
+/* Behind the keyword: a word, an address, a port; and behind the word a line must end. The text is
+ * then that of address and port. */
+static bool kst__dcc_read(struct kst__text *from, uint32_t *address, uint16_t *port)
 {
+    struct kst__text text = *from;
     uint64_t number;
     for (;;) { /* the file's name */
         if (text.end - text.at < 12)
@@ -7050,12 +7966,14 @@ static bool kst__dcc_read(struct kst__text text, uint32_t *address, uint16_t *po
     struct kst__text line = text;
     if (!kst__skip_past(&line, '\n'))
         return false;
+    from->at = text.at;
     kst__number_read(&text, UINT32_MAX, &number);
     *address = (uint32_t)number;
     while (text.at < text.end && *text.at == ' ')
         text.at++;
     kst__number_read(&text, UINT32_MAX, &number);
     *port = (uint16_t)number;
+    from->end = text.at;
     return true;
 }
 
@@ -7086,7 +8004,8 @@ static enum kst_reason kst__irc_help(struct kst_help *h)
         if (kst__left(&text) < n || memcmp(text.at, keywords[i], n) != 0)
             continue;
         text.at += n;
-        if (!kst__dcc_read(text, &address, &port))
+        struct kst__text numbers = text;
+        if (!kst__dcc_read(&numbers, &address, &port))
             continue;
         const uint8_t bytes[16] = {(uint8_t)(address >> 24), (uint8_t)(address >> 16),
                                    (uint8_t)(address >> 8), (uint8_t)address};
@@ -7094,8 +8013,16 @@ static enum kst_reason kst__irc_help(struct kst_help *h)
                          memcmp(bytes, reply->dst, sizeof bytes) == 0;
         if (!own || port == 0) /* a lie: nothing is opened for it */
             continue;
-        return kst__help_expect(h, 0, KST__TCP, KST_EXPECT_ANY_SRC | KST_EXPECT_ANY_SRC_PORT,
-                                original, reply->dst, port);
+        const enum kst_reason reason =
+            kst__help_expect(h, 0, KST__TCP, KST_EXPECT_ANY_SRC | KST_EXPECT_ANY_SRC_PORT, original,
+                             reply->dst, &port);
+        if (reason != KST_REASON_NONE || !h->translated)
+            return reason;
+        char words[24];
+        struct kst__line line = {words, sizeof words, 0};
+        kst__put_number(&line, kst__be32(reply->dst), 10);
+        kst__put_field(&line, " ", port);
+        return kst__help_put(h, numbers.at, numbers.end, &line);
     }
     return KST_REASON_NONE;
 }
@@ -7969,8 +8896,17 @@ static enum kst_reason kst__tftp_help(struct kst_help *h)
     const uint32_t opcode = h->size >= 2 ? kst__be16(h->payload) : 0;
     if (opcode != 1 && opcode != 2) /* read, write */
         return KST_REASON_NONE;
-    return kst__help_expect(h, 0, KST__UDP, KST_EXPECT_ANY_SRC_PORT, &h->tuple[KST_REPLY],
-                            h->tuple[KST_REPLY].dst, h->tuple[KST_REPLY].dst_port);
+    struct kst_expectation x;
+    memset(&x, 0, sizeof x);
+    x.master = h->connection;
+    x.tuple = h->tuple[KST_REPLY];
+    x.tuple.zone = kst__help_zone(h);
+    x.tuple.src_port = 0;
+    x.flags = KST_EXPECT_ANY_SRC_PORT;
+    x.follows = h->translated;
+    x.nat_direction = KST_ORIGINAL;
+    x.nat_port = h->tuple[KST_ORIGINAL].src_port;
+    return kst_expect(h->t, &x) == KST_ERROR_OK ? KST_REASON_NONE : KST_REASON_HELPER_EXPECT;
 }
 
 static const struct kst_helper KST__MAYBE_UNUSED kst_helper_tftp = {
@@ -8058,10 +8994,66 @@ static uint32_t kst__payload_at(const struct kst__parsed *p)
     }
 }
 
+/* A packet whose payload may be changed. */
+struct kst__mangle {
+    uint8_t *bytes; /* IP header first */
+    uint32_t size;  /* of the IP packet */
+    uint32_t room;
+    uint32_t l4_at;
+    bool changed;
+};
+
+bool kst_help_replace(struct kst_help *h, uint32_t at, uint32_t length, const void *text,
+                      uint32_t size)
+{
+    struct kst__mangle *m = h->mangle;
+    if (m == NULL || at > h->size || length > h->size - at)
+        return false;
+    const uint32_t most = m->bytes[0] >> 4 == 4 ? UINT16_MAX : 40 + (uint32_t)UINT16_MAX;
+    const uint32_t room = m->room < most ? m->room : most;
+    if (size > length && size - length > room - m->size)
+        return false;
+    uint8_t *place = m->bytes + (h->payload - m->bytes) + at;
+    memmove(place + size, place + length, h->size - at - length);
+    memcpy(place, text, size);
+    h->size = h->size - length + size;
+    m->size = m->size - length + size;
+    m->changed = true;
+    return true;
+}
+
+/* Lengths and checksums of a packet whose payload was changed. */
+static void kst__mangle_seal(struct kst__mangle *m, uint8_t protocol)
+{
+    uint8_t *l4 = m->bytes + m->l4_at;
+    const uint32_t l4_bytes = m->size - m->l4_at;
+    const bool v4 = m->bytes[0] >> 4 == 4;
+    const uint64_t pseudo =
+        kst__sum_pseudo(m->bytes + (v4 ? 12 : 8), v4 ? 8 : 32, l4_bytes, protocol);
+    if (v4) {
+        kst__put16(m->bytes + 2, m->size);
+        kst__checksum_set(m->bytes, 10, (uint32_t)(m->bytes[0] & 15) * 4, 0);
+    } else {
+        kst__put16(m->bytes + 4, m->size - 40);
+    }
+    if (protocol == KST__TCP) {
+        kst__checksum_set(l4, 16, l4_bytes, pseudo);
+    } else {
+        const bool summed = kst__be16(l4 + 6) != 0;
+        kst__put16(l4 + 4, l4_bytes);
+        if (summed)
+            kst__checksum_set(l4, 6, l4_bytes, pseudo);
+        if (summed && kst__be16(l4 + 6) == 0)
+            kst__put16(l4 + 6, UINT16_MAX);
+    }
+}
+
 /* Shows a packet that the tracker accepted to its connection's helper. NONE, or the reason why
- * it is to be dropped. Of a packet that is not all there the helper hears nothing. */
+ * it is to be dropped. Of a packet that is not all there the helper hears nothing. `mangle`, unless
+ * NULL, is where a translated connection's may be changed. */
 static uint16_t kst__helper_hear(struct kst *t, const struct kst__kit *kit, uint32_t slot,
-                                 const struct kst__parsed *p, uint8_t direction, bool answered)
+                                 const struct kst__parsed *p, struct kst__mangle *mangle,
+                                 uint8_t direction, bool answered)
 {
     struct kst__entry *e = kst__entry_at(t, slot);
     struct kst__help *help = kst__help_at(t, slot);
@@ -8082,8 +9074,15 @@ static uint16_t kst__helper_hear(struct kst *t, const struct kst__kit *kit, uint
     h.payload = p->l4 + at;
     h.size = p->l4_bytes - at;
     h.state = help->state;
+    h.translated = mangle != NULL && (e->status & (KST_SRC_NAT | KST_DST_NAT)) && !h.error;
+    h.mangle = h.translated ? mangle : NULL;
     const enum kst_reason reason = kst__helper_call(help->helper, &h);
     const bool there = kst__live(t, slot) && kst__id(t, slot) == h.connection; /* it may have deleted it */
+    const uint32_t grown = h.size - (p->l4_bytes - at);
+    if (h.translated && mangle->changed)
+        kst__mangle_seal(mangle, p->tuple.protocol);
+    if (there && grown != 0 && p->tuple.protocol == KST__TCP)
+        kst__adjust_note(t, slot, direction, h.seq, grown);
     if (there && h.timeout_s != 0 && !(e->status & KST_FIXED_TIMEOUT))
         kst__expire_at(t, kit, slot, kst__due_ms(t, h.timeout_s));
     return (uint16_t)reason;
@@ -8156,10 +9155,15 @@ static void kst__refuse(struct kst *t, const struct kst__kit *kit, const struct 
 /* Lets the helper of a connection hear what was accepted. It may have the packet dropped: one that
  * would have created the connection then does not. */
 static void kst__hear(struct kst *t, const struct kst__kit *kit, const struct kst__case *c,
-                      uint32_t slot, struct kst_result *r)
+                      uint32_t slot, struct kst__mangle *mangle, struct kst_result *r)
 {
-    const uint16_t reason = kst__helper_hear(t, kit, slot, c->packet, c->direction,
-                                             r->state == KST_ESTABLISHED);
+    uint16_t reason = kst__helper_hear(t, kit, slot, c->packet, mangle, c->direction,
+                                       r->state == KST_ESTABLISHED);
+    if (reason == KST_REASON_NONE && KST_UNLIKELY(c->entry->status & KST_SEQ_ADJUST) &&
+        mangle != NULL && c->packet->tuple.protocol == KST__TCP &&
+        !kst__adjust_segment(t, slot, c->direction, mangle->bytes + mangle->l4_at,
+                             mangle->size - mangle->l4_at))
+        reason = KST_REASON_NAT_PACKET;
     if (reason == KST_REASON_NONE)
         return;
     if (r->reason != KST_REASON_NONE) /* who made room for it is gone all the same */
@@ -8209,7 +9213,7 @@ KST_INLINE void kst__settle(struct kst *t, const struct kst__kit *kit, const str
         return;
     }
     if (KST_UNLIKELY(e->kind & KST__KIND_HELP) && !c->packet->deferred)
-        kst__hear(t, kit, c, slot, r);
+        kst__hear(t, kit, c, slot, NULL, r);
     if (KST_UNLIKELY(t->events_at != 0) && (e->status & KST_CONFIRMED))
         kst__tell_case(t, c, slot);
 }
@@ -8301,6 +9305,9 @@ static void kst__judge_first(struct kst *t, const struct kst__kit *kit,
     if (judgement.action != KST__REFUSE) {
         KST_ASSERT(judgement.action == KST__REFRESH && judgement.reason == KST_REASON_NONE);
         e->expires_ms = kst__due_ms(t, judgement.timeout_s);
+        if (KST_UNLIKELY(place != KST__NONE) &&
+            (kst__expected_at(t, place)->flags & KST__EXPECT_FOLLOW))
+            kst__nat_follow(t, kit, slot, kst__expected_at(t, place));
         reason = p->deferred ? kst__pend(t, kit, slot) : kst__admit(t, kit, slot, key->hash);
     }
     if (place != KST__NONE && reason != KST_REASON_TABLE_FULL &&
@@ -8412,7 +9419,7 @@ static void kst__judge_error(struct kst *t, const struct kst__kit *kit,
     kst__report(r, KST_RELATED, c.direction, KST_REASON_NONE);
     if (KST_UNLIKELY((c.entry->kind & KST__KIND_HELP) && c.direction == KST_ORIGINAL) &&
         !p->deferred)
-        kst__hear(t, kit, &c, slot, r);
+        kst__hear(t, kit, &c, slot, NULL, r);
 }
 
 /* A whole datagram. */
@@ -8476,17 +9483,74 @@ KST_INLINE void kst__judge_any(struct kst *t, const struct kst__kit *kit,
     t->stats.reasons[r->reason]++;
 }
 
+/* Rewrites a packet as it was said to go, at the hook of one kind. NAT_PACKET if it cannot be: then
+ * nothing is changed. */
+static uint16_t kst__translate(const struct kst *t, const struct kst_result *r,
+                               enum kst_nat_kind kind, uint8_t *bytes, uint32_t size)
+{
+    const uint32_t slot = (uint32_t)r->entry;
+    if (r->entry == 0 || slot >= t->used || kst__entry_at(t, slot)->serial != r->entry >> 32)
+        return KST_REASON_NONE;
+    const struct kst__entry *e = kst__entry_at(t, slot);
+    const bool reply = r->direction == KST_REPLY, source = kind == KST_NAT_SOURCE;
+    if (!(e->status & (KST_SRC_NAT | KST_DST_NAT)) || r->verdict != KST_ACCEPT)
+        return KST_REASON_NONE;
+    /* Answers have their destination changed if the source was, and the other way round. */
+    const struct kst_tuple other = reply ? e->tuple : kst__reply_of(t, slot);
+    const struct kst__end end = {source ? other.dst : other.src,
+                                 source && !kst__is_icmp(other.protocol) ? other.dst_port
+                                                                         : other.src_port};
+    const bool v4 = size > 0 && bytes[0] >> 4 == 4;
+    if (size < (v4 ? 20u : 40u) || bytes[0] >> 4 != (other.family == KST_IPV4 ? 4 : 6))
+        return KST_REASON_NAT_PACKET;
+    const uint32_t ip_bytes = v4 ? kst__be16(bytes + 2) : 40 + (uint32_t)kst__be16(bytes + 4);
+    const uint32_t here = ip_bytes < size ? ip_bytes : size;
+    const uint32_t error_at = r->state == KST_RELATED ? kst__error_at(bytes, here) : 0;
+    const bool bound = (e->status & (source != reply ? KST_SRC_NAT : KST_DST_NAT)) != 0;
+    bool done = true;
+    if (error_at != 0 && v4 && bytes[error_at] == 5) /* nobody here is to learn of another gateway */
+        done = false;
+    else if (bound && error_at != 0)
+        done = here == ip_bytes && kst__rewrite_error(bytes, here, error_at, kind, &other, end);
+    else if (bound)
+        done = kst__rewrite(bytes, here, kind, end);
+    return done ? KST_REASON_NONE : KST_REASON_NAT_PACKET;
+}
+
+/* Shows a helper the packet as it is now. */
+static void kst__finish_helped(struct kst *t, const struct kst__kit *kit, uint32_t slot, bool fresh,
+                               const struct kst_packet *now, struct kst__mangle *mangle,
+                               struct kst_result *r)
+{
+    struct kst__entry *e = kst__entry_at(t, slot);
+    struct kst__parsed p;
+    const struct kst__case c = {t,           kst__set_of(t, e), &p,       e,
+                                r->direction, fresh,             e->status, e->state};
+    const uint16_t before = r->reason;
+    kst__parse(now, false, &p);
+    const bool error = p.tuple.protocol != e->tuple.protocol;
+    if (p.reason != KST_REASON_NONE || (error && r->direction != KST_ORIGINAL))
+        return;
+    if (mangle != NULL) {
+        mangle->l4_at = (uint32_t)(p.l4 - now->data);
+        mangle->size = mangle->l4_at + p.l4_here;
+    }
+    kst__hear(t, kit, &c, slot, mangle, r);
+    if (r->reason != before)
+        t->stats.reasons[r->reason]++;
+}
+
 /* The last hook: what was pending enters the table, and its connection's helper hears the packet,
- * which is now at `whole`. */
-static void kst__finish(struct kst *t, const struct kst__kit *kit, const struct kst_packet *whole,
-                        struct kst_result *r)
+ * which is now at `now`, and may change it if `mangle` is not NULL. */
+static void kst__finish(struct kst *t, const struct kst__kit *kit, const struct kst_packet *now,
+                        struct kst__mangle *mangle, struct kst_result *r)
 {
     const uint32_t slot = kst__slot_known(t, r->entry);
     if (r->entry == 0 || slot == KST__NONE || t->closing == r->entry) {
         kst__pending_drop(t, kit);
         return;
     }
-    struct kst__entry *e = kst__entry_at(t, slot);
+    const struct kst__entry *e = kst__entry_at(t, slot);
     const bool fresh = slot == t->pending;
     if (fresh) {
         const uint16_t reason = kst__pending_admit(t, kit);
@@ -8500,21 +9564,46 @@ static void kst__finish(struct kst *t, const struct kst__kit *kit, const struct 
         }
         t->stats.created++;
     }
-    struct kst__parsed p;
-    const struct kst__case c = {t,           kst__set_of(t, e), &p,       e,
-                                r->direction, fresh,             e->status, e->state};
-    if (KST_UNLIKELY(e->kind & KST__KIND_HELP)) {
-        kst__parse(whole, false, &p);
-        const bool error = p.reason == KST_REASON_NONE && p.tuple.protocol != e->tuple.protocol;
-        if (p.reason == KST_REASON_NONE && !(error && r->direction != KST_ORIGINAL)) {
-            const uint16_t before = r->reason;
-            kst__hear(t, kit, &c, slot, r);
-            if (r->reason != before)
-                t->stats.reasons[r->reason]++;
-        }
-    }
+    if (KST_UNLIKELY(e->kind & KST__KIND_HELP))
+        kst__finish_helped(t, kit, slot, fresh, now, mangle, r);
     if (KST_UNLIKELY(t->events_at != 0) && fresh && (e->status & KST_CONFIRMED))
         kst__tell_new(t, slot);
+}
+
+/* A packet that is not to go on, and what it would have begun. */
+static void kst__nat_refuse(struct kst *t, const struct kst__kit *kit, uint16_t reason,
+                            struct kst_result *r)
+{
+    kst__pending_drop(t, kit);
+    memset(r, 0, sizeof *r);
+    kst__report(r, KST_INVALID, KST_NO_DIRECTION, reason);
+    r->verdict = KST_DROP;
+    t->stats.reasons[reason]++;
+}
+
+/* All that comes after judging, where there are no rules between. */
+static void kst__through(struct kst *t, const struct kst__kit *kit, const struct kst_packet *packet,
+                         struct kst_nat *nat, struct kst_result *r)
+{
+    static const enum kst_nat_kind hooks[2] = {KST_NAT_DESTINATION, KST_NAT_SOURCE};
+    struct kst__mangle mangle = {nat->bytes, 0, nat->room, 0, false};
+    nat->size = packet->size;
+    if (r->entry == 0 || r->verdict != KST_ACCEPT)
+        return;
+    for (uint32_t i = 0; i < 2; i++) {
+        uint16_t reason = KST_REASON_NONE;
+        if (t->pending != KST__NONE)
+            reason = (uint16_t)kst__nat_bind(t, kit, t->pending, hooks[i], nat->range[hooks[i]]);
+        if (reason != KST_REASON_NAT_RANGE) /* too late, or used up: kst__finish will tell */
+            reason = kst__translate(t, r, hooks[i], nat->bytes, packet->size);
+        if (reason != KST_REASON_NONE) {
+            kst__nat_refuse(t, kit, reason, r);
+            return;
+        }
+    }
+    kst__finish(t, kit, packet, &mangle, r);
+    if (mangle.changed)
+        nat->size = mangle.size;
 }
 
 KST_INLINE void kst__set_clock(struct kst *t, uint64_t now_ms)
@@ -8542,9 +9631,9 @@ KST_INLINE void kst__look_ahead(struct kst *t, const struct kst__kit *kit,
  * ahead, what lies in the bucket half a window ahead, and then it is judged. So the memory's
  * latency is hidden, and the window never drains before the batch ends. What is done ahead
  * depends on the packets alone, or only fetches; so how packets are cut into batches changes
- * nothing. */
+ * nothing. `nats`, unless NULL, has each go all the way before the next one is judged. */
 KST_INLINE void kst__run(struct kst *t, const struct kst__kit *kit, uint64_t now_ms,
-                         const struct kst_packet *packets, size_t count,
+                         const struct kst_packet *packets, struct kst_nat *nats, size_t count,
                          struct kst_result *results)
 {
     enum { HALF = KST_BURST / 2 };
@@ -8563,7 +9652,15 @@ KST_INLINE void kst__run(struct kst *t, const struct kst__kit *kit, uint64_t now
         if (kit->index->peek != NULL && HALF > 0 && i + HALF < count &&
             parsed[half].reason == KST_REASON_NONE)
             kit->index->peek(kst__index(t), t, keys[half].hash);
-        kst__judge_any(t, kit, &packets[i], &parsed[here], &keys[here], &results[i]);
+        if (nats == NULL) {
+            kst__judge_any(t, kit, &packets[i], &parsed[here], &keys[here], &results[i]);
+        } else {
+            struct kst_packet packet = packets[i];
+            packet.flags |= KST_PACKET_DEFER;
+            parsed[here].deferred = true;
+            kst__judge_any(t, kit, &packet, &parsed[here], &keys[here], &results[i]);
+            kst__through(t, kit, &packet, &nats[i], &results[i]);
+        }
         if (i + KST_BURST < count)
             kst__look_ahead(t, kit, &packets[i + KST_BURST], &parsed[here], &keys[here]);
     }
@@ -8650,7 +9747,9 @@ static struct kst__layout kst__lay_out(const struct kst_config *config)
     t->expectations_max = config->expectations;
     t->events_max = config->events;
     const uint64_t slots = kst__slots(t);
-    const uint32_t features = t->features | (config->expectations != 0 ? KST__WITH_HELP : 0);
+    const bool nat = (t->features & KST_WITH_NAT) != 0;
+    const uint32_t features = t->features | (config->expectations != 0 ? KST__WITH_HELP : 0) |
+                              (config->expectations != 0 && nat ? KST__WITH_ADJUST : 0);
     uint64_t end = kst__aligned(sizeof *t);
     t->index_at = kst__lay(&end, kst__kit.index->bytes(kst__nodes(t), t->buckets));
     t->timer_at = kst__lay(&end, kst__kit.timer->bytes(kst__timed(t)));
@@ -8658,6 +9757,10 @@ static struct kst__layout kst__lay_out(const struct kst_config *config)
     for (uint32_t i = 0; i < KST__COLUMNS; i++)
         if (features & kst__columns[i].feature)
             t->column_at[i] = kst__lay(&end, slots * kst__columns[i].bytes);
+    if (nat) {
+        t->sources = kst__power_of_two(t->capacity);
+        t->sources_at = kst__lay(&end, (uint64_t)t->sources * sizeof(uint32_t));
+    }
     if (config->expectations != 0)
         t->expect_at = kst__lay(&end, kst__expect_bytes(config->expectations));
     if (config->events != 0)
@@ -8690,6 +9793,8 @@ static void kst__clear(struct kst *t)
     }
     kst__kit.index->init(kst__index(t), kst__nodes(t), t->buckets);
     kst__kit.timer->init(kst__timer(t), kst__timed(t), t->now_ms);
+    if (t->sources_at != 0)
+        kst__sources_init(t);
     if (t->expect_at != 0)
         kst__expect_init(t);
 }
@@ -8769,7 +9874,13 @@ struct kst_sizes kst_default_sizes(uint64_t memory_bytes, enum kst_era era)
 void kst_track(struct kst *t, uint64_t now_ms, const struct kst_packet *packets, size_t count,
                struct kst_result *results)
 {
-    kst__run(t, &kst__kit, now_ms, packets, count, results);
+    kst__run(t, &kst__kit, now_ms, packets, NULL, count, results);
+}
+
+void kst_track_nat(struct kst *t, uint64_t now_ms, const struct kst_packet *packets,
+                   struct kst_nat *nats, size_t count, struct kst_result *results)
+{
+    kst__run(t, &kst__kit, now_ms, packets, nats, count, results);
 }
 
 uint32_t kst_advance(struct kst *t, uint64_t now_ms, uint32_t work_max)
@@ -8794,17 +9905,36 @@ bool kst_refuse(struct kst *t, const struct kst_result *result)
     return true;
 }
 
+enum kst_reason kst_bind(struct kst *t, kst_id id, enum kst_nat_kind kind,
+                         const struct kst_nat_range *range)
+{
+    const uint32_t slot = kst__slot_known(t, id);
+    if (slot == KST__NONE || slot != t->pending)
+        return KST_REASON_NAT_LATE;
+    return kst__nat_bind(t, &kst__kit, slot, kind, range);
+}
+
+enum kst_reason kst_translate(const struct kst *t, const struct kst_result *result,
+                              enum kst_nat_kind kind, uint8_t *bytes, size_t size)
+{
+    const uint32_t here = size > UINT32_MAX ? UINT32_MAX : (uint32_t)size;
+    return (enum kst_reason)kst__translate(t, result, kind, bytes, here);
+}
+
 enum kst_reason kst_confirm(struct kst *t, uint64_t now_ms, const struct kst_packet *packet,
                             struct kst_result *result, uint8_t *bytes, size_t *size, size_t room)
 {
-    struct kst_packet whole = *packet;
+    struct kst_packet now = *packet;
+    struct kst__mangle mangle = {bytes, 0, 0, 0, false};
     kst__set_clock(t, now_ms);
     if (bytes != NULL) {
-        whole.data = bytes;
-        whole.size = *size > UINT32_MAX ? UINT32_MAX : (uint32_t)*size;
+        now.data = bytes;
+        now.size = *size > UINT32_MAX ? UINT32_MAX : (uint32_t)*size;
+        mangle.room = room > UINT32_MAX ? UINT32_MAX : (uint32_t)room;
     }
-    (void)room;
-    kst__finish(t, &kst__kit, &whole, result);
+    kst__finish(t, &kst__kit, &now, bytes != NULL ? &mangle : NULL, result);
+    if (mangle.changed)
+        *size = mangle.size;
     return result->verdict == KST_ACCEPT ? KST_REASON_NONE : (enum kst_reason)result->reason;
 }
 
@@ -8907,7 +10037,7 @@ static enum kst_error kst__flow_error(const struct kst *t, const struct kst_flow
     const struct kst_tuple *original = &flow->tuple[KST_ORIGINAL];
     const struct kst_tuple *reply = &flow->tuple[KST_REPLY];
     const uint32_t known =
-        KST_EXPECTED | KST_SEEN_REPLY | KST_ASSURED | KST_CONFIRMED | KST_FIXED_TIMEOUT;
+        KST_EXPECTED | KST_SEEN_REPLY | KST_ASSURED | KST_CONFIRMED | KST_FIXED_TIMEOUT | KST__NAT;
     struct kst_tuple inverse;
     if (!kst__tuple_sound(original) || !kst__tuple_sound(reply) ||
         original->family != reply->family || original->protocol != reply->protocol ||
@@ -8937,6 +10067,25 @@ static enum kst_error kst__flow_error(const struct kst *t, const struct kst_flow
     if (flow->timeout_ms == 0 || flow->timeout_ms > (uint64_t)KST_TIMEOUT_MAX_S * 1000)
         return KST_ERROR_FLOW_TIMEOUT;
     return KST_ERROR_OK;
+}
+
+/* What is said of its translation, and what its tuples say. */
+static uint16_t kst__flow_nat(const struct kst *t, const struct kst_flow *flow)
+{
+    const struct kst_tuple *is = &flow->tuple[KST_ORIGINAL], *reply = &flow->tuple[KST_REPLY];
+    uint32_t status = flow->status & (KST_SRC_NAT_DONE | KST_DST_NAT_DONE | KST_SEQ_ADJUST);
+    const bool icmp = kst__is_icmp(is->protocol);
+    if (!(t->features & KST_WITH_NAT))
+        return 0;
+    if (memcmp(reply->dst, is->src, sizeof is->src) != 0 ||
+        (icmp ? reply->src_port != is->src_port : reply->dst_port != is->src_port))
+        status |= KST_SRC_NAT | KST_SRC_NAT_DONE;
+    if (memcmp(reply->src, is->dst, sizeof is->dst) != 0 ||
+        (!icmp && reply->src_port != is->dst_port))
+        status |= KST_DST_NAT | KST_DST_NAT_DONE;
+    if (t->expect_at == 0 || is->protocol != KST__TCP)
+        status &= ~(uint32_t)KST_SEQ_ADJUST;
+    return (uint16_t)status;
 }
 
 static enum kst_error kst__insert(struct kst *t, const struct kst_flow *flow, kst_id *id)
@@ -8981,8 +10130,16 @@ static enum kst_error kst__insert(struct kst *t, const struct kst_flow *flow, ks
     }
     e->expires_ms = kst__later_ms(t, flow->timeout_ms);
     e->mark = flow->mark;
-    e->status = flow->status;
+    e->status = (uint16_t)((flow->status & ~KST__NAT) | kst__flow_nat(t, flow));
     e->state = flow->state;
+    if (e->status & KST_SRC_NAT_DONE)
+        kst__source_at(t, slot)->out_interface = flow->out_interface;
+    for (uint32_t i = 0; (e->status & KST_SEQ_ADJUST) && i < 2; i++) {
+        struct kst__adjust_side *side = &kst__adjust_at(t, slot)[i];
+        side->at = flow->seq_adjust[i][0];
+        side->before = flow->seq_adjust[i][1];
+        side->after = flow->seq_adjust[i][2];
+    }
     if (original->protocol == KST__GRE) {
         const uint32_t *own = flow->gre_timeouts_s, *set = kst__set_of(t, e);
         e->proto.gre.timeout_s = own[0] != 0 ? own[0] : set[KST__SET_GRE_TIMEOUT];
@@ -9102,6 +10259,11 @@ enum kst_error kst_expect(struct kst *t, const struct kst_expectation *expectati
     x.expires_ms = kst__later_ms(t, timeout_ms);
     x.master = master;
     x.flags = expectation->flags;
+    if (expectation->follows && (t->features & KST_WITH_NAT)) {
+        x.flags |= KST__EXPECT_FOLLOW;
+        x.nat_direction = expectation->nat_direction != KST_ORIGINAL;
+        x.nat_port = expectation->nat_port;
+    }
     x.class_ = expectation->class_;
     x.child_helper = expectation->child_helper;
     return kst__expect_insert(t, &kst__kit, &x,
@@ -9343,6 +10505,10 @@ static const char *kst__check_entry(const struct kst *t, uint32_t slot)
         return "entry: its tuple has no inverse";
     if ((e->kind & KST__KIND_NAT) && !(t->features & KST_WITH_NAT))
         return "entry: NAT without memory for it";
+    if ((e->status & KST__NAT) && !(t->features & KST_WITH_NAT))
+        return "entry: translated without memory for it";
+    if ((e->status & (KST_SRC_NAT | KST_DST_NAT)) && !(e->kind & KST__KIND_NAT))
+        return "entry: translated, and its tuples mirror each other";
     if ((e->kind & KST__KIND_HELP) && t->expect_at == 0)
         return "entry: helped without memory for it";
     if ((e->kind & KST__KIND_ACCOUNTED) && !(t->features & KST_WITH_ACCOUNTING))
@@ -9400,7 +10566,7 @@ static const char *kst__check_classes(const struct kst *t)
 static const char *kst__check_all(const struct kst *t)
 {
     const char *broken;
-    uint32_t live = 0, with_nat = 0, spare = 0, nodes = 0, armed = 0, apart = 0;
+    uint32_t live = 0, bound = 0, with_nat = 0, spare = 0, nodes = 0, armed = 0, apart = 0;
     const struct kst_stats *s = &t->stats;
     if (t->used > kst__slots(t) || t->count > t->capacity)
         return "pool: more slots in use than there are";
@@ -9426,6 +10592,7 @@ static const char *kst__check_all(const struct kst *t)
             (broken = kst__expect_check_own(t, slot)) != NULL)
             return broken;
         live++;
+        bound += (kst__entry_at(t, slot)->status & KST_SRC_NAT_DONE) != 0;
         with_nat += (kst__entry_at(t, slot)->kind & KST__KIND_NAT) != 0;
         apart += kst__is_apart(t, slot);
     }
@@ -9435,6 +10602,8 @@ static const char *kst__check_all(const struct kst *t)
         return "pool: what is pending is in the table";
     if (live != t->count || live + spare + (t->pending != KST__NONE) != t->used)
         return "pool: a slot is lost";
+    if (t->sources_at != 0 && (broken = kst__source_check(t, bound)) != NULL)
+        return broken;
     if (t->defrag_at != 0 && (broken = kst__defrag_check(t)) != NULL)
         return broken;
     if (t->expect_at != 0 && (broken = kst__expect_check(t)) != NULL)
@@ -9556,50 +10725,6 @@ static const char *kst__class_name(uint8_t helper, uint8_t class_)
     return found != NULL && class_ < KST_EXPECT_CLASSES ? found->classes[class_].name : NULL;
 }
 
-/* A line that is cut at `size` but counts on. */
-struct kst__line {
-    char *text;
-    size_t size, length;
-};
-
-static void kst__put(struct kst__line *line, const char *text)
-{
-    for (; *text != '\0'; text++, line->length++)
-        if (line->length + 1 < line->size)
-            line->text[line->length] = *text;
-}
-
-static void kst__put_number(struct kst__line *line, uint64_t number, uint32_t base)
-{
-    char digits[21], *at = digits + sizeof digits;
-    *--at = '\0';
-    do
-        *--at = "0123456789abcdef"[number % base];
-    while ((number /= base) != 0);
-    kst__put(line, at);
-}
-
-static void kst__put_padded(struct kst__line *line, const char *text, size_t width)
-{
-    const size_t end = line->length + width;
-    kst__put(line, text);
-    while (line->length < end)
-        kst__put(line, " ");
-}
-
-/* `name` and a number behind it. */
-static void kst__put_field(struct kst__line *line, const char *name, uint64_t number)
-{
-    kst__put(line, name);
-    kst__put_number(line, number, 10);
-}
-
-static void kst__put_ipv4(struct kst__line *line, const uint8_t *address)
-{
-    for (uint32_t i = 0; i < 4; i++)
-        kst__put_field(line, i == 0 ? "" : ".", address[i]);
-}
-
 /* All 32 digits, as /proc has them. */
 static void kst__put_ipv6(struct kst__line *line, const uint8_t *address)
 {
@@ -9608,34 +10733,6 @@ static void kst__put_ipv6(struct kst__line *line, const uint8_t *address)
                              "0123456789abcdef"[address[i] & 15], '\0'};
         kst__put(line, i != 0 && i % 2 == 0 ? ":" : "");
         kst__put(line, hex);
-    }
-}
-
-/* As people write it (RFC 5952): the longest run of zeros, the first of equals, becomes `::`. */
-static void kst__put_ipv6_short(struct kst__line *line, const uint8_t *address)
-{
-    uint32_t begin = 8, length = 1; /* a single zero is no run */
-    for (uint32_t i = 0, run = 0; i < 8; i++) {
-        run = kst__be16(address + 2 * i) == 0 ? run + 1 : 0;
-        if (run > length) {
-            length = run;
-            begin = i + 1 - run;
-        }
-    }
-    const bool mapped = begin == 0 && length == 5 && kst__be16(address + 10) == UINT16_MAX;
-    const bool with_ipv4 = mapped || (begin == 0 && length == 6);
-    for (uint32_t i = 0; i < (with_ipv4 ? 6u : 8u); i++) {
-        if (i == begin) {
-            kst__put(line, "::");
-            i += length - 1;
-            continue;
-        }
-        kst__put(line, i == 0 || i == begin + length ? "" : ":");
-        kst__put_number(line, kst__be16(address + 2 * i), 16);
-    }
-    if (with_ipv4) {
-        kst__put(line, mapped ? ":" : "");
-        kst__put_ipv4(line, address + 12);
     }
 }
 

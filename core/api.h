@@ -165,6 +165,7 @@ struct kst_flow {
     uint8_t helper;             /* kst_helper_name; 0: none */
     uint8_t policy;             /* of timeouts, 0: the table's */
     uint32_t out_interface;     /* of the source's range, kst_nat_range; 0: none */
+    uint32_t seq_adjust[2][3];  /* SEQ_ADJUST, by direction: position, offset before and behind it */
 };
 
 /* Who goes first when the table is full. */
@@ -362,6 +363,9 @@ struct kst_expectation {
     uint8_t class_;                /* of the master's helper, below KST_EXPECT_CLASSES: what it is for */
     uint8_t helper;                /* whose it is, kst_helper_name; ignored by kst_expect */
     uint8_t child_helper;          /* that the connection will have; 0: none */
+    bool follows;                  /* the master is translated, and so will it be: to where */
+    uint8_t nat_direction;         /* a message of this direction of the master, which told of it, */
+    uint16_t nat_port;             /* had come from, and to the port that it had named */
 };
 
 /* ---- helpers: each a struct kst_helper of its own, core/help_*.h. Which ones there are says
@@ -387,6 +391,9 @@ struct kst_help {
     void *state;                /* the helper's own, KST_HELPER_STATE_BYTES for each connection, aligned to
                                  * 8; zero at first */
     uint32_t timeout_s;         /* out: the timeout that the connection gets; 0: as it has */
+    bool translated;            /* the connection is under NAT: kst_help_replace may be called, and what it
+                                 * expects should follow it */
+    struct kst__mangle *mangle; /* for kst_help_replace */
 };
 
 struct kst_expect_class {
@@ -635,6 +642,12 @@ KST_API enum kst_error kst_attach(struct kst *t, uint8_t protocol, uint16_t port
  * 6667 and 1723, tftp and sip to UDP 69 and 5060. Do so only where you trust both ends: whoever
  * can make a client send what looks like a command can open a port to it. */
 KST_API enum kst_error kst_attach_usual(struct kst *t);
+
+/* For helpers of translated connections: puts `text` in the place of `length` bytes of the payload.
+ * Payload and size are then the new ones; lengths, checksums and sequence numbers follow. False if
+ * there is no room. */
+KST_API bool kst_help_replace(struct kst_help *h, uint32_t at, uint32_t length, const void *text,
+                              uint32_t size);
 
 /* Notes an expectation, as helpers do. Its `timeout_ms` 0 stands for that of the master's
  * helper. The same once more starts the time anew. */

@@ -37,6 +37,18 @@ KST_INLINE uint32_t kst__be32(const uint8_t *p)
     return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | (uint32_t)p[3];
 }
 
+KST_INLINE void kst__put16(uint8_t *at, uint32_t value)
+{
+    at[0] = (uint8_t)(value >> 8);
+    at[1] = (uint8_t)value;
+}
+
+KST_INLINE void kst__put32(uint8_t *at, uint32_t value)
+{
+    kst__put16(at, value >> 16);
+    kst__put16(at + 2, value);
+}
+
 KST_INLINE uint32_t kst__max32(uint32_t a, uint32_t b)
 {
     return a > b ? a : b;

@@ -76,7 +76,9 @@ static struct kst__layout kst__lay_out(const struct kst_config *config)
     t->expectations_max = config->expectations;
     t->events_max = config->events;
     const uint64_t slots = kst__slots(t);
-    const uint32_t features = t->features | (config->expectations != 0 ? KST__WITH_HELP : 0);
+    const bool nat = (t->features & KST_WITH_NAT) != 0;
+    const uint32_t features = t->features | (config->expectations != 0 ? KST__WITH_HELP : 0) |
+                              (config->expectations != 0 && nat ? KST__WITH_ADJUST : 0);
     uint64_t end = kst__aligned(sizeof *t);
     t->index_at = kst__lay(&end, kst__kit.index->bytes(kst__nodes(t), t->buckets));
     t->timer_at = kst__lay(&end, kst__kit.timer->bytes(kst__timed(t)));
@@ -84,6 +86,10 @@ static struct kst__layout kst__lay_out(const struct kst_config *config)
     for (uint32_t i = 0; i < KST__COLUMNS; i++)
         if (features & kst__columns[i].feature)
             t->column_at[i] = kst__lay(&end, slots * kst__columns[i].bytes);
+    if (nat) {
+        t->sources = kst__power_of_two(t->capacity);
+        t->sources_at = kst__lay(&end, (uint64_t)t->sources * sizeof(uint32_t));
+    }
     if (config->expectations != 0)
         t->expect_at = kst__lay(&end, kst__expect_bytes(config->expectations));
     if (config->events != 0)
@@ -116,6 +122,8 @@ static void kst__clear(struct kst *t)
     }
     kst__kit.index->init(kst__index(t), kst__nodes(t), t->buckets);
     kst__kit.timer->init(kst__timer(t), kst__timed(t), t->now_ms);
+    if (t->sources_at != 0)
+        kst__sources_init(t);
     if (t->expect_at != 0)
         kst__expect_init(t);
 }
@@ -195,7 +203,13 @@ struct kst_sizes kst_default_sizes(uint64_t memory_bytes, enum kst_era era)
 void kst_track(struct kst *t, uint64_t now_ms, const struct kst_packet *packets, size_t count,
                struct kst_result *results)
 {
-    kst__run(t, &kst__kit, now_ms, packets, count, results);
+    kst__run(t, &kst__kit, now_ms, packets, NULL, count, results);
+}
+
+void kst_track_nat(struct kst *t, uint64_t now_ms, const struct kst_packet *packets,
+                   struct kst_nat *nats, size_t count, struct kst_result *results)
+{
+    kst__run(t, &kst__kit, now_ms, packets, nats, count, results);
 }
 
 uint32_t kst_advance(struct kst *t, uint64_t now_ms, uint32_t work_max)
@@ -220,17 +234,36 @@ bool kst_refuse(struct kst *t, const struct kst_result *result)
     return true;
 }
 
+enum kst_reason kst_bind(struct kst *t, kst_id id, enum kst_nat_kind kind,
+                         const struct kst_nat_range *range)
+{
+    const uint32_t slot = kst__slot_known(t, id);
+    if (slot == KST__NONE || slot != t->pending)
+        return KST_REASON_NAT_LATE;
+    return kst__nat_bind(t, &kst__kit, slot, kind, range);
+}
+
+enum kst_reason kst_translate(const struct kst *t, const struct kst_result *result,
+                              enum kst_nat_kind kind, uint8_t *bytes, size_t size)
+{
+    const uint32_t here = size > UINT32_MAX ? UINT32_MAX : (uint32_t)size;
+    return (enum kst_reason)kst__translate(t, result, kind, bytes, here);
+}
+
 enum kst_reason kst_confirm(struct kst *t, uint64_t now_ms, const struct kst_packet *packet,
                             struct kst_result *result, uint8_t *bytes, size_t *size, size_t room)
 {
-    struct kst_packet whole = *packet;
+    struct kst_packet now = *packet;
+    struct kst__mangle mangle = {bytes, 0, 0, 0, false};
     kst__set_clock(t, now_ms);
     if (bytes != NULL) {
-        whole.data = bytes;
-        whole.size = *size > UINT32_MAX ? UINT32_MAX : (uint32_t)*size;
+        now.data = bytes;
+        now.size = *size > UINT32_MAX ? UINT32_MAX : (uint32_t)*size;
+        mangle.room = room > UINT32_MAX ? UINT32_MAX : (uint32_t)room;
     }
-    (void)room;
-    kst__finish(t, &kst__kit, &whole, result);
+    kst__finish(t, &kst__kit, &now, bytes != NULL ? &mangle : NULL, result);
+    if (mangle.changed)
+        *size = mangle.size;
     return result->verdict == KST_ACCEPT ? KST_REASON_NONE : (enum kst_reason)result->reason;
 }
 
@@ -333,7 +366,7 @@ static enum kst_error kst__flow_error(const struct kst *t, const struct kst_flow
     const struct kst_tuple *original = &flow->tuple[KST_ORIGINAL];
     const struct kst_tuple *reply = &flow->tuple[KST_REPLY];
     const uint32_t known =
-        KST_EXPECTED | KST_SEEN_REPLY | KST_ASSURED | KST_CONFIRMED | KST_FIXED_TIMEOUT;
+        KST_EXPECTED | KST_SEEN_REPLY | KST_ASSURED | KST_CONFIRMED | KST_FIXED_TIMEOUT | KST__NAT;
     struct kst_tuple inverse;
     if (!kst__tuple_sound(original) || !kst__tuple_sound(reply) ||
         original->family != reply->family || original->protocol != reply->protocol ||
@@ -363,6 +396,25 @@ static enum kst_error kst__flow_error(const struct kst *t, const struct kst_flow
     if (flow->timeout_ms == 0 || flow->timeout_ms > (uint64_t)KST_TIMEOUT_MAX_S * 1000)
         return KST_ERROR_FLOW_TIMEOUT;
     return KST_ERROR_OK;
+}
+
+/* What is said of its translation, and what its tuples say. */
+static uint16_t kst__flow_nat(const struct kst *t, const struct kst_flow *flow)
+{
+    const struct kst_tuple *is = &flow->tuple[KST_ORIGINAL], *reply = &flow->tuple[KST_REPLY];
+    uint32_t status = flow->status & (KST_SRC_NAT_DONE | KST_DST_NAT_DONE | KST_SEQ_ADJUST);
+    const bool icmp = kst__is_icmp(is->protocol);
+    if (!(t->features & KST_WITH_NAT))
+        return 0;
+    if (memcmp(reply->dst, is->src, sizeof is->src) != 0 ||
+        (icmp ? reply->src_port != is->src_port : reply->dst_port != is->src_port))
+        status |= KST_SRC_NAT | KST_SRC_NAT_DONE;
+    if (memcmp(reply->src, is->dst, sizeof is->dst) != 0 ||
+        (!icmp && reply->src_port != is->dst_port))
+        status |= KST_DST_NAT | KST_DST_NAT_DONE;
+    if (t->expect_at == 0 || is->protocol != KST__TCP)
+        status &= ~(uint32_t)KST_SEQ_ADJUST;
+    return (uint16_t)status;
 }
 
 static enum kst_error kst__insert(struct kst *t, const struct kst_flow *flow, kst_id *id)
@@ -407,8 +459,16 @@ static enum kst_error kst__insert(struct kst *t, const struct kst_flow *flow, ks
     }
     e->expires_ms = kst__later_ms(t, flow->timeout_ms);
     e->mark = flow->mark;
-    e->status = flow->status;
+    e->status = (uint16_t)((flow->status & ~KST__NAT) | kst__flow_nat(t, flow));
     e->state = flow->state;
+    if (e->status & KST_SRC_NAT_DONE)
+        kst__source_at(t, slot)->out_interface = flow->out_interface;
+    for (uint32_t i = 0; (e->status & KST_SEQ_ADJUST) && i < 2; i++) {
+        struct kst__adjust_side *side = &kst__adjust_at(t, slot)[i];
+        side->at = flow->seq_adjust[i][0];
+        side->before = flow->seq_adjust[i][1];
+        side->after = flow->seq_adjust[i][2];
+    }
     if (original->protocol == KST__GRE) {
         const uint32_t *own = flow->gre_timeouts_s, *set = kst__set_of(t, e);
         e->proto.gre.timeout_s = own[0] != 0 ? own[0] : set[KST__SET_GRE_TIMEOUT];
@@ -528,6 +588,11 @@ enum kst_error kst_expect(struct kst *t, const struct kst_expectation *expectati
     x.expires_ms = kst__later_ms(t, timeout_ms);
     x.master = master;
     x.flags = expectation->flags;
+    if (expectation->follows && (t->features & KST_WITH_NAT)) {
+        x.flags |= KST__EXPECT_FOLLOW;
+        x.nat_direction = expectation->nat_direction != KST_ORIGINAL;
+        x.nat_port = expectation->nat_port;
+    }
     x.class_ = expectation->class_;
     x.child_helper = expectation->child_helper;
     return kst__expect_insert(t, &kst__kit, &x,

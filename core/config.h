@@ -114,6 +114,12 @@
 #define KST_EXPECT_CHAIN_MAX 64
 #endif
 
+/* Translated connections of one source that are looked at for how that source looks to the outside:
+ * a client with one port may have thousands. */
+#ifndef KST_NAT_SOURCES_MAX
+#define KST_NAT_SOURCES_MAX 64
+#endif
+
 /* Most events that may wait. */
 #define KST_EVENTS_MAX (UINT32_C(1) << 20)
 

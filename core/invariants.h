@@ -23,6 +23,10 @@ static const char *kst__check_entry(const struct kst *t, uint32_t slot)
         return "entry: its tuple has no inverse";
     if ((e->kind & KST__KIND_NAT) && !(t->features & KST_WITH_NAT))
         return "entry: NAT without memory for it";
+    if ((e->status & KST__NAT) && !(t->features & KST_WITH_NAT))
+        return "entry: translated without memory for it";
+    if ((e->status & (KST_SRC_NAT | KST_DST_NAT)) && !(e->kind & KST__KIND_NAT))
+        return "entry: translated, and its tuples mirror each other";
     if ((e->kind & KST__KIND_HELP) && t->expect_at == 0)
         return "entry: helped without memory for it";
     if ((e->kind & KST__KIND_ACCOUNTED) && !(t->features & KST_WITH_ACCOUNTING))
@@ -80,7 +84,7 @@ static const char *kst__check_classes(const struct kst *t)
 static const char *kst__check_all(const struct kst *t)
 {
     const char *broken;
-    uint32_t live = 0, with_nat = 0, spare = 0, nodes = 0, armed = 0, apart = 0;
+    uint32_t live = 0, bound = 0, with_nat = 0, spare = 0, nodes = 0, armed = 0, apart = 0;
     const struct kst_stats *s = &t->stats;
     if (t->used > kst__slots(t) || t->count > t->capacity)
         return "pool: more slots in use than there are";
@@ -106,6 +110,7 @@ static const char *kst__check_all(const struct kst *t)
             (broken = kst__expect_check_own(t, slot)) != NULL)
             return broken;
         live++;
+        bound += (kst__entry_at(t, slot)->status & KST_SRC_NAT_DONE) != 0;
         with_nat += (kst__entry_at(t, slot)->kind & KST__KIND_NAT) != 0;
         apart += kst__is_apart(t, slot);
     }
@@ -115,6 +120,8 @@ static const char *kst__check_all(const struct kst *t)
         return "pool: what is pending is in the table";
     if (live != t->count || live + spare + (t->pending != KST__NONE) != t->used)
         return "pool: a slot is lost";
+    if (t->sources_at != 0 && (broken = kst__source_check(t, bound)) != NULL)
+        return broken;
     if (t->defrag_at != 0 && (broken = kst__defrag_check(t)) != NULL)
         return broken;
     if (t->expect_at != 0 && (broken = kst__expect_check(t)) != NULL)

@@ -66,8 +66,11 @@ extern "C" {
 #include "event.h"
 #include "expect.h"
 #include "defrag.h"
+#include "source.h"
 #include "table.h"
+#include "nat.h"
 
+#include "adjust.h"
 #include "proto.h"
 #include "proto_gre.h"
 #include "proto_icmp.h"
@@ -75,7 +78,9 @@ extern "C" {
 #include "proto_sctp.h"
 #include "proto_tcp.h"
 #include "proto_udp.h"
+#include "rewrite.h"
 
+#include "line.h"
 #include "help_text.h"
 #include "help_ftp.h"
 #include "help_irc.h"

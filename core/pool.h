@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* core/pool.h - the table and its entries: what lies where in the caller's block.
  *
- *     struct kst | index | timer | entries | columns | expectations | events | reassembly
+ *     struct kst | index | timer | entries | columns | sources | expectations | events | reassembly
  *
  * Entries live in slots 0..max, one more than may be in use: the spare is where a newcomer is
  * judged before anybody has to make room for it. All references are slot numbers or offsets from
@@ -96,6 +96,20 @@ struct kst__help {
 
 typedef char kst__help_is_one_line[sizeof(struct kst__help) == 64 ? 1 : -1];
 
+/* Who else has the same source, kst__source_*; and by which interface it leaves. */
+struct kst__source {
+    uint32_t newer, older; /* in its bucket, KST__NONE at the ends */
+    uint32_t out_interface;
+};
+
+/* What a helper's rewriting has done to the sequence numbers of each direction. */
+struct kst__adjust {
+    struct kst__adjust_side {
+        uint32_t at;            /* a segment that begins behind this */
+        uint32_t before, after; /* is shifted by so much, else by so much; modulo 2^32 */
+    } side[2];
+};
+
 struct kst__label_bits {
     uint8_t bytes[KST_LABEL_BYTES];
 };
@@ -112,9 +126,14 @@ struct kst__expected {
     uint8_t flags;         /* enum kst_expectation_flags, or'ed, and the one below */
     uint8_t class_;
     uint8_t child_helper;
+    uint8_t nat_direction; /* of what told of it, and the port that this named, if KST__EXPECT_FOLLOW */
+    uint16_t nat_port;
 };
 
-enum { KST__EXPECT_KEY = 128 }; /* kst__expected.flags */
+enum { /* kst__expected.flags */
+    KST__EXPECT_FOLLOW = 64, /* it will be bound as its master is */
+    KST__EXPECT_KEY = 128
+};
 
 /* Expectations lie behind this and their buckets. */
 struct kst__expectations {
@@ -130,8 +149,11 @@ struct kst__expectations {
 /* What an entry may have beside its two lines: columns, an element a slot, there if the
  * configuration has the feature. X(NAME, feature, type) */
 #define KST__WITH_HELP (UINT32_C(1) << 31) /* what config.expectations asks for */
+#define KST__WITH_ADJUST (UINT32_C(1) << 30) /* with that and KST_WITH_NAT */
 #define KST__COLUMNS_LIST(X)                                                                       \
     X(REPLY, KST_WITH_NAT, struct kst_tuple)                                                       \
+    X(SOURCE, KST_WITH_NAT, struct kst__source)                                                    \
+    X(ADJUST, KST__WITH_ADJUST, struct kst__adjust)                                                \
     X(COUNTERS, KST_WITH_ACCOUNTING, struct kst__counters)                                         \
     X(HELP, KST__WITH_HELP, struct kst__help)                                                      \
     X(BIRTH, KST_WITH_TIMESTAMPS, uint64_t)                                                        \
@@ -143,6 +165,9 @@ enum {
 #undef KST__X
     KST__COLUMNS
 };
+
+#define KST__NAT                                                                                   \
+    (KST_SRC_NAT | KST_DST_NAT | KST_SRC_NAT_DONE | KST_DST_NAT_DONE | KST_SEQ_ADJUST)
 
 #define KST__NEVER UINT64_MAX /* a connection's birth that nobody noted */
 
@@ -163,6 +188,7 @@ typedef char kst__settings_fit_a_word[KST__SETTINGS <= 64 ? 1 : -1];
 struct kst {
     uint64_t index_at, timer_at, entries_at; /* offsets */
     uint64_t column_at[KST__COLUMNS];
+    uint64_t sources_at; /* likewise; 0: no NAT. Heads of `sources` lists */
     uint64_t expect_at; /* likewise; 0: no expectations, no helpers */
     uint64_t events_at; /* likewise; 0: no events */
     uint64_t defrag_at; /* likewise; 0: fragments are not reassembled */
@@ -182,6 +208,8 @@ struct kst {
     uint64_t policy_owns[KST_POLICIES];           /* bits by setting */
     struct kst__attached attached[KST_ATTACH_MAX];
     uint32_t apart; /* entries with a zone of one direction: a tuple may then be found both ways */
+    uint32_t sources; /* lists of translated connections by their source, a power of two */
+    uint64_t draws;   /* numbers drawn at random */
     uint32_t pending; /* the slot of a newcomer that waits for kst_confirm, KST__NONE: none; */
     uint64_t pending_ms; /* since when */
     kst_id closing;   /* what a deferred packet has ended: removed once that is through; 0: none */
@@ -222,6 +250,16 @@ KST_INLINE struct kst__entry *kst__entry_at(const struct kst *t, uint32_t slot)
 KST_INLINE struct kst_tuple *kst__reply_tuple(const struct kst *t, uint32_t slot)
 {
     return (struct kst_tuple *)kst__at(t, t->column_at[KST__COLUMN_REPLY]) + slot;
+}
+
+KST_INLINE struct kst__source *kst__source_at(const struct kst *t, uint32_t slot)
+{
+    return (struct kst__source *)kst__at(t, t->column_at[KST__COLUMN_SOURCE]) + slot;
+}
+
+KST_INLINE struct kst__adjust_side *kst__adjust_at(const struct kst *t, uint32_t slot)
+{
+    return ((struct kst__adjust *)kst__at(t, t->column_at[KST__COLUMN_ADJUST]) + slot)->side;
 }
 
 KST_INLINE struct kst__counters *kst__counters_at(const struct kst *t, uint32_t slot)

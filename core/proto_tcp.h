@@ -11,6 +11,7 @@
 #ifndef KST_PROTO_TCP_H
 #define KST_PROTO_TCP_H
 
+#include "adjust.h"
 #include "proto.h"
 
 enum kst__tcp_header_flag { /* RFC 9293 §3.1 */
@@ -254,6 +255,12 @@ static enum kst__fit kst__tcp_window(const struct kst__case *c, struct kst__segm
 
     if ((s.flags & KST__ACK) && (tcp->flags[to] & KST__TCP_SACKS))
         sack = kst__tcp_sack(&s, s.ack);
+    if (KST_UNLIKELY(c->status & KST_SEQ_ADJUST)) { /* it has seen what helpers made of it */
+        const uint32_t slot = (uint32_t)(c->entry - kst__entry_at(c->t, 0));
+        const uint32_t shifted = kst__adjust_ack(&kst__adjust_at(c->t, slot)[to], s.ack);
+        s.ack -= shifted;
+        sack -= shifted;
+    }
 
     if (sender->maxwin == 0) { /* the first that is seen of this side */
         if (s.flags & KST__SYN) {

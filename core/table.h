@@ -6,6 +6,7 @@
 
 #include "event.h"
 #include "expect.h"
+#include "source.h"
 
 /* The class that an entry belongs to by what is known of it now. */
 KST_INLINE uint8_t kst__class_of(const struct kst__entry *e)
@@ -88,6 +89,8 @@ static void kst__unlink(struct kst *t, const struct kst__kit *kit, uint32_t slot
         kst__foretells_no_more(t, kit, slot);
     if (KST_UNLIKELY(kst__is_apart(t, slot)))
         t->apart--;
+    if (KST_UNLIKELY(e->status & KST_SRC_NAT_DONE))
+        kst__source_leave(t, slot);
     if (e->kind & KST__KIND_NAT)
         kit->index->remove(kst__index(t), slot + kst__slots(t), kst__reply_hash(t, slot));
     kit->index->remove(kst__index(t), slot, kst__tuple_hash(&e->tuple, t->seed));
@@ -275,6 +278,8 @@ static void kst__confirm(struct kst *t, const struct kst__kit *kit, uint32_t slo
     e->status |= KST_CONFIRMED;
     if (KST_UNLIKELY(kst__is_apart(t, slot)))
         t->apart++;
+    if (KST_UNLIKELY(e->status & KST_SRC_NAT_DONE))
+        kst__source_join(t, slot);
     kit->timer->arm(kst__timer(t), slot, kst__rearm_ms(t, slot));
     kst__class_join(t, slot, kst__class_of(e));
     if (KST_UNLIKELY(t->events_at != 0))
@@ -292,7 +297,9 @@ static uint16_t kst__admit(struct kst *t, const struct kst__kit *kit, uint32_t s
         const struct kst_tuple reply = kst__reply_of(t, slot);
         const bool apart = reply.zone != kst__entry_at(t, slot)->tuple.zone;
         if (!kst__tuple_clear(t, kit, &reply, apart ? KST_REPLY : KST_NO_DIRECTION))
-            return KST_REASON_CLASH;
+            return kst__entry_at(t, slot)->status & (KST_SRC_NAT | KST_DST_NAT)
+                       ? KST_REASON_NAT_EXHAUSTED
+                       : KST_REASON_CLASH;
     }
     if (!kst__index_in(t, kit, slot, hash))
         return KST_REASON_CHAIN_TOO_LONG;

@@ -5,12 +5,14 @@
 
 #include "defrag.h"
 #include "help.h"
+#include "nat.h"
 #include "proto_gre.h"
 #include "proto_icmp.h"
 #include "proto_other.h"
 #include "proto_sctp.h"
 #include "proto_tcp.h"
 #include "proto_udp.h"
+#include "rewrite.h"
 #include "table.h"
 
 KST_INLINE struct kst__judgement kst__judge(const struct kst__case *c)
@@ -70,10 +72,15 @@ static void kst__refuse(struct kst *t, const struct kst__kit *kit, const struct 
 /* Lets the helper of a connection hear what was accepted. It may have the packet dropped: one that
  * would have created the connection then does not. */
 static void kst__hear(struct kst *t, const struct kst__kit *kit, const struct kst__case *c,
-                      uint32_t slot, struct kst_result *r)
+                      uint32_t slot, struct kst__mangle *mangle, struct kst_result *r)
 {
-    const uint16_t reason = kst__helper_hear(t, kit, slot, c->packet, c->direction,
-                                             r->state == KST_ESTABLISHED);
+    uint16_t reason = kst__helper_hear(t, kit, slot, c->packet, mangle, c->direction,
+                                       r->state == KST_ESTABLISHED);
+    if (reason == KST_REASON_NONE && KST_UNLIKELY(c->entry->status & KST_SEQ_ADJUST) &&
+        mangle != NULL && c->packet->tuple.protocol == KST__TCP &&
+        !kst__adjust_segment(t, slot, c->direction, mangle->bytes + mangle->l4_at,
+                             mangle->size - mangle->l4_at))
+        reason = KST_REASON_NAT_PACKET;
     if (reason == KST_REASON_NONE)
         return;
     if (r->reason != KST_REASON_NONE) /* who made room for it is gone all the same */
@@ -123,7 +130,7 @@ KST_INLINE void kst__settle(struct kst *t, const struct kst__kit *kit, const str
         return;
     }
     if (KST_UNLIKELY(e->kind & KST__KIND_HELP) && !c->packet->deferred)
-        kst__hear(t, kit, c, slot, r);
+        kst__hear(t, kit, c, slot, NULL, r);
     if (KST_UNLIKELY(t->events_at != 0) && (e->status & KST_CONFIRMED))
         kst__tell_case(t, c, slot);
 }
@@ -215,6 +222,9 @@ static void kst__judge_first(struct kst *t, const struct kst__kit *kit,
     if (judgement.action != KST__REFUSE) {
         KST_ASSERT(judgement.action == KST__REFRESH && judgement.reason == KST_REASON_NONE);
         e->expires_ms = kst__due_ms(t, judgement.timeout_s);
+        if (KST_UNLIKELY(place != KST__NONE) &&
+            (kst__expected_at(t, place)->flags & KST__EXPECT_FOLLOW))
+            kst__nat_follow(t, kit, slot, kst__expected_at(t, place));
         reason = p->deferred ? kst__pend(t, kit, slot) : kst__admit(t, kit, slot, key->hash);
     }
     if (place != KST__NONE && reason != KST_REASON_TABLE_FULL &&
@@ -326,7 +336,7 @@ static void kst__judge_error(struct kst *t, const struct kst__kit *kit,
     kst__report(r, KST_RELATED, c.direction, KST_REASON_NONE);
     if (KST_UNLIKELY((c.entry->kind & KST__KIND_HELP) && c.direction == KST_ORIGINAL) &&
         !p->deferred)
-        kst__hear(t, kit, &c, slot, r);
+        kst__hear(t, kit, &c, slot, NULL, r);
 }
 
 /* A whole datagram. */
@@ -390,17 +400,74 @@ KST_INLINE void kst__judge_any(struct kst *t, const struct kst__kit *kit,
     t->stats.reasons[r->reason]++;
 }
 
+/* Rewrites a packet as it was said to go, at the hook of one kind. NAT_PACKET if it cannot be: then
+ * nothing is changed. */
+static uint16_t kst__translate(const struct kst *t, const struct kst_result *r,
+                               enum kst_nat_kind kind, uint8_t *bytes, uint32_t size)
+{
+    const uint32_t slot = (uint32_t)r->entry;
+    if (r->entry == 0 || slot >= t->used || kst__entry_at(t, slot)->serial != r->entry >> 32)
+        return KST_REASON_NONE;
+    const struct kst__entry *e = kst__entry_at(t, slot);
+    const bool reply = r->direction == KST_REPLY, source = kind == KST_NAT_SOURCE;
+    if (!(e->status & (KST_SRC_NAT | KST_DST_NAT)) || r->verdict != KST_ACCEPT)
+        return KST_REASON_NONE;
+    /* Answers have their destination changed if the source was, and the other way round. */
+    const struct kst_tuple other = reply ? e->tuple : kst__reply_of(t, slot);
+    const struct kst__end end = {source ? other.dst : other.src,
+                                 source && !kst__is_icmp(other.protocol) ? other.dst_port
+                                                                         : other.src_port};
+    const bool v4 = size > 0 && bytes[0] >> 4 == 4;
+    if (size < (v4 ? 20u : 40u) || bytes[0] >> 4 != (other.family == KST_IPV4 ? 4 : 6))
+        return KST_REASON_NAT_PACKET;
+    const uint32_t ip_bytes = v4 ? kst__be16(bytes + 2) : 40 + (uint32_t)kst__be16(bytes + 4);
+    const uint32_t here = ip_bytes < size ? ip_bytes : size;
+    const uint32_t error_at = r->state == KST_RELATED ? kst__error_at(bytes, here) : 0;
+    const bool bound = (e->status & (source != reply ? KST_SRC_NAT : KST_DST_NAT)) != 0;
+    bool done = true;
+    if (error_at != 0 && v4 && bytes[error_at] == 5) /* nobody here is to learn of another gateway */
+        done = false;
+    else if (bound && error_at != 0)
+        done = here == ip_bytes && kst__rewrite_error(bytes, here, error_at, kind, &other, end);
+    else if (bound)
+        done = kst__rewrite(bytes, here, kind, end);
+    return done ? KST_REASON_NONE : KST_REASON_NAT_PACKET;
+}
+
+/* Shows a helper the packet as it is now. */
+static void kst__finish_helped(struct kst *t, const struct kst__kit *kit, uint32_t slot, bool fresh,
+                               const struct kst_packet *now, struct kst__mangle *mangle,
+                               struct kst_result *r)
+{
+    struct kst__entry *e = kst__entry_at(t, slot);
+    struct kst__parsed p;
+    const struct kst__case c = {t,           kst__set_of(t, e), &p,       e,
+                                r->direction, fresh,             e->status, e->state};
+    const uint16_t before = r->reason;
+    kst__parse(now, false, &p);
+    const bool error = p.tuple.protocol != e->tuple.protocol;
+    if (p.reason != KST_REASON_NONE || (error && r->direction != KST_ORIGINAL))
+        return;
+    if (mangle != NULL) {
+        mangle->l4_at = (uint32_t)(p.l4 - now->data);
+        mangle->size = mangle->l4_at + p.l4_here;
+    }
+    kst__hear(t, kit, &c, slot, mangle, r);
+    if (r->reason != before)
+        t->stats.reasons[r->reason]++;
+}
+
 /* The last hook: what was pending enters the table, and its connection's helper hears the packet,
- * which is now at `whole`. */
-static void kst__finish(struct kst *t, const struct kst__kit *kit, const struct kst_packet *whole,
-                        struct kst_result *r)
+ * which is now at `now`, and may change it if `mangle` is not NULL. */
+static void kst__finish(struct kst *t, const struct kst__kit *kit, const struct kst_packet *now,
+                        struct kst__mangle *mangle, struct kst_result *r)
 {
     const uint32_t slot = kst__slot_known(t, r->entry);
     if (r->entry == 0 || slot == KST__NONE || t->closing == r->entry) {
         kst__pending_drop(t, kit);
         return;
     }
-    struct kst__entry *e = kst__entry_at(t, slot);
+    const struct kst__entry *e = kst__entry_at(t, slot);
     const bool fresh = slot == t->pending;
     if (fresh) {
         const uint16_t reason = kst__pending_admit(t, kit);
@@ -414,21 +481,46 @@ static void kst__finish(struct kst *t, const struct kst__kit *kit, const struct 
         }
         t->stats.created++;
     }
-    struct kst__parsed p;
-    const struct kst__case c = {t,           kst__set_of(t, e), &p,       e,
-                                r->direction, fresh,             e->status, e->state};
-    if (KST_UNLIKELY(e->kind & KST__KIND_HELP)) {
-        kst__parse(whole, false, &p);
-        const bool error = p.reason == KST_REASON_NONE && p.tuple.protocol != e->tuple.protocol;
-        if (p.reason == KST_REASON_NONE && !(error && r->direction != KST_ORIGINAL)) {
-            const uint16_t before = r->reason;
-            kst__hear(t, kit, &c, slot, r);
-            if (r->reason != before)
-                t->stats.reasons[r->reason]++;
-        }
-    }
+    if (KST_UNLIKELY(e->kind & KST__KIND_HELP))
+        kst__finish_helped(t, kit, slot, fresh, now, mangle, r);
     if (KST_UNLIKELY(t->events_at != 0) && fresh && (e->status & KST_CONFIRMED))
         kst__tell_new(t, slot);
+}
+
+/* A packet that is not to go on, and what it would have begun. */
+static void kst__nat_refuse(struct kst *t, const struct kst__kit *kit, uint16_t reason,
+                            struct kst_result *r)
+{
+    kst__pending_drop(t, kit);
+    memset(r, 0, sizeof *r);
+    kst__report(r, KST_INVALID, KST_NO_DIRECTION, reason);
+    r->verdict = KST_DROP;
+    t->stats.reasons[reason]++;
+}
+
+/* All that comes after judging, where there are no rules between. */
+static void kst__through(struct kst *t, const struct kst__kit *kit, const struct kst_packet *packet,
+                         struct kst_nat *nat, struct kst_result *r)
+{
+    static const enum kst_nat_kind hooks[2] = {KST_NAT_DESTINATION, KST_NAT_SOURCE};
+    struct kst__mangle mangle = {nat->bytes, 0, nat->room, 0, false};
+    nat->size = packet->size;
+    if (r->entry == 0 || r->verdict != KST_ACCEPT)
+        return;
+    for (uint32_t i = 0; i < 2; i++) {
+        uint16_t reason = KST_REASON_NONE;
+        if (t->pending != KST__NONE)
+            reason = (uint16_t)kst__nat_bind(t, kit, t->pending, hooks[i], nat->range[hooks[i]]);
+        if (reason != KST_REASON_NAT_RANGE) /* too late, or used up: kst__finish will tell */
+            reason = kst__translate(t, r, hooks[i], nat->bytes, packet->size);
+        if (reason != KST_REASON_NONE) {
+            kst__nat_refuse(t, kit, reason, r);
+            return;
+        }
+    }
+    kst__finish(t, kit, packet, &mangle, r);
+    if (mangle.changed)
+        nat->size = mangle.size;
 }
 
 KST_INLINE void kst__set_clock(struct kst *t, uint64_t now_ms)
@@ -456,9 +548,9 @@ KST_INLINE void kst__look_ahead(struct kst *t, const struct kst__kit *kit,
  * ahead, what lies in the bucket half a window ahead, and then it is judged. So the memory's
  * latency is hidden, and the window never drains before the batch ends. What is done ahead
  * depends on the packets alone, or only fetches; so how packets are cut into batches changes
- * nothing. */
+ * nothing. `nats`, unless NULL, has each go all the way before the next one is judged. */
 KST_INLINE void kst__run(struct kst *t, const struct kst__kit *kit, uint64_t now_ms,
-                         const struct kst_packet *packets, size_t count,
+                         const struct kst_packet *packets, struct kst_nat *nats, size_t count,
                          struct kst_result *results)
 {
     enum { HALF = KST_BURST / 2 };
@@ -477,7 +569,15 @@ KST_INLINE void kst__run(struct kst *t, const struct kst__kit *kit, uint64_t now
         if (kit->index->peek != NULL && HALF > 0 && i + HALF < count &&
             parsed[half].reason == KST_REASON_NONE)
             kit->index->peek(kst__index(t), t, keys[half].hash);
-        kst__judge_any(t, kit, &packets[i], &parsed[here], &keys[here], &results[i]);
+        if (nats == NULL) {
+            kst__judge_any(t, kit, &packets[i], &parsed[here], &keys[here], &results[i]);
+        } else {
+            struct kst_packet packet = packets[i];
+            packet.flags |= KST_PACKET_DEFER;
+            parsed[here].deferred = true;
+            kst__judge_any(t, kit, &packet, &parsed[here], &keys[here], &results[i]);
+            kst__through(t, kit, &packet, &nats[i], &results[i]);
+        }
         if (i + KST_BURST < count)
             kst__look_ahead(t, kit, &packets[i + KST_BURST], &parsed[here], &keys[here]);
     }
