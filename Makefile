@@ -19,8 +19,9 @@ WARNINGS := -Wall -Wextra -Wpedantic -Wconversion -Wshadow
 C11      := -std=c11 $(WARNINGS)
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 ROOMS    := $(wildcard core/*.h)
-REPLAY   := $(wildcard harness/replay/*.c)
-AGREE    := $(wildcard harness/agree/*.c)
+RULES    := $(wildcard harness/rules/*.c)
+REPLAY   := $(wildcard harness/replay/*.c) $(RULES) harness/agree/describe.c
+AGREE    := $(wildcard harness/agree/*.c) $(RULES)
 KERNEL   := $(wildcard harness/kernel/*.c) $(filter-out %/agree.c,$(AGREE)) \
             harness/replay/link.c harness/replay/progress.c
 SUITES   := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
@@ -44,11 +45,11 @@ keepstate.h: $(ROOMS) ci/amalgamate.awk
 	awk -v core=core -f ci/amalgamate.awk core/keepstate.h > $@.new
 	mv $@.new $@
 
-$(B)/keepstate: $(REPLAY) $(wildcard harness/replay/*.h) keepstate.h
+$(B)/keepstate: $(REPLAY) $(wildcard harness/*/*.h) keepstate.h
 	@mkdir -p $(@D)
 	$(CC) $(C11) $(CFLAGS) -I. $(REPLAY) $(LDFLAGS) -lpcap -o $@
 
-$(B)/agree: $(AGREE) $(wildcard harness/*.h harness/agree/*.h) keepstate.h
+$(B)/agree: $(AGREE) $(wildcard harness/*.h harness/*/*.h) keepstate.h
 	@mkdir -p $(@D)
 	$(CC) $(C11) $(CFLAGS) -I. $(AGREE) $(LDFLAGS) -lpcap -lz -o $@
 
@@ -85,6 +86,7 @@ $(B)/track-%: harness/fuzz/track.c $(FUZZED)
 
 # Every suite twice: from the rooms under sanitizers, and from the one header, optimised, by clang.
 $(B)/rooms/test_prepare $(B)/header/test_prepare: harness/kernel/prepare.c
+$(B)/rooms/test_rules $(B)/header/test_rules: $(RULES) $(wildcard harness/rules/*.h)
 
 $(B)/rooms/%: tests/%.c $(wildcard tests/*.h) $(ROOMS)
 	@mkdir -p $(@D)
@@ -94,11 +96,11 @@ $(B)/header/%: tests/%.c $(wildcard tests/*.h) keepstate.h
 	@mkdir -p $(@D)
 	clang $(C11) -g -O2 -I. $(filter %.c,$^) $$(pkg-config --cflags --libs check) -o $@
 
-$(B)/keepstate-sanitized: $(REPLAY) $(wildcard harness/replay/*.h) keepstate.h
+$(B)/keepstate-sanitized: $(REPLAY) $(wildcard harness/*/*.h) keepstate.h
 	@mkdir -p $(@D)
 	gcc $(C11) -g -O1 $(SANITIZE) -I. $(REPLAY) -lpcap -o $@
 
-$(B)/agree-sanitized: $(AGREE) $(wildcard harness/*.h harness/agree/*.h) $(ROOMS)
+$(B)/agree-sanitized: $(AGREE) $(wildcard harness/*.h harness/*/*.h) $(ROOMS)
 	@mkdir -p $(@D)
 	gcc $(C11) -g -O1 $(SANITIZE) -Icore $(AGREE) -lpcap -lz -o $@
 
@@ -109,7 +111,7 @@ $(B)/$(1)/%: tests/%.c $(wildcard tests/*.h) $(ROOMS)
 	clang $(C11) -g -O0 $(SANITIZE) -DKST_INDEX=$(subst +, -D,$(1)) -Icore $$< $\
 	    $$$$(pkg-config --cflags --libs check) -o $$@
 
-$(B)/$(1)/agree: $(AGREE) $(wildcard harness/agree/*.h) keepstate.h
+$(B)/$(1)/agree: $(AGREE) $(wildcard harness/*.h harness/*/*.h) keepstate.h
 	@mkdir -p $$(@D)
 	$(CC) $(C11) -O1 -DKST_INDEX=$(subst +, -D,$(1)) -I. $(AGREE) $(LDFLAGS) -lpcap -lz -o $$@
 endef

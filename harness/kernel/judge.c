@@ -38,7 +38,7 @@ static struct vec_case copy_case(const struct vec_case *from)
 static size_t first_difference(struct vec_case *c, struct answer **answers)
 {
     kernel_ask(c);
-    *answers = ask_core(c);
+    *answers = ask_core(c, 1);
     size_t i = 0;
     while (i < c->packets_count) {
         struct answer *answer = &(*answers)[i];

@@ -37,6 +37,7 @@ struct options {
     int helpers_count;
     uint32_t max;
     enum kst_format format;
+    uint64_t seed;  /* 0: whatever comes */
     uint64_t at_us; /* UINT64_MAX: to the end */
     bool formatted; /* --format was given */
     bool each, why, stats, events;
@@ -103,7 +104,8 @@ static int help(void)
          "                        forwarded; MASQUERADE takes the first. With a length, /24, it is a\n"
          "                        route as well; may be given again\n"
          "      --explain N       which rules packet N met, and what became of it; all: of each\n"
-         "      --write FILE      a capture of what passed, as it left\n\n"
+         "      --write FILE      a capture of what passed, as it left\n"
+         "      --seed N          draw the ports that NAT draws at random as before by the same N\n\n"
          "--each then also prints `out HEX`, the packet as it left; --why tells which rule dropped it.\n\n"
          "exit codes: 0 done; 1 the capture is bad, and what was read before is printed all the\n"
          "same; 2 wrong usage\n\n"
@@ -137,6 +139,17 @@ static int read_max(const char *text, struct options *options)
     if (read_number(text, &options->max) && options->max >= 1 && options->max <= KST_ENTRIES_MAX)
         return GO_ON;
     complain("--max: a number from 1 to %" PRIu32 " is needed, not '%s'", KST_ENTRIES_MAX, text);
+    return usage();
+}
+
+static int read_seed(const char *text, struct options *options)
+{
+    uint32_t seed;
+    if (read_number(text, &seed) && seed > 0) {
+        options->seed = seed;
+        return GO_ON;
+    }
+    complain("--seed: a whole number above 0 is needed, not '%s'", text);
     return usage();
 }
 
@@ -186,6 +199,7 @@ static int read_option(int option, struct options *options)
     case 'p': options->helpers[options->helpers_count++] = optarg; return GO_ON;
     case 'm': return read_max(optarg, options);
     case 'a': return read_at(optarg, options);
+    case 'd': return read_seed(optarg, options);
     case 'f': return read_format(optarg, options);
     case 'e': options->each = true; return GO_ON;
     case 'w': options->why = true; return GO_ON;
@@ -213,6 +227,7 @@ static int read_options(int argc, char **argv, struct options *options)
         {"stats", no_argument, NULL, 'c'},        {"events", no_argument, NULL, 'v'},
         {"rules", required_argument, NULL, '4'},  {"rules6", required_argument, NULL, '6'},
         {"route", required_argument, NULL, 'r'},  {"address", required_argument, NULL, 'i'},
+        {"seed", required_argument, NULL, 'd'},
         {"write", required_argument, NULL, 'o'},  {"explain", required_argument, NULL, 'x'},
         {"helper", required_argument, NULL, 'p'}, {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, 'V'},      {NULL, 0, NULL, 0},
@@ -318,7 +333,9 @@ static int make_table(const struct options *options, struct kst **table)
                                 .reassembly_bytes = REASSEMBLY_BYTES,
                                 .expectations = EXPECTATIONS,
                                 .events = options->events ? EVENTS : 0};
-    if (getrandom(config.seed, sizeof config.seed, 0) != (ssize_t)sizeof config.seed) {
+    if (options->seed != 0)
+        config.seed[0] = options->seed;
+    else if (getrandom(config.seed, sizeof config.seed, 0) != (ssize_t)sizeof config.seed) {
         complain("no random numbers: %s", strerror(errno));
         return COMMAND_INPUT;
     }
