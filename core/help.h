@@ -163,14 +163,17 @@ static uint16_t kst__helper_hear(struct kst *t, const struct kst__kit *kit, uint
     h.size = p->l4_bytes - at;
     h.state = help->state;
     h.translated = mangle != NULL && (e->status & (KST_SRC_NAT | KST_DST_NAT)) && !h.error;
-    h.mangle = h.translated ? mangle : NULL;
+    h.mangle = h.translated && (h.tuple[0].protocol == KST__TCP || h.tuple[0].protocol == KST__UDP)
+                   ? mangle
+                   : NULL;
     const enum kst_reason reason = kst__helper_call(help->helper, &h);
     const bool there = kst__live(t, slot) && kst__id(t, slot) == h.connection; /* it may have deleted it */
-    const uint32_t grown = h.size - (p->l4_bytes - at);
-    if (h.translated && mangle->changed)
+    if (h.mangle != NULL && mangle->changed) {
+        const uint32_t grown = h.size - (p->l4_bytes - at);
         kst__mangle_seal(mangle, p->tuple.protocol);
-    if (there && grown != 0 && p->tuple.protocol == KST__TCP)
-        kst__adjust_note(t, slot, direction, h.seq, grown);
+        if (there && grown != 0 && p->tuple.protocol == KST__TCP)
+            kst__adjust_note(t, slot, direction, h.seq, grown);
+    }
     if (there && h.timeout_s != 0 && !(e->status & KST_FIXED_TIMEOUT))
         kst__expire_at(t, kit, slot, kst__due_ms(t, h.timeout_s));
     return (uint16_t)reason;
