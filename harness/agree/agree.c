@@ -155,7 +155,7 @@ static void run_case(const char *path, const struct vec_case *c, struct tally *t
     tally->cases++;
     tally->packets += c->packets_count;
     for (size_t i = 0; i < c->packets_count; i++) {
-        if (answers_agree(&c->packets[i], &answers[i]))
+        if (answers_agree(c, i, &answers[i]))
             continue;
         if (tally->disagreeing++ < SHOWN_MAX || options.only != NULL) {
             printf("%s:%zu: case %s, packet %zu\n", path, c->line, c->name, i + 1);

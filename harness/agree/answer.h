@@ -39,7 +39,7 @@ const char *naive_beyond(const struct vec_case *c);
 
 /* The same state and direction, the same bytes going out where Linux says any, and the same table but for the order of its lines and a second more
  * or less left. */
-bool answers_agree(const struct vec_packet *linux_says, const struct answer *answer);
+bool answers_agree(const struct vec_case *c, size_t at, const struct answer *answer);
 
 /* Prints a case up to packet `at` and what both sides say of that one. */
 void answers_show(const struct vec_case *c, size_t at, const struct answer *answers);

@@ -19,6 +19,7 @@ struct firewall {
     struct rules *rules[2];
     pcap_t *dead;
     pcap_dumper_t *dumper;
+    bool explained; /* the packet of --explain came */
 };
 
 bool firewall_wanted(const struct firewall_options *options)
@@ -172,17 +173,19 @@ void firewall_take(struct firewall *f, uint64_t number, const struct timeval *st
     const struct telling telling = {f, f->rules[size > 0 && bytes[0] >> 4 == 6]};
     const struct path_listener listener = {tell_rule, tell_step, (void *)(uintptr_t)&telling};
     struct path_end end;
+    f->explained |= explain;
     if (explain)
         tell_packet(number, bytes, size, "");
     path_send(f->path, now_ms, bytes, size, flags, explain ? &listener : NULL, &end);
+    const bool leaves = end.passed && (end.way == PATH_FORWARDED || end.way == PATH_FROM_US);
     if (explain && end.passed)
-        tell_packet(0, end.bytes, end.size, end.way == PATH_FORWARDED || end.way == PATH_FROM_US ? "passes:" : "arrives:");
+        tell_packet(0, end.bytes, end.size, leaves ? "passes:" : "arrives:");
     else if (explain)
         puts(end.held ? "  is held" : end.reject != NULL ? "  is rejected" : "  is dropped");
     if (f->options->why)
         tell_why(&end, number);
     if (f->options->each)
-        show_each(f->t, end.passed ? &end.result : NULL, end.bytes, end.size);
+        show_each(f->t, end.passed ? &end.result : NULL, leaves ? end.bytes : NULL, end.size);
     if (end.passed && f->dumper != NULL) {
         const struct pcap_pkthdr header = {.ts = *stamp, .caplen = end.size, .len = end.size};
         pcap_dump((u_char *)f->dumper, &header, end.bytes);
@@ -203,6 +206,8 @@ int firewall_close(struct firewall *f)
     int code = COMMAND_DONE;
     if (f == NULL)
         return code;
+    if (f->options != NULL && f->options->explain != 0 && !f->explained)
+        complain("--explain: no IP packet of this number was met");
     if (f->dumper != NULL) {
         if (pcap_dump_flush(f->dumper) != 0 || ferror(pcap_dump_file(f->dumper))) {
             complain("--write %s: it could not be written", f->options->write);
