@@ -363,9 +363,15 @@ struct kst_expectation {
     uint8_t class_;                /* of the master's helper, below KST_EXPECT_CLASSES: what it is for */
     uint8_t helper;                /* whose it is, kst_helper_name; ignored by kst_expect */
     uint8_t child_helper;          /* that the connection will have; 0: none */
-    bool follows;                  /* the master is translated, and so will it be: to where */
-    uint8_t nat_direction;         /* a message of this direction of the master, which told of it, */
-    uint16_t nat_port;             /* had come from, and to the port that it had named */
+    uint8_t follows;               /* enum kst_follows: the master is translated, and so will it be: to */
+    uint8_t nat_direction;         /* where a message of this direction of the master, which told of */
+    uint16_t nat_port;             /* it, had come from, and to the port that it had named */
+};
+
+enum kst_follows {
+    KST_FOLLOWS_NOT,
+    KST_FOLLOWS,     /* and looks as if it came from the other side of the master, whoever began it; */
+    KST_FOLLOWS_PEER /* only if it does come from there */
 };
 
 /* ---- helpers: each a struct kst_helper of its own, core/help_*.h. Which ones there are says

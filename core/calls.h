@@ -588,8 +588,8 @@ enum kst_error kst_expect(struct kst *t, const struct kst_expectation *expectati
     x.expires_ms = kst__later_ms(t, timeout_ms);
     x.master = master;
     x.flags = expectation->flags;
-    if (expectation->follows && (t->features & KST_WITH_NAT)) {
-        x.flags |= KST__EXPECT_FOLLOW;
+    if (t->features & KST_WITH_NAT) {
+        x.follows = expectation->follows;
         x.nat_direction = expectation->nat_direction != KST_ORIGINAL;
         x.nat_port = expectation->nat_port;
     }

@@ -87,8 +87,8 @@ static void kst__expectation_of(const struct kst *t, uint32_t place, struct kst_
     copy->tuple = x->tuple;
     copy->master_tuple = master->tuple;
     copy->timeout_ms = x->expires_ms > t->now_ms ? x->expires_ms - t->now_ms : 0;
-    copy->flags = (uint8_t)(x->flags & ~KST__EXPECT_FOLLOW);
-    copy->follows = (x->flags & KST__EXPECT_FOLLOW) != 0;
+    copy->flags = x->flags;
+    copy->follows = x->follows;
     copy->nat_direction = x->nat_direction;
     copy->nat_port = x->nat_port;
     copy->class_ = x->class_;

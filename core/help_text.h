@@ -177,9 +177,10 @@ static enum kst_reason kst__help_expect_port(struct kst_help *h, struct kst_expe
                                              uint16_t *port)
 {
     enum kst_error error = KST_ERROR_EXPECT_BUSY;
-    x->follows = h->translated;
+    if (h->translated && x->follows == KST_FOLLOWS_NOT)
+        x->follows = KST_FOLLOWS;
     x->nat_direction = h->direction;
-    x->nat_port = x->tuple.dst_port = *port;
+    x->tuple.dst_port = *port;
     for (uint32_t i = 0; i <= KST__HELP_PORTS && error == KST_ERROR_EXPECT_BUSY; i++) {
         if (i > 0 && !h->translated)
             break;
@@ -216,6 +217,7 @@ static enum kst_reason kst__help_expect(struct kst_help *h, uint8_t class_, uint
     if (!(flags & KST_EXPECT_ANY_SRC))
         memcpy(x.tuple.src, as->src, sizeof x.tuple.src);
     memcpy(x.tuple.dst, dst, sizeof x.tuple.dst);
+    x.nat_port = *port;
     x.class_ = class_;
     x.flags = flags;
     return kst__help_expect_port(h, &x, port);

@@ -18,7 +18,7 @@ static enum kst_reason kst__tftp_help(struct kst_help *h)
     x.tuple.zone = kst__help_zone(h);
     x.tuple.src_port = 0;
     x.flags = KST_EXPECT_ANY_SRC_PORT;
-    x.follows = h->translated;
+    x.follows = h->translated ? KST_FOLLOWS : KST_FOLLOWS_NOT;
     x.nat_direction = KST_ORIGINAL;
     x.nat_port = h->tuple[KST_ORIGINAL].src_port;
     return kst_expect(h->t, &x) == KST_ERROR_OK ? KST_REASON_NONE : KST_REASON_HELPER_EXPECT;

@@ -284,15 +284,15 @@ static enum kst_reason kst__nat_bind(struct kst *t, const struct kst__kit *kit, 
 static void kst__nat_follow(struct kst *t, const struct kst__kit *kit, uint32_t slot,
                             const struct kst__expected *x)
 {
-    const struct kst_tuple said =
-        x->nat_direction == KST_ORIGINAL ? kst__entry_at(t, x->master)->tuple
-                                         : kst__reply_of(t, x->master);
+    const struct kst_tuple both[2] = {kst__entry_at(t, x->master)->tuple, kst__reply_of(t, x->master)};
+    const struct kst_tuple said = both[x->nat_direction], peer = both[!x->nat_direction];
     struct kst_nat_range range;
     memset(&range, 0, sizeof range);
     range.flags = KST_NAT_ADDRESS;
     for (uint32_t i = 0; i < 2; i++)
         memcpy(range.address[i], said.dst, sizeof said.dst);
-    kst__nat_bind(t, kit, slot, KST_NAT_SOURCE, &range);
+    if (x->follows != KST_FOLLOWS_PEER || memcmp(kst__entry_at(t, slot)->tuple.src, peer.src, 16) == 0)
+        kst__nat_bind(t, kit, slot, KST_NAT_SOURCE, &range);
     range.flags |= KST_NAT_PORT;
     range.port[0] = range.port[1] = x->nat_port;
     for (uint32_t i = 0; i < 2; i++)

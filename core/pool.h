@@ -126,14 +126,12 @@ struct kst__expected {
     uint8_t flags;         /* enum kst_expectation_flags, or'ed, and the one below */
     uint8_t class_;
     uint8_t child_helper;
-    uint8_t nat_direction; /* of what told of it, and the port that this named, if KST__EXPECT_FOLLOW */
-    uint16_t nat_port;
+    uint8_t follows;       /* enum kst_follows; */
+    uint8_t nat_direction; /* of what told of it, */
+    uint16_t nat_port;     /* and the port that this named */
 };
 
-enum { /* kst__expected.flags */
-    KST__EXPECT_FOLLOW = 64, /* it will be bound as its master is */
-    KST__EXPECT_KEY = 128
-};
+enum { KST__EXPECT_KEY = 128 }; /* kst__expected.flags */
 
 /* Expectations lie behind this and their buckets. */
 struct kst__expectations {

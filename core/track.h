@@ -223,7 +223,7 @@ static void kst__judge_first(struct kst *t, const struct kst__kit *kit,
         KST_ASSERT(judgement.action == KST__REFRESH && judgement.reason == KST_REASON_NONE);
         e->expires_ms = kst__due_ms(t, judgement.timeout_s);
         if (KST_UNLIKELY(place != KST__NONE) &&
-            (kst__expected_at(t, place)->flags & KST__EXPECT_FOLLOW))
+            kst__expected_at(t, place)->follows != KST_FOLLOWS_NOT)
             kst__nat_follow(t, kit, slot, kst__expected_at(t, place));
         reason = p->deferred ? kst__pend(t, kit, slot) : kst__admit(t, kit, slot, key->hash);
     }

@@ -4,6 +4,8 @@
  * rewritten back; what helpers change, sequence numbers follow. */
 #include "support.h"
 
+#include <arpa/inet.h>
+
 /* ---- pending: KST_PACKET_DEFER ---- */
 
 static const struct kst_config small_config = {
@@ -755,6 +757,308 @@ START_TEST(some_errors_are_not_passed_on)
 }
 END_TEST
 
+/* ---- helpers ---- */
+
+/* A client 10.0.0.N at a server 10.0.0.2, seen from outside as somebody else; or a server seen from
+ * outside as somebody else. What is said is in the numbers of who says it. */
+struct session {
+    struct kst *t;
+    struct kst_nat_range range;
+    uint8_t outside[16];
+    bool served; /* the destination is translated, not the source */
+    bool v6;
+    uint8_t client;
+    uint16_t port; /* of the server */
+    struct wire out;
+};
+
+static struct session session_new(const char *helper, uint16_t port, bool served, bool v6,
+                                  uint8_t client, const char *outside)
+{
+    struct session s = {.t = nat_table(16), .served = served, .v6 = v6, .client = client, .port = port,
+                        .range = range_to(v6, 2, 0, 0)};
+    must(inet_pton(v6 ? AF_INET6 : AF_INET, outside, s.outside) == 1);
+    for (uint32_t i = 0; i < 2 && !served; i++)
+        memcpy(s.range.address[i], s.outside, 16);
+    must_be(kst_attach(s.t, TCP, port, kst_helper_number(helper)), KST_ERROR_OK);
+    return s;
+}
+
+/* `options` are those behind the header, `count` bytes of them. */
+static struct kst_result said(struct session *s, bool reply, uint8_t flags, uint32_t seq, uint32_t ack,
+                              const char *text, const uint8_t *options, uint8_t count)
+{
+    uint8_t body[600];
+    const uint32_t bytes = (uint32_t)strlen(text), address_bytes = s->v6 ? 16 : 4;
+    if (count > 0)
+        memcpy(body, options, count);
+    memcpy(body + count, text, bytes);
+    struct say say = {.protocol = TCP, .v6 = s->v6, .from = s->client, .to = 2, .sport = 40000,
+                      .dport = s->port};
+    if (reply)
+        say = answer_to(say);
+    say.flags = flags;
+    say.seq = seq;
+    say.ack = ack;
+    say.bytes = (uint16_t)(bytes + count);
+    say.body = body;
+    say.tcp_options = count;
+    s->out = wire_of(&say);
+    /* Who is outside knows the other by the other address. */
+    if (reply != s->served) {
+        memcpy(s->out.data + (s->v6 ? 8 : 12) + address_bytes, s->outside, address_bytes);
+        wire_seal(&s->out);
+    }
+    const struct kst_result r =
+        go(s->t, 0, &s->out, s->served ? NULL : &s->range, s->served ? &s->range : NULL);
+    if (r.verdict != KST_ACCEPT)
+        return r;
+    struct wire anew = s->out; /* as it leaves, its checksums are right */
+    wire_seal(&anew);
+    must(memcmp(anew.data, s->out.data, anew.size) == 0);
+    return r;
+}
+
+static uint32_t payload_at(const struct session *s)
+{
+    return s->out.l4_at + (uint32_t)(s->out.data[s->out.l4_at + 12] >> 4) * 4;
+}
+
+static void must_carry(const struct session *s, const char *text)
+{
+    const uint32_t at = payload_at(s);
+    char is[ROOM + 1] = "";
+    memcpy(is, s->out.data + at, s->out.size - at);
+    must_read(is, text);
+}
+
+static uint32_t seq_of(const struct session *s)
+{
+    return kst__be32(s->out.data + s->out.l4_at + 4);
+}
+
+static uint32_t ack_of(const struct session *s)
+{
+    return kst__be32(s->out.data + s->out.l4_at + 8);
+}
+
+/* Opens a session; both have said a line, as FTP's helper wants it. Their next numbers. */
+enum { CLIENT = 1000 + 1 + 8, SERVER = 5000 + 1 + 8 };
+static void session_open(struct session *s)
+{
+    must_say(said(s, 0, SYN, 1000, 0, "", (const uint8_t *)"\4\2\1\1", 4), KST_REASON_NONE);
+    must_say(said(s, 1, SYN | ACK, 5000, 1001, "", (const uint8_t *)"\4\2\1\1", 4), KST_REASON_NONE);
+    must_say(said(s, 0, ACK, 1001, 5001, "", NULL, 0), KST_REASON_NONE);
+    must_say(said(s, 1, ACK, 5001, 1001, "220 hi\r\n", NULL, 0), KST_REASON_NONE);
+    must_say(said(s, 0, ACK, 1001, SERVER, "USER x\r\n", NULL, 0), KST_REASON_NONE);
+}
+
+/* A line that grows or shrinks: what comes behind is renumbered for who hears it, and what that
+ * acknowledges, blocks included, for who said it; the tracker minds nothing. */
+START_TEST(numbers_follow_what_helpers_change)
+{
+    static const struct {
+        bool served, v6;
+        uint8_t client;
+        const char *outside, *line, *changed;
+    } rows[] = {
+        {0, 0, 1, "203.0.113.100", "PORT 10,0,0,1,4,210\r\n", "PORT 203,0,113,100,4,210\r\n"},
+        {0, 0, 200, "1.2.3.4", "PORT 10,0,0,200,4,210\r\n", "PORT 1,2,3,4,4,210\r\n"},
+        {0, 0, 1, "203.0.113.100", "EPRT |1|10.0.0.1|1234|\r\n", "EPRT |1|203.0.113.100|1234|\r\n"},
+        {0, 1, 1, "2001:db8::1", "EPRT !2!fd00::1!1234!\r\n", "EPRT |2|2001:db8::1|1234|\r\n"},
+        {1, 0, 1, "203.0.113.100", "227 Entering (10,0,0,2,4,210).\r\n",
+         "227 Entering (203,0,113,100,4,210).\r\n"},
+        {1, 0, 1, "203.0.113.100", "229 Extended (|||1234|)\r\n", "229 Extended (|||1234|)\r\n"},
+        {1, 1, 1, "2001:db8::1", "229 Extended (|||1234|)\r\n", "229 Extended (|||1234|)\r\n"},
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct session s = session_new("ftp", 21, rows[i].served, rows[i].v6, rows[i].client, rows[i].outside);
+        const bool by = rows[i].served; /* who says the line */
+        const uint32_t own = by ? SERVER : CLIENT, other = by ? CLIENT : SERVER;
+        const uint32_t bytes = (uint32_t)strlen(rows[i].line);
+        const uint32_t grown = (uint32_t)strlen(rows[i].changed) - bytes;
+        session_open(&s);
+        about("row %zu", i);
+        for (uint32_t again = 0; again < 2; again++) { /* a retransmission becomes the same */
+            must_say(said(&s, by, ACK, own, other, rows[i].line, NULL, 0), KST_REASON_NONE);
+            must_carry(&s, rows[i].changed);
+            must_be(seq_of(&s), own);
+            must_be(kst_expectation_count(s.t), 1);
+        }
+        struct kst_flow flow;
+        must(kst_get(s.t, kst_next(s.t, 0), &flow));
+        must_be((flow.status & KST_SEQ_ADJUST) != 0, grown != 0);
+
+        /* The next line is shifted, its answer shifted back. */
+        must_say(said(&s, by, ACK, own + bytes, other, "NOOP\r\n", NULL, 0), KST_REASON_NONE);
+        must_be(seq_of(&s), own + bytes + grown);
+        must_say(said(&s, !by, ACK, other, own, "", NULL, 0), KST_REASON_NONE);
+        must_be(ack_of(&s), own); /* all before it is as it was */
+        /* The other side has got the line, but of what follows only the end: a block behind a gap,
+         * wherever the option stands. */
+        must_say(said(&s, by, ACK, own + bytes + 6, other, "NOOP\r\n", NULL, 0), KST_REASON_NONE);
+        for (uint8_t pad = 0; pad < 2; pad++) {
+            uint8_t options[12] = {1, 1, 5, 10, 0, 0, 0, 0, 0, 0, 0, 0};
+            uint8_t *sack = options + 2 - pad;
+            sack[0] = 5;
+            sack[1] = 10;
+            options[11] = 1;
+            put32(sack + 2, own + bytes + 6 + grown);
+            put32(sack + 6, own + bytes + 12 + grown);
+            must_say(said(&s, !by, ACK, other, own + bytes + grown, "", options, 12), KST_REASON_NONE);
+            const uint8_t *seen = s.out.data + s.out.l4_at + 20 + 2 - pad;
+            must_be(ack_of(&s), own + bytes);
+            must_be(kst__be32(seen + 2), own + bytes + 6);
+            must_be(kst__be32(seen + 6), own + bytes + 12);
+        }
+        must_say(said(&s, !by, ACK, other, own + bytes + 12 + grown, "200 ok\r\n", NULL, 0), KST_REASON_NONE);
+        must_be(ack_of(&s), own + bytes + 12);
+        must_be(seq_of(&s), other);
+        if (grown != 0) { /* options that cannot be read are dropped, as by Linux */
+            static const uint8_t bad[4] = {5, 10, 0, 0};
+            const struct kst_result r = said(&s, !by, ACK, other + 8, own + bytes + 12 + grown, "", bad, 4);
+            must_say(r, KST_REASON_NAT_PACKET);
+            must_be(r.verdict, KST_DROP);
+        }
+        /* A second line adds to the first. */
+        must_say(said(&s, by, ACK, own + bytes + 12, other + 8, rows[i].line, NULL, 0), KST_REASON_NONE);
+        must_carry(&s, rows[i].changed);
+        must_be(seq_of(&s), own + bytes + 12 + grown);
+        must_say(said(&s, !by, ACK, other + 8, own + 2 * (bytes + grown) + 12, "", NULL, 0), KST_REASON_NONE);
+        must_be(ack_of(&s), own + 2 * bytes + 12);
+        must_say(said(&s, by, ACK, own + 2 * bytes + 12, other + 8, "NOOP\r\n", NULL, 0), KST_REASON_NONE);
+        must_be(seq_of(&s), own + 2 * (bytes + grown) + 12);
+
+        /* Restored, it goes on so. */
+        must(kst_get(s.t, kst_next(s.t, 0), &flow));
+        kst_flush(s.t);
+        must(kst_insert(s.t, &flow, NULL) != 0);
+        must_say(said(&s, by, ACK, own + 2 * bytes + 18, other + 8, "NOOP\r\n", NULL, 0), KST_REASON_NONE);
+        must_be(seq_of(&s), own + 2 * (bytes + grown) + 18);
+        free(s.t);
+    }
+}
+END_TEST
+
+/* What was foretold comes to the address that was told, and is bound as its master is: to who told
+ * of it, from where that is seen. */
+START_TEST(what_is_foretold_follows_its_master)
+{
+    for (uint32_t served = 0; served < 2; served++) {
+        struct session s = session_new("ftp", 21, served, false, 1, "203.0.113.1");
+        struct wire out;
+        struct kst_flow flow;
+        session_open(&s);
+        about("served %u", served);
+        if (served)
+            must_say(said(&s, 1, ACK, SERVER, CLIENT, "227 (10,0,0,2,4,210)\r\n", NULL, 0), KST_REASON_NONE);
+        else
+            must_say(said(&s, 0, ACK, CLIENT, SERVER, "PORT 10,0,0,1,4,210\r\n", NULL, 0), KST_REASON_NONE);
+        struct kst_expectation x;
+        must(kst_expectation_get(s.t, kst_expectation_next(s.t, 0), &x));
+        must_be(x.follows, KST_FOLLOWS);
+        must_be(x.nat_port, 1234);
+        must(memcmp(x.tuple.dst, s.outside, 16) == 0);
+        const struct say data = {.protocol = TCP, .from = served ? 1 : 2, .to = 9, .sport = 20,
+                                 .dport = 1234, .flags = SYN};
+        struct say inside = data;
+        inside.to = served ? 2 : 1;
+        out = wire_of(&data);
+        memcpy(out.data + 16, s.outside, 4);
+        wire_seal(&out);
+        const struct kst_nat_range rule = range_to(false, 77, 0, 0); /* no rule has a say in it */
+        const struct kst_result r = go(s.t, 5, &out, &rule, &rule);
+        must_say(r, KST_REASON_NONE);
+        must_be(r.state, KST_RELATED);
+        must_be_same(out, inside);
+        must(kst_get(s.t, r.entry, &flow));
+        must_be(flow.status & (KST_SRC_NAT | KST_DST_NAT | KST_EXPECTED), KST_DST_NAT | KST_EXPECTED);
+        inside = answer_to(inside);
+        inside.flags = SYN | ACK;
+        inside.ack = 1;
+        must_be(say_to(s.t, 6, inside, NULL, NULL, &out).direction, KST_REPLY);
+        must(memcmp(out.data + 12, s.outside, 4) == 0);
+        free(s.t);
+    }
+}
+END_TEST
+
+/* Two clients name the same port: the second gets another, in the line and in what is expected. */
+START_TEST(a_port_that_is_expected_already_is_replaced)
+{
+    struct session s = session_new("ftp", 21, false, false, 1, "203.0.113.1");
+    struct kst_expectation x;
+    session_open(&s);
+    must_say(said(&s, 0, ACK, CLIENT, SERVER, "PORT 10,0,0,1,4,210\r\n", NULL, 0), KST_REASON_NONE);
+    s.client = 3;
+    s.port = 21;
+    must_say(said(&s, 0, SYN, 1000, 0, "", NULL, 0), KST_REASON_NONE);
+    struct kst_flow flow;
+    kst_id id = 0, last = 0;
+    while ((id = kst_next(s.t, id)) != 0)
+        last = id;
+    must(kst_get(s.t, last, &flow));
+    must(flow.tuple[KST_REPLY].dst_port != 40000);
+    struct say back = {.protocol = TCP, .from = 2, .to = 9, .sport = 21,
+                       .dport = flow.tuple[KST_REPLY].dst_port, .flags = SYN | ACK, .seq = 5000, .ack = 1001};
+    struct wire w = wire_of(&back);
+    memcpy(w.data + 16, s.outside, 4);
+    wire_seal(&w);
+    must_say(go(s.t, 0, &w, NULL, NULL), KST_REASON_NONE);
+    must_say(said(&s, 0, ACK, 1001, 5001, "USER x\r\n", NULL, 0), KST_REASON_NONE);
+    must_say(said(&s, 0, ACK, CLIENT, 5001, "PORT 10,0,0,3,4,210\r\n", NULL, 0), KST_REASON_NONE);
+    must_be(kst_expectation_count(s.t), 2);
+    must(kst_expectation_get(s.t, kst_expectation_own(s.t, last, 0), &x));
+    must(x.tuple.dst_port > 1234);
+    must_be(x.nat_port, 1234);
+    char line[64];
+    snprintf(line, sizeof line, "PORT 203,0,113,1,%u,%u\r\n", x.tuple.dst_port >> 8, x.tuple.dst_port & 0xff);
+    must_carry(&s, line);
+    free(s.t);
+}
+END_TEST
+
+START_TEST(dcc_names_who_is_seen_outside)
+{
+    struct session s = session_new("irc", 6667, false, false, 1, "203.0.113.100");
+    session_open(&s);
+    must_say(said(&s, 0, ACK, CLIENT, SERVER, "PRIVMSG nick :\1DCC SEND file 167772161  5000 99\1\r\n", NULL, 0),
+             KST_REASON_NONE);
+    must_carry(&s, "PRIVMSG nick :\1DCC SEND file 3405803876 5000 99\1\r\n");
+    struct kst_expectation x;
+    must(kst_expectation_get(s.t, kst_expectation_next(s.t, 0), &x));
+    must(memcmp(x.tuple.dst, s.outside, 16) == 0);
+    must_be(x.follows, KST_FOLLOWS);
+    free(s.t);
+}
+END_TEST
+
+/* No room in the buffer: the packet is dropped, nothing behind the buffer is touched. */
+START_TEST(a_line_that_finds_no_room_is_dropped)
+{
+    struct session s = session_new("ftp", 21, false, false, 1, "203.0.113.100");
+    session_open(&s);
+    const char *line = "PORT 10,0,0,1,4,210\r\n";
+    struct say say = {.protocol = TCP, .from = 1, .to = 2, .sport = 40000, .dport = 21, .flags = ACK,
+                      .seq = CLIENT, .ack = SERVER, .bytes = (uint16_t)strlen(line), .body = line};
+    const struct wire w = wire_of(&say);
+    struct guarded g = guarded_new(200);
+    for (uint32_t more = 0; more < 9; more++) {
+        uint8_t *bytes = guarded_end(&g, w.size + more);
+        memcpy(bytes, w.data, w.size);
+        const struct kst_packet packet = {.data = bytes, .size = w.size};
+        struct kst_nat nat = {.range = {&s.range, NULL}, .bytes = bytes, .room = w.size + more};
+        struct kst_result r;
+        kst_track_nat(s.t, 0, &packet, &nat, 1, &r);
+        about("%u more", more);
+        must_say(r, more < 5 ? KST_REASON_NAT_ROOM : KST_REASON_NONE);
+        must_be(nat.size, w.size + (more < 5 ? 0 : 5));
+    }
+    guarded_free(&g);
+    free(s.t);
+}
+END_TEST
+
 SUITE("nat", what_is_pending_is_known_but_not_found, what_is_refused_or_forgotten_leaves_nothing,
       a_full_table_makes_room_before_it_waits, what_a_packet_ends_stays_until_it_is_through,
       every_protocol_goes_out_and_comes_back, any_checksum_comes_out_right,
@@ -763,4 +1067,7 @@ SUITE("nat", what_is_pending_is_known_but_not_found, what_is_refused_or_forgotte
       destinations_are_taken_in_order_or_shifted, an_address_is_chosen_and_kept,
       a_network_is_mapped_to_another, a_binding_is_refused_by_name,
       a_finished_connection_gives_its_port_away, both_tuples_come_and_go_as_one,
-      errors_are_rewritten_inside_and_out, some_errors_are_not_passed_on)
+      errors_are_rewritten_inside_and_out, some_errors_are_not_passed_on,
+      numbers_follow_what_helpers_change, what_is_foretold_follows_its_master,
+      a_port_that_is_expected_already_is_replaced, dcc_names_who_is_seen_outside,
+      a_line_that_finds_no_room_is_dropped)
