@@ -1059,6 +1059,94 @@ START_TEST(a_line_that_finds_no_room_is_dropped)
 }
 END_TEST
 
+/* One SIP message over UDP between 10.0.0.1, which is seen as 203.0.113.100, and 10.0.0.2. */
+static struct kst_result sip_said(struct kst *t, bool reply, const char *message, struct wire *out)
+{
+    struct kst_nat_range by = {.flags = KST_NAT_ADDRESS, .address = {{203, 0, 113, 100}, {203, 0, 113, 100}}};
+    struct say say = {.protocol = UDP, .from = 1, .to = 2, .sport = 5060, .dport = 5060,
+                      .bytes = (uint16_t)strlen(message), .body = message};
+    if (reply) {
+        say.from = 2;
+        say.to = 1;
+    }
+    *out = wire_of(&say);
+    if (reply) {
+        memcpy(out->data + 16, by.address[0], 4);
+        wire_seal(out);
+    }
+    const struct kst_result r = go(t, 0, out, &by, NULL);
+    struct wire anew = *out;
+    wire_seal(&anew);
+    must(memcmp(anew.data, out->data, anew.size) == 0);
+    must_be(kst__be16(out->data + 24), out->size - 20);
+    return r;
+}
+
+static void must_carry_sip(const struct wire *out, const char *text)
+{
+    char is[ROOM + 1] = "";
+    memcpy(is, out->data + 28, out->size - 28);
+    must_read(is, text);
+}
+
+START_TEST(sip_names_who_is_seen_outside)
+{
+    struct kst *t = nat_table(16);
+    struct wire out;
+    struct kst_expectation x;
+    must_be(kst_attach(t, UDP, 5060, kst_helper_number("sip")), KST_ERROR_OK);
+#define SDP(address, port)                                                                         \
+    "v=0\r\no=a 1 1 IN IP4 " address "\r\ns=-\r\nc=IN IP4 " address "\r\nt=0 0\r\nm=audio " port        \
+    " RTP/AVP 0\r\na=x\r\n"
+#define INVITE(address, contact, port, length)                                                     \
+    "INVITE sip:b@10.0.0.2 SIP/2.0\r\nVia: SIP/2.0/UDP " contact ";maddr=" address                      \
+    ";branch=z\r\nFrom: <sip:a@" contact ">;tag=1\r\nTo: <sip:b@10.0.0.2>\r\nCSeq: 1 INVITE\r\n"       \
+    "Contact: <sip:a@" contact ">, <sip:c@10.0.0.7>\r\nContent-Length: " length                          \
+    "\r\n\r\n" SDP(address, port)
+    must_say(sip_said(t, 0, INVITE("10.0.0.1", "10.0.0.1:5060", "4001", "90"), &out), KST_REASON_NONE);
+    must_carry_sip(&out, INVITE("203.0.113.100", "203.0.113.100:5060", "4000", "100"));
+    must_be(kst_expectation_count(t), 2);
+    must(kst_expectation_get(t, kst_expectation_next(t, 0), &x));
+    must_be(kst__be32(x.tuple.dst), 0xcb007164);
+    must_be(x.tuple.dst_port, 4000);
+    must_be(x.nat_port, 4000);
+    must_be(x.follows, KST_FOLLOWS_PEER);
+
+    /* The answer says to the client what the client calls itself; the server names its own port. */
+#define ANSWER(address, contact, rport)                                                            \
+    "SIP/2.0 200 OK\r\nv : SIP/2.0/UDP " contact ";received=" address ";rport=" rport                    \
+    "\r\nFrom: <sip:a@" contact ">;tag=1\r\nTo: <sip:b@10.0.0.2>\r\nCSeq: 1 INVITE\r\n"                  \
+    "m: <sip:b@10.0.0.2:5060>\r\nl: 90\r\n\r\n" SDP("10.0.0.2", "5000")
+    must_say(sip_said(t, 1, ANSWER("203.0.113.100", "203.0.113.100:5060", "5060"), &out), KST_REASON_NONE);
+    must_carry_sip(&out, ANSWER("10.0.0.1", "10.0.0.1:5060", "5060"));
+    must_be(kst_expectation_count(t), 4);
+
+    /* Media comes to the address outside and is bound to the client. */
+    struct say media = {.protocol = UDP, .from = 2, .to = 9, .sport = 5000, .dport = 4000};
+    out = wire_of(&media);
+    put32(out.data + 16, 0xcb007164);
+    wire_seal(&out);
+    const struct kst_result r = go(t, 1, &out, NULL, NULL);
+    must_be(r.state, KST_RELATED);
+    media.to = 1;
+    must_be_same(out, media);
+
+    /* Whoever registers wants to be called where it is seen, and is; a message that does not fit the
+     * buffer is dropped whole. */
+#define REGISTER(contact)                                                                          \
+    "REGISTER sip:10.0.0.2 SIP/2.0\r\nVia: SIP/2.0/UDP " contact                                         \
+    "\r\nCSeq: 2 REGISTER\r\nContact: <sip:a@" contact ">\r\nExpires: 60\r\n\r\n"
+    must_say(sip_said(t, 0, REGISTER("10.0.0.1:5060"), &out), KST_REASON_NONE);
+    must_carry_sip(&out, REGISTER("203.0.113.100:5060"));
+    static char big[1500];
+    const char *invite = REGISTER("10.0.0.1:5060");
+    snprintf(big, sizeof big, "%s", invite);
+    memset(big + strlen(invite), 'x', 1470 - strlen(invite));
+    must_say(sip_said(t, 0, big, &out), KST_REASON_NAT_ROOM);
+    free(t);
+}
+END_TEST
+
 SUITE("nat", what_is_pending_is_known_but_not_found, what_is_refused_or_forgotten_leaves_nothing,
       a_full_table_makes_room_before_it_waits, what_a_packet_ends_stays_until_it_is_through,
       every_protocol_goes_out_and_comes_back, any_checksum_comes_out_right,
@@ -1070,4 +1158,4 @@ SUITE("nat", what_is_pending_is_known_but_not_found, what_is_refused_or_forgotte
       errors_are_rewritten_inside_and_out, some_errors_are_not_passed_on,
       numbers_follow_what_helpers_change, what_is_foretold_follows_its_master,
       a_port_that_is_expected_already_is_replaced, dcc_names_who_is_seen_outside,
-      a_line_that_finds_no_room_is_dropped)
+      a_line_that_finds_no_room_is_dropped, sip_names_who_is_seen_outside)
