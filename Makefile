@@ -64,6 +64,8 @@ agree: $(B)/agree $(B)/agree-kernel            ## the core against the vectors; 
 	$(if $(call given,CAPTURE),,$(B)/agree $(VEC))
 	$(if $(call given,CAPTURE),$(B)/agree-kernel --capture $(CAPTURE),$\
 	$(if $(call given,VEC),,$(B)/agree-kernel --packets $(PACKETS) $(if $(SEED),--seed $(SEED))))
+	$(if $(call given,CAPTURE)$(call given,VEC),,$\
+	$(B)/agree-kernel --rules --packets $(PACKETS) $(if $(SEED),--seed $(SEED)))
 
 # The sequence harness, for the back ends that its name ends with: with libFuzzer, which needs clang, and with its
 # plain driver. `make test` takes these pairs: every back end once.

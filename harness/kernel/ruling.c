@@ -18,6 +18,7 @@ struct ruling {
     bool v6;
     uint64_t now_ms;
     uint8_t client[2][16], server[16]; /* as the client knows them */
+    uint8_t own[16];                   /* the machine's: it does not answer here */
 };
 
 static const char *const hosts_v4[] = {"192.0.2.1", "192.0.2.2", "192.0.2.0/24", "198.51.100.1", "203.0.113.1",
@@ -38,11 +39,17 @@ static const char *host(struct chance *chance, bool v6)
     return v6 ? PICK(chance, hosts_v6) : PICK(chance, hosts_v4);
 }
 
-static void put_ports(struct chance *chance, FILE *out, const char *option)
+static void put_range(struct chance *chance, FILE *out, const char *option)
 {
     static const char *const ports[] = {"80", "40000", "1:1000", "40000:50000", "0:79", "53", "8080", "1024:65535"};
+    fprintf(out, " %s%s", not(chance), option);
+    fprintf(out, " %s", PICK(chance, ports));
+}
+
+static void put_ports(struct chance *chance, FILE *out, const char *option)
+{
     if (one_in(chance, 3))
-        fprintf(out, " %s%s %s", not(chance), option, PICK(chance, ports));
+        put_range(chance, out, option);
 }
 
 /* -p and what goes with it. */
@@ -114,7 +121,7 @@ static void put_conntrack(struct chance *chance, FILE *out, bool v6)
             fprintf(out, " %s", host(chance, v6));
         }
         if (one_in(chance, 6) && (any = true))
-            put_ports(chance, out, PICK(chance, ports));
+            put_range(chance, out, PICK(chance, ports));
         if (one_in(chance, 5) && (any = true))
             fprintf(out, " %s--ctstatus %s", not(chance), PICK(chance, statuses));
         if (one_in(chance, 10) && (any = true))
@@ -335,6 +342,8 @@ struct ruling *ruling_begin(struct talk_state *t, uint64_t rules)
         memcpy(r->client[i], t->v6 ? client_and_server_v6[0] : client_and_server_v4[0], address);
         r->client[i][address - 1] = (uint8_t)(i + 1);
     }
+    memcpy(r->own, t->v6 ? (const uint8_t[16]){0x20, 1, 0xd, 0xb8, 0, 9, [15] = 2} : (const uint8_t[16]){203, 0, 113, 2},
+           16);
     memcpy(r->server, t->v6 ? client_and_server_v6[1] : client_and_server_v4[1], address);
     if (one_in(&t->chance, 2)) { /* one that is translated, perhaps, or the machine itself */
         memcpy(r->server, t->v6 ? (const uint8_t[16]){0x20, 1, 0xd, 0xb8, 0, 9} : (const uint8_t[16]){203, 0, 113},
@@ -480,9 +489,11 @@ static bool find_flow(const struct ruling *r, const struct parts *p, const uint8
         tuple.src_port = (uint16_t)get16(p->ports[0]);
         tuple.dst_port = (uint16_t)(asked << 8 | p->l4[1]);
     }
-    for (tuple.zone = 0; tuple.zone < 3; tuple.zone++)
-        if (kst_get(r->t, kst_find(r->t, &tuple, NULL), flow))
-            return true;
+    for (tuple.zone = 0; tuple.zone < 3; tuple.zone++) {
+        uint8_t direction;
+        if (kst_get(r->t, kst_find(r->t, &tuple, &direction), flow))
+            return direction == KST_ORIGINAL;
+    }
     return false;
 }
 
@@ -501,7 +512,7 @@ void ruling_address(struct ruling *r, uint8_t *packet, size_t size, int from)
     } else if (from == 0) {
         put_address(&p, 0, client);
         put_address(&p, 1, r->server);
-    } else if (find_flow(r, &p, client, &flow)) {
+    } else if (find_flow(r, &p, client, &flow) && memcmp(flow.tuple[KST_REPLY].src, r->own, p.bytes) != 0) {
         const struct kst_tuple *reply = &flow.tuple[KST_REPLY];
         put_address(&p, 0, reply->src);
         put_address(&p, 1, reply->dst);

@@ -120,20 +120,14 @@ static void print_decision(const struct rules *rules, enum rules_table table, co
     }
 }
 
-struct telling {
-    const struct firewall *f;
-    const struct rules *rules; /* of the packet's family */
-};
-
-static void tell_rule(void *context, enum rules_table table, const struct rules_chain *chain,
-                      const struct rules_rule *rule, enum rules_verdict verdict)
+static void tell_rule(void *context, enum rules_hook hook, enum rules_table table,
+                      const struct rules_chain *chain, const struct rules_rule *rule, enum rules_verdict verdict)
 {
-    static const char *const words[] = {[RULES_NEXT] = "", [RULES_ACCEPT] = ": ACCEPT", [RULES_DROP] = ": DROP",
-                                        [RULES_RETURN] = "", [RULES_REJECT] = ""};
-    const struct telling *telling = context;
-    printf("  %-11s %-7s ", "", rules_table_names[table]);
-    print_decision(telling->rules, table, chain, rule);
-    puts(rule == NULL ? words[verdict] : "");
+    const struct rules *rules = context;
+    printf("  %-11s %-7s ", rules_hook_names[hook], rules_table_names[table]);
+    if (rule != NULL)
+        print_decision(rules, table, chain, rule);
+    puts(rule != NULL ? "" : verdict == RULES_DROP ? "policy DROP" : "policy ACCEPT");
 }
 
 static void tell_step(void *context, const char *hook, const char *words)
@@ -154,24 +148,22 @@ static void tell_packet(uint64_t number, const uint8_t *bytes, uint32_t size, co
 
 static void tell_why(const struct path_end *end, uint64_t number)
 {
-    if (end->passed || end->why != NULL || end->chain == NULL) {
-        if (end->tracked)
-            show_why(number, &end->result);
-        else if (end->why != NULL)
-            printf("packet %" PRIu64 ": %s: %s\n", number, end->held ? "held" : "dropped", end->why);
-        return;
+    if (end->passed || (end->tracked && end->result.verdict != KST_ACCEPT)) {
+        show_why(number, &end->result);
+    } else if (end->why != NULL) {
+        printf("packet %" PRIu64 ": %s: %s\n", number, end->held ? "held" : "dropped", end->why);
+    } else {
+        printf("packet %" PRIu64 ": %s by ", number, end->reject != NULL ? "rejected" : "dropped");
+        print_decision(end->rules, end->table, end->chain, end->rule);
+        putchar('\n');
     }
-    printf("packet %" PRIu64 ": %s by ", number, end->reject != NULL ? "rejected" : "dropped");
-    print_decision(end->rules, end->table, end->chain, end->rule);
-    putchar('\n');
 }
 
 void firewall_take(struct firewall *f, uint64_t number, const struct timeval *stamp, uint64_t now_ms,
                    const uint8_t *bytes, uint32_t size, uint8_t flags)
 {
     const bool explain = f->options->explain == FIREWALL_ALL || f->options->explain == number;
-    const struct telling telling = {f, f->rules[size > 0 && bytes[0] >> 4 == 6]};
-    const struct path_listener listener = {tell_rule, tell_step, (void *)(uintptr_t)&telling};
+    const struct path_listener listener = {tell_rule, tell_step, f->rules[size > 0 && bytes[0] >> 4 == 6]};
     struct path_end end;
     f->explained |= explain;
     if (explain)

@@ -71,13 +71,6 @@ static bool meets(const struct rules_rule *rule, struct rules_packet *p)
     return true;
 }
 
-static void tell(const struct rules_listener *listener, enum rules_table table,
-                 const struct rules_chain *chain, const struct rules_rule *rule, enum rules_verdict verdict)
-{
-    if (listener != NULL)
-        listener->met(listener->context, table, chain, rule, verdict);
-}
-
 static enum rules_verdict policy(struct rules_chain *chain, struct rules_packet *p)
 {
     chain->packets++;
@@ -109,7 +102,8 @@ enum rules_verdict rules_ask(struct rules *rules, enum rules_table table, enum r
             rule->bytes += p->length;
             if (rule->target.type != NULL)
                 verdict = rule->target.type->act(&rule->target, p);
-            tell(listener, table, chain, rule, verdict);
+            if (listener != NULL)
+                listener->met(listener->context, hook, table, chain, rule, verdict);
             if (rule->chain_name != NULL) {
                 if (!rule->jumps_off)
                     asked->stack[depth++] = at;
@@ -125,7 +119,8 @@ enum rules_verdict rules_ask(struct rules *rules, enum rules_table table, enum r
         at = asked->stack[--depth];
     }
     const enum rules_verdict verdict = policy(base, p);
-    tell(listener, table, base, NULL, verdict);
+    if (listener != NULL)
+        listener->met(listener->context, hook, table, base, NULL, verdict);
     return verdict;
 }
 

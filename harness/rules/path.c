@@ -192,20 +192,21 @@ static const char *route(const struct path *path, uint8_t family, const uint8_t 
     return best != NULL ? best->interface : any ? NULL : "";
 }
 
-static bool address_of(void *context, const char *interface, uint8_t family, uint8_t address[16])
+static bool address_of(void *context, const char *interface, bool else_any, uint8_t family, uint8_t address[16])
 {
+    static const uint8_t loopback[2][16] = {{127, 0, 0, 1}, {[15] = 1}};
     const struct path *path = context;
-    for (size_t i = 0; i < path->addresses_count; i++) {
+    const struct route *found = NULL;
+    for (size_t i = path->addresses_count; i-- > 0;) {
         const struct route *one = &path->addresses[i];
-        if (one->family == family && strcmp(one->interface, interface) == 0) {
-            memcpy(address, one->net, 16);
-            return true;
-        }
+        const bool here = strcmp(one->interface, interface) == 0;
+        if (one->family == family &&
+            (here || (else_any && (found == NULL || strcmp(found->interface, interface) != 0))))
+            found = one;
     }
-    memset(address, 0, 16);
-    if (strcmp(interface, "lo") != 0)
+    if (found == NULL && strcmp(interface, "lo") != 0)
         return false;
-    memcpy(address, family == KST_IPV6 ? (const uint8_t[16]){[15] = 1} : (const uint8_t[16]){127, 0, 0, 1}, 16);
+    memcpy(address, found != NULL ? found->net : loopback[family == KST_IPV6], 16);
     return true;
 }
 
@@ -254,7 +255,7 @@ static bool stop(struct walk *w, const char *why)
     return false;
 }
 
-static void met(void *context, enum rules_table table, const struct rules_chain *chain,
+static void met(void *context, enum rules_hook hook, enum rules_table table, const struct rules_chain *chain,
                 const struct rules_rule *rule, enum rules_verdict verdict)
 {
     struct walk *w = context;
@@ -262,7 +263,7 @@ static void met(void *context, enum rules_table table, const struct rules_chain 
     w->end->chain = chain;
     w->end->rule = rule;
     if (w->listener != NULL)
-        w->listener->met(w->listener->context, table, chain, rule, verdict);
+        w->listener->met(w->listener->context, hook, table, chain, rule, verdict);
 }
 
 static bool ask(struct walk *w, enum rules_table table)

@@ -48,7 +48,7 @@ struct path_end {
 /* Is told, if there is one, of each step: of rules that matched and policies, and in words of all
  * else ("routed: out right"). */
 struct path_listener {
-    void (*met)(void *context, enum rules_table table, const struct rules_chain *chain,
+    void (*met)(void *context, enum rules_hook hook, enum rules_table table, const struct rules_chain *chain,
                 const struct rules_rule *rule, enum rules_verdict verdict);
     void (*step)(void *context, const char *hook, const char *words);
     void *context;

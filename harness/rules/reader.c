@@ -626,9 +626,9 @@ struct rules *rules_load(const char *path, uint8_t family, char *why, size_t why
 {
     char *text = NULL;
     size_t size = 0, room = 0, got = 1;
+    errno = 0;
     FILE *file = fopen(path, "rb");
     struct rules *rules = NULL;
-    errno = 0;
     while (file != NULL && got > 0 && size <= RULES_BYTES_MAX) {
         if (size == room) {
             char *larger = realloc(text, room = room * 2 + 4096);

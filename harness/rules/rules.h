@@ -189,7 +189,8 @@ struct rules_packet {
     /* what NAT says: a range was chosen */
     bool translates;
     struct kst_nat_range range;
-    bool (*address_of)(void *context, const char *interface, uint8_t family, uint8_t address[16]);
+    /* The first of an interface; `else_any`: of whatever interface, if it has none. */
+    bool (*address_of)(void *context, const char *interface, bool else_any, uint8_t family, uint8_t address[16]);
     void *context;
     /* what became of it */
     bool hopeless;              /* a match found it too broken to pass: dropped */
@@ -208,7 +209,7 @@ bool rules_flow(const struct rules_packet *p, struct kst_flow *flow);
 
 /* Tells of rules that matched, of policies; `rule` NULL: the policy of `chain`. */
 struct rules_listener {
-    void (*met)(void *context, enum rules_table table, const struct rules_chain *chain,
+    void (*met)(void *context, enum rules_hook hook, enum rules_table table, const struct rules_chain *chain,
                 const struct rules_rule *rule, enum rules_verdict verdict);
     void *context;
 };

@@ -382,11 +382,12 @@ static enum rules_verdict act_nat(struct rules_part *part, struct rules_packet *
 }
 
 /* To the address of an interface: without one there is no going on. */
-static enum rules_verdict to_address_of(struct rules_part *part, struct rules_packet *p, const char *interface)
+static enum rules_verdict to_address_of(struct rules_part *part, struct rules_packet *p, const char *interface,
+                                        bool else_any)
 {
     take_range(part->values, part->type, p);
     p->range.flags |= KST_NAT_ADDRESS;
-    if (!p->address_of(p->context, interface, p->family, p->range.address[0]))
+    if (!p->address_of(p->context, interface, else_any, p->family, p->range.address[0]))
         return RULES_DROP;
     memcpy(p->range.address[1], p->range.address[0], 16);
     return RULES_ACCEPT;
@@ -394,12 +395,12 @@ static enum rules_verdict to_address_of(struct rules_part *part, struct rules_pa
 
 static enum rules_verdict act_masquerade(struct rules_part *part, struct rules_packet *p)
 {
-    return to_address_of(part, p, p->out);
+    return to_address_of(part, p, p->out, true);
 }
 
 static enum rules_verdict act_redirect(struct rules_part *part, struct rules_packet *p)
 {
-    return to_address_of(part, p, p->in[0] != '\0' ? p->in : "lo");
+    return to_address_of(part, p, p->in[0] != '\0' ? p->in : "lo", false);
 }
 
 static enum rules_verdict act_netmap(struct rules_part *part, struct rules_packet *p)
