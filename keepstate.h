@@ -63,6 +63,30 @@
 #define KST_TIMER wheel
 #endif
 
+/* KST_INDEXES(X), KST_TIMERS(X)  several, of which kst_config.index and .timer choose at run time, by
+ * their place in the list: X(swiss) X(chain). Each of their calls then is one through a pointer.
+ * KST_ALL_BACK_ENDS  all of ours, in the order above.
+ * KST_BACK_ENDS  a file to include, "mine.h", with back ends of your own, by the contracts that
+ * core/index.h and core/timer.h begin with: static const struct kst_index_ops kst_index_NAME and
+ * struct kst_timer_ops kst_timer_NAME, which may stand wherever the name of one of ours may. */
+#if defined(KST_ALL_BACK_ENDS) && !defined(KST_INDEXES)
+#define KST_INDEXES(X) X(swiss) X(chain) X(cuckoo) X(robin)
+#define KST_TIMERS(X) X(wheel) X(hashed) X(lists) X(heap)
+#endif
+#ifndef KST_INDEXES
+#define KST_INDEXES(X) X(KST_INDEX)
+#endif
+#ifndef KST_TIMERS
+#define KST_TIMERS(X) X(KST_TIMER)
+#endif
+
+/* KST_HASH  sip13 or sip24: SipHash-1-3 is what Linux and others take for tables, 2-4 the cautious
+ * one. fold is cheaper and UNSAFE where an attacker chooses packets: whoever knows it sends keys
+ * that collide, and newcomers are refused. */
+#ifndef KST_HASH
+#define KST_HASH sip13
+#endif
+
 /* KST_NO_SIMD  no vector instructions in the indexes swiss and cuckoo: the same results, by 64-bit
  * words. So it is anyway where there is no SSE2. */
 
@@ -363,6 +387,8 @@ struct kst_config {
     uint32_t buckets;  /* of the index; 0: as many as `max`. Rounded up to a power of two. With far
                         * fewer than `max` newcomers are refused, CHAIN_TOO_LONG */
     uint32_t features; /* enum kst_features, or'ed */
+    uint8_t index, timer; /* their places in KST_INDEXES and KST_TIMERS, from 0; names are asked for by
+                        * kst_index_name, kst_timer_name */
     uint32_t reassembly_bytes; /* for fragments, at least KST_REASSEMBLY_MIN: Linux has 4 MiB a family.
                         * 0: none, a fragment is INVALID. Takes a quarter more, and 64 KiB, in all */
     uint32_t expectations; /* that helpers may have at a time, at most KST_EXPECTATIONS_MAX; Linux
@@ -681,6 +707,7 @@ struct kst_event {
     X(NO_CONFIG, "no configuration given")                                                         \
     X(MAX, "config.max must lie in 1..KST_ENTRIES_MAX")                                            \
     X(BUCKETS, "config.buckets must not exceed 2 * KST_ENTRIES_MAX")                               \
+    X(BACK_END, "config.index or config.timer is none of KST_INDEXES or KST_TIMERS")               \
     X(FEATURES, "config.features has a bit that means nothing")                                    \
     X(EVICT, "config.evict names no class, one twice, or goes on after its end")                   \
     X(REASSEMBLY, "config.reassembly_bytes must be 0 or at least KST_REASSEMBLY_MIN")              \
@@ -723,6 +750,10 @@ enum kst_error {
 /* Bytes that a table of this configuration needs, a multiple of KST_ALIGN; 0 if the configuration
  * is wrong (kst_init says why) or the size exceeds what size_t holds. */
 KST_API size_t kst_bytes(const struct kst_config *config);
+
+/* What kst_config.index and .timer choose from: "swiss", "wheel" and so on; NULL behind the last. */
+KST_API const char *kst_index_name(uint32_t number);
+KST_API const char *kst_timer_name(uint32_t number);
 
 /* Makes a table in `memory`, whose contents do not matter, and returns it; it lies at `memory`.
  * NULL on a wrong configuration or block; `why`, unless NULL, then holds the reason. The block may
@@ -780,6 +811,11 @@ KST_API uint32_t kst_advance(struct kst *t, uint64_t now_ms, uint32_t work_max);
 /* The connection that a packet with this tuple belongs to, or 0. `direction`, unless NULL, tells
  * which way the packet would go (enum kst_direction). */
 KST_API kst_id kst_find(const struct kst *t, const struct kst_tuple *tuple, uint8_t *direction);
+
+/* The same of many tuples, in the same order, each result 0 or an id; `directions`, unless NULL, has
+ * room for as many. Faster than one by one: their memory is fetched together. */
+KST_API void kst_find_batch(const struct kst *t, const struct kst_tuple *tuples, size_t count,
+                            kst_id *ids, uint8_t *directions);
 
 /* Copies a connection; false if it is gone. */
 KST_API bool kst_get(const struct kst *t, kst_id id, struct kst_flow *flow);
@@ -964,6 +1000,9 @@ extern "C" {
 #define KST__MAYBE_UNUSED
 #endif
 
+#define KST__PASTE_(a, b) a##b
+#define KST__PASTE(a, b) KST__PASTE_(a, b)
+
 #define KST__NONE UINT32_MAX /* no entry, no node, no chunk */
 
 KST_INLINE uint16_t kst__be16(const uint8_t *p)
@@ -1147,8 +1186,8 @@ static void kst__checksum_set(uint8_t *l4, uint32_t at, uint32_t size, uint64_t 
 /* ======== core/hash.h ==================================================================== */
 
 /* SPDX-License-Identifier: MIT */
-/* core/hash.h - SipHash (Aumasson and Bernstein, 2012) over whole 64-bit words.
- * Keyed, because who can choose packets must not be able to choose buckets. */
+/* core/hash.h - the hashes to choose from, each over whole 64-bit words. SipHash (Aumasson and
+ * Bernstein, 2012) is keyed, because who can choose packets must not be able to choose buckets. */
 #ifndef KST_HASH_H
 #define KST_HASH_H
 
@@ -1181,6 +1220,32 @@ KST_INLINE uint64_t kst__siphash(const uint64_t seed[2], const uint64_t *words, 
     for (int round = 0; round < d_rounds; round++)
         KST__SIP_ROUND(a, b, c, d);
     return a ^ b ^ c ^ d;
+}
+
+KST_INLINE uint64_t kst__hash_sip13(const uint64_t seed[2], const uint64_t *words, uint32_t count)
+{
+    return kst__siphash(seed, words, count, 1, 3);
+}
+
+KST_INLINE uint64_t kst__hash_sip24(const uint64_t seed[2], const uint64_t *words, uint32_t count)
+{
+    return kst__siphash(seed, words, count, 2, 4);
+}
+
+/* Multiply and fold, for traffic that nobody hostile chooses: the seed hides nothing. */
+KST_INLINE uint64_t kst__hash_fold(const uint64_t seed[2], const uint64_t *words, uint32_t count)
+{
+    uint64_t hash = seed[0];
+    for (uint32_t i = 0; i < count; i++) {
+        hash = (hash ^ words[i]) * UINT64_C(0x9e3779b97f4a7c15); /* 2^64 by the golden ratio */
+        hash ^= hash >> 32;
+    }
+    return hash * UINT64_C(0x9e3779b97f4a7c15);
+}
+
+KST_INLINE uint64_t kst__hash(const uint64_t seed[2], const uint64_t *words, uint32_t count)
+{
+    return KST__PASTE(kst__hash_, KST_HASH)(seed, words, count);
 }
 
 #endif
@@ -1323,7 +1388,7 @@ static uint64_t kst__tuple_hash(const struct kst_tuple *tuple, const uint64_t se
         const bool swap = dst < src;
         const uint64_t words[3] = {(swap ? dst : src) | (uint64_t)tuple->zone << 48,
                                    (swap ? src : dst) | (uint64_t)tuple->protocol << 48, icmp};
-        return kst__siphash(seed, words, kst__is_icmp(tuple->protocol) ? 3 : 2, 1, 3);
+        return kst__hash(seed, words, kst__is_icmp(tuple->protocol) ? 3 : 2);
     }
     const uint64_t src[2] = {kst__word(tuple->src), kst__word(tuple->src + 8)};
     const uint64_t dst[2] = {kst__word(tuple->dst), kst__word(tuple->dst + 8)};
@@ -1335,7 +1400,7 @@ static uint64_t kst__tuple_hash(const struct kst_tuple *tuple, const uint64_t se
     const uint64_t words[5] = {first[0], first[1], second[0], second[1],
                                (ports | icmp) << 32 | (uint64_t)tuple->zone << 16 |
                                    tuple->protocol};
-    return kst__siphash(seed, words, 5, 1, 3);
+    return kst__hash(seed, words, 5);
 }
 
 #endif
@@ -1736,25 +1801,27 @@ struct kst__gre {
     uint32_t timeout_s, stream_s; /* until answered, and afterwards */
 };
 
-/* 128 bytes, two cache lines: who it is and until when; then what changes with each packet. */
+/* 128 bytes, two cache lines. A lookup, and a packet of an established UDP or ICMP conversation, needs
+ * the first alone; TCP's windows lie in the second. */
 struct kst__entry {
     struct kst_tuple tuple; /* original direction */
     uint64_t expires_ms;
+    uint32_t armed;  /* the time that its timer is set to, never after expires_ms; in beats */
+    uint32_t serial; /* upper half of its kst_id */
+    uint32_t mark;
+    uint16_t status; /* enum kst_status; not CONFIRMED: the slot is free, or a newcomer's */
+    uint8_t state;   /* enum kst_tcp_state or kst_sctp_state */
+    uint8_t kind;    /* enum kst_class, or'ed with the bits below */
+
     union {
         struct kst__tcp tcp;
         struct kst__udp udp;
         struct kst__sctp sctp;
         struct kst__gre gre;
     } proto;
-    uint32_t armed;  /* the time that its timer is set to, never after expires_ms; in beats */
     uint32_t joined; /* when it joined its class, in beats */
-    uint32_t serial; /* upper half of its kst_id */
-    uint32_t mark;
     uint32_t older;  /* neighbours in its class, KST__NONE at the ends; */
     uint32_t newer;  /* that of a free slot names the next free one */
-    uint16_t status; /* enum kst_status; not CONFIRMED: the slot is free, or a newcomer's */
-    uint8_t state;   /* enum kst_tcp_state or kst_sctp_state */
-    uint8_t kind;    /* enum kst_class, or'ed with the bits below */
 };
 
 enum { /* kst__entry.kind */
@@ -1765,7 +1832,10 @@ enum { /* kst__entry.kind */
     KST__KIND_POLICY = 32    /* times the number of its policy, in the highest three bits */
 };
 
-typedef char kst__entry_is_two_lines[sizeof(struct kst__entry) == 128 ? 1 : -1];
+typedef char kst__entry_is_two_lines[sizeof(struct kst__entry) == 128 &&
+                                             offsetof(struct kst__entry, proto) == 64
+                                         ? 1
+                                         : -1];
 typedef char kst__tuple_has_no_padding[sizeof(struct kst_tuple) == 40 ? 1 : -1];
 
 struct kst__counters {
@@ -1901,6 +1971,7 @@ struct kst {
     uint64_t pending_ms; /* since when */
     kst_id closing;   /* what a deferred packet has ended: removed once that is through; 0: none */
     bool pressed; /* PRESSURE was told, RELIEF not yet */
+    uint8_t index, timer; /* config.index, config.timer */
     uint8_t evict[KST_CLASSES];
     struct kst__class classes[KST_CLASSES];
     struct kst_stats stats;
@@ -2176,9 +2247,9 @@ static void kst__class_join(struct kst *t, uint32_t slot, uint8_t number)
  *   => bytes    memory for so many nodes and, as far as the index has such a thing, buckets.
  *   => init     makes it empty.
  *   => prefetch starts the memory access of a find with this hash. May be NULL.
- *   => peek     once that has arrived: starts the access to the entry, and to what else of the index
- *               a find with this hash will want. A guess that may be wrong; nothing depends on it.
- *               May be NULL.
+ *   => peek     once that has arrived: the node that a find with this hash will look at, KST__NONE if
+ *               none is in sight; starts the access to what else of the index it will want. A guess
+ *               that may be wrong; nothing depends on it. May be NULL.
  *   => find     a node that matches, KST__NONE if there is none.
  *   => insert   false if there is no place: a named outcome (CHAIN_TOO_LONG), nothing is changed.
  *   => remove   of a node that is in it, under the hash it was inserted with.
@@ -2197,9 +2268,7 @@ KST_INLINE uint64_t kst__node_hash(const struct kst *t, uint32_t node)
 KST_INLINE void kst__node_prefetch(const struct kst *t, uint32_t node)
 {
     const uint32_t slot = kst__node_slot(t, node);
-    const struct kst__entry *e = kst__entry_at(t, slot);
-    KST_PREFETCH(e);
-    KST_PREFETCH(&e->kind);
+    KST_PREFETCH(kst__entry_at(t, slot));
     if (KST_UNLIKELY(node != slot))
         KST_PREFETCH(kst__reply_tuple(t, slot));
 }
@@ -2209,7 +2278,7 @@ struct kst_index_ops {
     uint64_t (*bytes)(uint32_t nodes_max, uint32_t buckets);
     void (*init)(void *ix, uint32_t nodes_max, uint32_t buckets);
     void (*prefetch)(const void *ix, uint64_t hash);
-    void (*peek)(const void *ix, const struct kst *t, uint64_t hash);
+    uint32_t (*peek)(const void *ix, uint64_t hash);
     uint32_t (*find)(const void *ix, const struct kst *t, const struct kst__key *key);
     bool (*insert)(void *ix, uint32_t node, uint64_t hash);
     void (*remove)(void *ix, uint32_t node, uint64_t hash);
@@ -2278,13 +2347,12 @@ static void kst__chain_prefetch(const void *ix, uint64_t hash)
 }
 
 /* The head of a chain is its likeliest node: hits stop there two times out of three. */
-static void kst__chain_peek(const void *ix, const struct kst *t, uint64_t hash)
+static uint32_t kst__chain_peek(const void *ix, uint64_t hash)
 {
     const uint32_t node = *kst__chain_head(ix, hash);
-    if (node != KST__NONE) {
+    if (node != KST__NONE)
         KST_PREFETCH(kst__chain_link(ix, node));
-        kst__node_prefetch(t, node);
-    }
+    return node;
 }
 
 static uint32_t kst__chain_find(const void *ix, const struct kst *t, const struct kst__key *key)
@@ -2506,13 +2574,11 @@ static void kst__group_prefetch(const void *ix, uint64_t hash)
     KST_PREFETCH(kst__group_at(ix, kst__group_home(ix, hash)));
 }
 
-/* Starts the access to the entries whose tags match. Returns whether there is one. */
-KST_INLINE bool kst__group_peek(const struct kst__group *group, const struct kst *t, uint8_t tag)
+/* The first node whose tag matches; now and then by chance, and another is the one. */
+KST_INLINE uint32_t kst__group_peek(const struct kst__group *group, uint8_t tag)
 {
     const uint32_t hits = kst__group_match(group, tag);
-    for (uint32_t left = hits; left != 0; left &= left - 1)
-        kst__node_prefetch(t, group->nodes[kst__lowest_bit(left)]);
-    return hits != 0;
+    return hits != 0 ? group->nodes[kst__lowest_bit(hits)] : KST__NONE;
 }
 
 static void kst__groups_init(void *ix, uint32_t nodes_max, uint32_t buckets)
@@ -2576,13 +2642,15 @@ KST_INLINE uint64_t kst__cuckoo_across(const void *ix, uint64_t number, uint8_t 
     return number ^ (far & ((const struct kst__groups *)ix)->mask);
 }
 
-static void kst__cuckoo_peek(const void *ix, const struct kst *t, uint64_t hash)
+static uint32_t kst__cuckoo_peek(const void *ix, uint64_t hash)
 {
     const uint64_t home = kst__group_home(ix, hash);
     const uint8_t tag = kst__group_tag(hash);
     const struct kst__group *group = kst__group_at(ix, home);
-    if (!kst__group_peek(group, t, tag) && group->passed != 0)
+    const uint32_t node = kst__group_peek(group, tag);
+    if (node == KST__NONE && group->passed != 0)
         KST_PREFETCH(kst__group_at(ix, kst__cuckoo_across(ix, home, tag)));
+    return node;
 }
 
 static uint32_t kst__cuckoo_find(const void *ix, const struct kst *t, const struct kst__key *key)
@@ -2822,22 +2890,20 @@ static void kst__robin_prefetch(const void *ix, uint64_t hash)
 }
 
 /* Not beyond the line that was fetched; what lies there is fetched if the search gets so far. */
-static void kst__robin_peek(const void *ix, const struct kst *t, uint64_t hash)
+static uint32_t kst__robin_peek(const void *ix, uint64_t hash)
 {
     const uint32_t bits = (uint32_t)(hash >> 32);
     uint32_t number = kst__robin_home(ix, bits);
     for (uint32_t distance = 0;; distance++) {
         const struct kst__place *place = kst__robin_at(ix, number);
         if (place->node == KST__NONE || kst__robin_distance(ix, number) < distance)
-            return;
-        if (place->bits == bits) {
-            kst__node_prefetch(t, place->node);
-            return;
-        }
+            return KST__NONE;
+        if (place->bits == bits)
+            return place->node;
         number = kst__robin_next(ix, number);
         if (number % KST__ROBIN_LINE == 0) {
             KST_PREFETCH(kst__robin_at(ix, number));
-            return;
+            return KST__NONE;
         }
     }
 }
@@ -2972,12 +3038,14 @@ KST_INLINE struct kst__group *kst__swiss_group(const void *ix, uint64_t number, 
     return kst__group_at(ix, (number + distance) & ((const struct kst__groups *)ix)->mask);
 }
 
-static void kst__swiss_peek(const void *ix, const struct kst *t, uint64_t hash)
+static uint32_t kst__swiss_peek(const void *ix, uint64_t hash)
 {
     const uint64_t home = kst__group_home(ix, hash);
     const struct kst__group *group = kst__group_at(ix, home);
-    if (!kst__group_peek(group, t, kst__group_tag(hash)) && group->passed != 0)
+    const uint32_t node = kst__group_peek(group, kst__group_tag(hash));
+    if (node == KST__NONE && group->passed != 0)
         KST_PREFETCH(kst__swiss_group(ix, home, 1));
+    return node;
 }
 
 static uint32_t kst__swiss_find(const void *ix, const struct kst *t, const struct kst__key *key)
@@ -4090,21 +4158,35 @@ static const struct kst_timer_ops kst_timer_heap = {
 /* ======== core/kit.h ===================================================================== */
 
 /* SPDX-License-Identifier: MIT */
-/* core/kit.h - the back ends that were chosen, and where they lie. What lies on a packet's way
- * takes the kit as an argument, a constant that folds. */
+/* core/kit.h - the back ends there are, which of them a table has, and where they lie. With one
+ * index and one timer, which is the default, their calls are known to the compiler and fold. */
 #ifndef KST_KIT_H
 #define KST_KIT_H
 
 
-struct kst__kit {
-    const struct kst_index_ops *index;
-    const struct kst_timer_ops *timer;
+#ifdef KST_BACK_ENDS
+#include KST_BACK_ENDS
+#endif
+
+#define KST__INDEX_OPS(name) &KST__PASTE(kst_index_, name),
+#define KST__TIMER_OPS(name) &KST__PASTE(kst_timer_, name),
+static const struct kst_index_ops *const kst__indexes[] = {KST_INDEXES(KST__INDEX_OPS)};
+static const struct kst_timer_ops *const kst__timers[] = {KST_TIMERS(KST__TIMER_OPS)};
+
+enum {
+    KST__INDEXES = sizeof kst__indexes / sizeof kst__indexes[0],
+    KST__TIMERS = sizeof kst__timers / sizeof kst__timers[0]
 };
 
-#define KST__PASTE_(a, b) a##b
-#define KST__PASTE(a, b) KST__PASTE_(a, b)
-static const struct kst__kit kst__kit = {&KST__PASTE(kst_index_, KST_INDEX),
-                                         &KST__PASTE(kst_timer_, KST_TIMER)};
+KST_INLINE const struct kst_index_ops *kst__index_ops(const struct kst *t)
+{
+    return kst__indexes[KST__INDEXES > 1 ? t->index : 0];
+}
+
+KST_INLINE const struct kst_timer_ops *kst__timer_ops(const struct kst *t)
+{
+    return kst__timers[KST__TIMERS > 1 ? t->timer : 0];
+}
 
 KST_INLINE void *kst__index(const struct kst *t)
 {
@@ -4389,15 +4471,14 @@ static void kst__expect_unlink(struct kst *t, uint32_t place)
     all->free = place;
 }
 
-static void kst__expect_remove(struct kst *t, const struct kst__kit *kit, uint32_t place)
+static void kst__expect_remove(struct kst *t, uint32_t place)
 {
-    kit->timer->disarm(kst__timer(t), kst__slots(t) + place);
+    kst__timer_ops(t)->disarm(kst__timer(t), kst__slots(t) + place);
     kst__expect_unlink(t, place);
 }
 
 /* Puts an expectation or a key where it belongs: there is a free place. */
-static uint32_t kst__expect_link(struct kst *t, const struct kst__kit *kit,
-                                 const struct kst__expected *is)
+static uint32_t kst__expect_link(struct kst *t, const struct kst__expected *is)
 {
     struct kst__expectations *all = kst__expectations_of(t);
     struct kst__help *help = kst__help_at(t, is->master);
@@ -4417,7 +4498,7 @@ static uint32_t kst__expect_link(struct kst *t, const struct kst__kit *kit,
     if (x->own_older != KST__NONE)
         kst__expected_at(t, x->own_older)->own_newer = place;
     *bucket = help->newest = place;
-    kit->timer->arm(kst__timer(t), kst__slots(t) + place, x->expires_ms);
+    kst__timer_ops(t)->arm(kst__timer(t), kst__slots(t) + place, x->expires_ms);
     return place;
 }
 
@@ -4441,8 +4522,8 @@ static uint32_t kst__expect_oldest(const struct kst *t, uint32_t master, uint8_t
 
 /* Notes an expectation, of which at most `class_max` of its class may be its master's. What
  * would take the same packets must not be there; the same of the same master is replaced. */
-static enum kst_error kst__expect_insert(struct kst *t, const struct kst__kit *kit,
-                                         const struct kst__expected *is, uint32_t class_max)
+static enum kst_error kst__expect_insert(struct kst *t, const struct kst__expected *is,
+                                         uint32_t class_max)
 {
     const uint32_t any = KST_EXPECT_ANY_SRC | KST_EXPECT_ANY_SRC_PORT;
     uint32_t met = 0;
@@ -4454,7 +4535,7 @@ static enum kst_error kst__expect_insert(struct kst *t, const struct kst__kit *k
         if (x->flags & KST__EXPECT_KEY)
             continue;
         if (x->expires_ms <= t->now_ms || kst__expired(t, x->master)) { /* it only takes room */
-            kst__expect_remove(t, kit, place);
+            kst__expect_remove(t, place);
             met--;
             continue;
         }
@@ -4462,7 +4543,7 @@ static enum kst_error kst__expect_insert(struct kst *t, const struct kst__kit *k
             (x->master == is->master || (is->flags & KST_EXPECT_ANY_MASTER))) {
             if (x->class_ != is->class_ || x->master != is->master)
                 return KST_ERROR_EXPECT_EXISTS;
-            kst__expect_remove(t, kit, place);
+            kst__expect_remove(t, place);
             met--;
             break;
         }
@@ -4473,10 +4554,10 @@ static enum kst_error kst__expect_insert(struct kst *t, const struct kst__kit *k
         return KST_ERROR_EXPECT_FULL;
     struct kst__help *help = kst__help_at(t, is->master);
     if (help->expecting[is->class_] >= class_max)
-        kst__expect_remove(t, kit, kst__expect_oldest(t, is->master, is->class_));
+        kst__expect_remove(t, kst__expect_oldest(t, is->master, is->class_));
     if (kst__expectations_of(t)->count >= t->set[KST__SET_EXPECT_MAX] || !kst__expect_room(t))
         return KST_ERROR_EXPECT_FULL;
-    const uint32_t place = kst__expect_link(t, kit, is);
+    const uint32_t place = kst__expect_link(t, is);
     help->expecting[is->class_]++;
     kst__expectations_of(t)->count++;
     t->stats.expect_create++;
@@ -4524,7 +4605,7 @@ static uint32_t kst__expect_neighbours(const struct kst *t, const struct kst_tup
 }
 
 /* Makes a call's key known; false if there is no room. */
-static bool kst__key_insert(struct kst *t, const struct kst__kit *kit, uint32_t master,
+static bool kst__key_insert(struct kst *t, uint32_t master,
                             const struct kst_tuple *tuple)
 {
     struct kst__expected key;
@@ -4536,18 +4617,18 @@ static bool kst__key_insert(struct kst *t, const struct kst__kit *kit, uint32_t 
     key.flags = KST__EXPECT_KEY;
     if (!kst__expect_room(t) || kst__expect_neighbours(t, &key.tuple) >= KST_EXPECT_CHAIN_MAX)
         return false;
-    kst__expect_link(t, kit, &key);
+    kst__expect_link(t, &key);
     kst__expectations_of(t)->keys++;
     return true;
 }
 
 /* Forgets a connection's keys. */
-static void kst__keys_remove(struct kst *t, const struct kst__kit *kit, uint32_t slot)
+static void kst__keys_remove(struct kst *t, uint32_t slot)
 {
     for (uint32_t place = kst__help_at(t, slot)->newest, next; place != KST__NONE; place = next) {
         next = kst__expected_at(t, place)->own_older;
         if (kst__expected_at(t, place)->flags & KST__EXPECT_KEY)
-            kst__expect_remove(t, kit, place);
+            kst__expect_remove(t, place);
     }
 }
 
@@ -5322,15 +5403,15 @@ KST_INLINE void kst__reclass(struct kst *t, uint32_t slot)
 }
 
 /* Gives an entry a new expiry. Its timer moves only if it would come too late. */
-KST_INLINE void kst__expire_at(struct kst *t, const struct kst__kit *kit, uint32_t slot,
+KST_INLINE void kst__expire_at(struct kst *t, uint32_t slot,
                                uint64_t expires_ms)
 {
     struct kst__entry *e = kst__entry_at(t, slot);
     const bool sooner = expires_ms < e->expires_ms;
     e->expires_ms = expires_ms;
     if (KST_UNLIKELY(sooner && !kst__before(e->armed, kst__beat(expires_ms)))) {
-        kit->timer->disarm(kst__timer(t), slot);
-        kit->timer->arm(kst__timer(t), slot, kst__rearm_ms(t, slot));
+        kst__timer_ops(t)->disarm(kst__timer(t), slot);
+        kst__timer_ops(t)->arm(kst__timer(t), slot, kst__rearm_ms(t, slot));
     }
 }
 
@@ -5339,7 +5420,7 @@ KST_INLINE uint64_t kst__reply_hash(const struct kst *t, uint32_t slot)
     return kst__tuple_hash(kst__reply_tuple(t, slot), t->seed);
 }
 
-static void kst__foretells_no_more(struct kst *t, const struct kst__kit *kit, uint32_t slot);
+static void kst__foretells_no_more(struct kst *t, uint32_t slot);
 
 /* Whether an entry has a zone of one direction. */
 KST_INLINE bool kst__is_apart(const struct kst *t, uint32_t slot)
@@ -5350,16 +5431,15 @@ KST_INLINE bool kst__is_apart(const struct kst *t, uint32_t slot)
 
 /* The node that a key finds, KST__NONE if there is none. Where zones of one direction let a
  * tuple be that of one connection and the answer to another, the newer of them, as in Linux. */
-KST_INLINE uint32_t kst__find(const struct kst *t, const struct kst__kit *kit,
-                              const struct kst__key *key)
+KST_INLINE uint32_t kst__find(const struct kst *t, const struct kst__key *key)
 {
     if (KST_LIKELY(t->apart == 0 || key->only != KST_NO_DIRECTION))
-        return kit->index->find(kst__index(t), t, key);
+        return kst__index_ops(t)->find(kst__index(t), t, key);
     struct kst__key one_way = *key;
     uint32_t node[2];
     for (uint8_t i = 0; i < 2; i++) {
         one_way.only = i;
-        node[i] = kit->index->find(kst__index(t), t, &one_way);
+        node[i] = kst__index_ops(t)->find(kst__index(t), t, &one_way);
     }
     if (node[0] == KST__NONE || node[1] == KST__NONE)
         return node[0] == KST__NONE ? node[1] : node[0];
@@ -5368,23 +5448,43 @@ KST_INLINE uint32_t kst__find(const struct kst *t, const struct kst__kit *kit,
     return node[kst__before(serial[0], serial[1])];
 }
 
+/* Starts the lookup of a key; and goes on with it once the index has arrived, to the whole entry or
+ * to what a find compares. */
+KST_INLINE void kst__look_up(const struct kst *t, const struct kst__key *key)
+{
+    if (kst__index_ops(t)->prefetch != NULL)
+        kst__index_ops(t)->prefetch(kst__index(t), key->hash);
+}
+
+KST_INLINE void kst__look_closer(const struct kst *t, const struct kst__key *key, bool whole)
+{
+    if (kst__index_ops(t)->peek == NULL)
+        return;
+    const uint32_t node = kst__index_ops(t)->peek(kst__index(t), key->hash);
+    if (node == KST__NONE)
+        return;
+    kst__node_prefetch(t, node);
+    if (whole)
+        KST_PREFETCH(&kst__entry_at(t, kst__node_slot(t, node))->proto);
+}
+
 /* Takes an entry that is not armed out of the rest. One that was called back before it was
  * confirmed goes without a word. */
-static void kst__unlink(struct kst *t, const struct kst__kit *kit, uint32_t slot,
+static void kst__unlink(struct kst *t, uint32_t slot,
                         enum kst_cause cause)
 {
     const struct kst__entry *e = kst__entry_at(t, slot);
     if (KST_UNLIKELY(t->events_at != 0) && (e->status & KST_CONFIRMED))
         kst__tell_gone(t, slot, cause);
     if (KST_UNLIKELY(e->kind & KST__KIND_HELP))
-        kst__foretells_no_more(t, kit, slot);
+        kst__foretells_no_more(t, slot);
     if (KST_UNLIKELY(kst__is_apart(t, slot)))
         t->apart--;
     if (KST_UNLIKELY(e->status & KST_SRC_NAT_DONE))
         kst__source_leave(t, slot);
     if (e->kind & KST__KIND_NAT)
-        kit->index->remove(kst__index(t), slot + kst__slots(t), kst__reply_hash(t, slot));
-    kit->index->remove(kst__index(t), slot, kst__tuple_hash(&e->tuple, t->seed));
+        kst__index_ops(t)->remove(kst__index(t), slot + kst__slots(t), kst__reply_hash(t, slot));
+    kst__index_ops(t)->remove(kst__index(t), slot, kst__tuple_hash(&e->tuple, t->seed));
     kst__class_leave(t, slot);
     kst__slot_give_back(t, slot);
     t->count--;
@@ -5393,17 +5493,17 @@ static void kst__unlink(struct kst *t, const struct kst__kit *kit, uint32_t slot
         kst__tell_pressure(t);
 }
 
-static void kst__remove(struct kst *t, const struct kst__kit *kit, uint32_t slot,
+static void kst__remove(struct kst *t, uint32_t slot,
                         enum kst_cause cause)
 {
-    kit->timer->disarm(kst__timer(t), slot);
-    kst__unlink(t, kit, slot, cause);
+    kst__timer_ops(t)->disarm(kst__timer(t), slot);
+    kst__unlink(t, slot, cause);
 }
 
 /* Ends the call that a PPTP session has announced, in one direction: the connection, if it has
  * begun, else the expectation. Whatever has these identifiers is taken for it, as in Linux; but
  * not the newcomer that room is being made for. */
-static void kst__call_end(struct kst *t, const struct kst__kit *kit, uint32_t slot,
+static void kst__call_end(struct kst *t, uint32_t slot,
                           uint32_t direction)
 {
     const uint16_t zones[2] = {kst__entry_at(t, slot)->tuple.zone, kst__reply_of(t, slot).zone};
@@ -5417,54 +5517,54 @@ static void kst__call_end(struct kst *t, const struct kst__kit *kit, uint32_t sl
         kst__key_make(t, &tuple, &key);
         if (zones[0] != zones[1])
             key.only = i;
-        node = kst__find(t, kit, &key);
+        node = kst__find(t, &key);
     }
     if (node != KST__NONE && (kst__entry_at(t, kst__node_slot(t, node))->status & KST_CONFIRMED))
-        kst__remove(t, kit, kst__node_slot(t, node), KST_GONE_CALLED_OFF);
+        kst__remove(t, kst__node_slot(t, node), KST_GONE_CALLED_OFF);
     else if (place != KST__NONE)
-        kst__expect_remove(t, kit, place);
+        kst__expect_remove(t, place);
 }
 
-static void kst__calls_end(struct kst *t, const struct kst__kit *kit, uint32_t slot)
+static void kst__calls_end(struct kst *t, uint32_t slot)
 {
-    kst__keys_remove(t, kit, slot);
-    kst__call_end(t, kit, slot, KST_ORIGINAL);
-    kst__call_end(t, kit, slot, KST_REPLY);
+    kst__keys_remove(t, slot);
+    kst__call_end(t, slot, KST_ORIGINAL);
+    kst__call_end(t, slot, KST_REPLY);
 }
 
 /* All that an entry has foretold is off. */
-static void kst__foretells_no_more(struct kst *t, const struct kst__kit *kit, uint32_t slot)
+static void kst__foretells_no_more(struct kst *t, uint32_t slot)
 {
     const struct kst__help *help = kst__help_at(t, slot);
     if (help->calls)
-        kst__calls_end(t, kit, slot);
+        kst__calls_end(t, slot);
     while (help->newest != KST__NONE)
-        kst__expect_remove(t, kit, help->newest);
+        kst__expect_remove(t, help->newest);
 }
 
 /* Removes expired entries, all that `work` steps reach. Returns how many. */
-KST_INLINE uint32_t kst__collect(struct kst *t, const struct kst__kit *kit, uint32_t *work)
+KST_INLINE uint32_t kst__collect(struct kst *t, uint32_t *work)
 {
     uint32_t collected = 0;
     for (;;) {
-        const uint32_t slot = kit->timer->next(kst__timer(t), t, t->now_ms, work);
+        const uint32_t slot = kst__timer_ops(t)->next(kst__timer(t), t, t->now_ms, work);
         if (slot == KST__NONE)
             return collected;
         if (KST_UNLIKELY(slot >= kst__slots(t))) {
             kst__expect_unlink(t, slot - kst__slots(t));
             continue;
         }
-        kst__unlink(t, kit, slot, KST_GONE_EXPIRED);
+        kst__unlink(t, slot, KST_GONE_EXPIRED);
         collected++;
     }
 }
 
 /* Makes room for one more: by an expired entry if one is near, else by the oldest of the first
  * class that may be evicted. Returns TABLE_FULL if nobody may go, TABLE_EVICTED or NONE. */
-static uint16_t kst__make_room(struct kst *t, const struct kst__kit *kit)
+static uint16_t kst__make_room(struct kst *t)
 {
     uint32_t work = KST_COLLECT_MAX;
-    if (kst__collect(t, kit, &work) > 0)
+    if (kst__collect(t, &work) > 0)
         return KST_REASON_NONE;
     for (uint32_t i = 0; i < KST_CLASSES && t->evict[i] != 0; i++) {
         const struct kst__class *class_ = &t->classes[t->evict[i] - 1];
@@ -5472,13 +5572,13 @@ static uint16_t kst__make_room(struct kst *t, const struct kst__kit *kit)
         if (victim == KST__NONE)
             continue;
         if (kst__expired(t, victim)) { /* its time came, only the timer has not got there */
-            kst__remove(t, kit, victim, KST_GONE_EXPIRED);
+            kst__remove(t, victim, KST_GONE_EXPIRED);
             return KST_REASON_NONE;
         }
         const uint32_t stayed = kst__beat(t->now_ms) - kst__entry_at(t, victim)->joined;
         if ((uint64_t)stayed * KST__BEAT_MS < class_->residence_ms)
             continue;
-        kst__remove(t, kit, victim, KST_GONE_EVICTED);
+        kst__remove(t, victim, KST_GONE_EVICTED);
         return KST_REASON_TABLE_EVICTED;
     }
     return KST_REASON_TABLE_FULL;
@@ -5486,19 +5586,18 @@ static uint16_t kst__make_room(struct kst *t, const struct kst__kit *kit)
 
 /* Frees a tuple that only an expired connection still holds; false if a live one has it, in the
  * direction `only`, or in any if that is KST_NO_DIRECTION. */
-static bool kst__tuple_clear(struct kst *t, const struct kst__kit *kit,
-                             const struct kst_tuple *tuple, uint8_t only)
+static bool kst__tuple_clear(struct kst *t, const struct kst_tuple *tuple, uint8_t only)
 {
     struct kst__key key;
     kst__key_make(t, tuple, &key);
     key.only = only;
     for (;;) {
-        const uint32_t node = kst__find(t, kit, &key);
+        const uint32_t node = kst__find(t, &key);
         if (node == KST__NONE)
             return true;
         if (!kst__expired(t, kst__node_slot(t, node)))
             return false;
-        kst__remove(t, kit, kst__node_slot(t, node), KST_GONE_EXPIRED);
+        kst__remove(t, kst__node_slot(t, node), KST_GONE_EXPIRED);
     }
 }
 
@@ -5537,13 +5636,13 @@ static struct kst__help *kst__help_of(const struct kst *t, uint32_t slot)
 
 /* Makes a newcomer known to the index; its reply tuple stands ready if it is under NAT. Returns
  * false, with nothing changed, if the index has no place. */
-static bool kst__index_in(struct kst *t, const struct kst__kit *kit, uint32_t slot, uint64_t hash)
+static bool kst__index_in(struct kst *t, uint32_t slot, uint64_t hash)
 {
-    if (!kit->index->insert(kst__index(t), slot, hash))
+    if (!kst__index_ops(t)->insert(kst__index(t), slot, hash))
         return false;
     if ((kst__entry_at(t, slot)->kind & KST__KIND_NAT) &&
-        !kit->index->insert(kst__index(t), slot + kst__slots(t), kst__reply_hash(t, slot))) {
-        kit->index->remove(kst__index(t), slot, hash);
+        !kst__index_ops(t)->insert(kst__index(t), slot + kst__slots(t), kst__reply_hash(t, slot))) {
+        kst__index_ops(t)->remove(kst__index(t), slot, hash);
         return false;
     }
     return true;
@@ -5560,7 +5659,7 @@ static void kst__name(struct kst *t, uint32_t slot)
 }
 
 /* Completes what kst__index_in began: from here on the newcomer is one of the table's. */
-static void kst__confirm(struct kst *t, const struct kst__kit *kit, uint32_t slot)
+static void kst__confirm(struct kst *t, uint32_t slot)
 {
     struct kst__entry *e = kst__entry_at(t, slot);
     KST_ASSERT(t->count < t->capacity);
@@ -5571,7 +5670,7 @@ static void kst__confirm(struct kst *t, const struct kst__kit *kit, uint32_t slo
         t->apart++;
     if (KST_UNLIKELY(e->status & KST_SRC_NAT_DONE))
         kst__source_join(t, slot);
-    kit->timer->arm(kst__timer(t), slot, kst__rearm_ms(t, slot));
+    kst__timer_ops(t)->arm(kst__timer(t), slot, kst__rearm_ms(t, slot));
     kst__class_join(t, slot, kst__class_of(e));
     if (KST_UNLIKELY(t->events_at != 0))
         kst__tell_pressure(t);
@@ -5579,7 +5678,7 @@ static void kst__confirm(struct kst *t, const struct kst__kit *kit, uint32_t slo
 
 /* Judged good: takes a newcomer in, if its tuples are its own, the index has a place and there is
  * room or can be made. NONE or TABLE_EVICTED if so, else why not, and nobody else has lost. */
-static uint16_t kst__admit(struct kst *t, const struct kst__kit *kit, uint32_t slot, uint64_t hash)
+static uint16_t kst__admit(struct kst *t, uint32_t slot, uint64_t hash)
 {
     uint16_t reason = KST_REASON_NONE;
     /* Without NAT a tuple and its inverse have one owner; with it another may own the inverse. A
@@ -5587,22 +5686,22 @@ static uint16_t kst__admit(struct kst *t, const struct kst__kit *kit, uint32_t s
     if (t->features & KST_WITH_NAT) {
         const struct kst_tuple reply = kst__reply_of(t, slot);
         const bool apart = reply.zone != kst__entry_at(t, slot)->tuple.zone;
-        if (!kst__tuple_clear(t, kit, &reply, apart ? KST_REPLY : KST_NO_DIRECTION))
+        if (!kst__tuple_clear(t, &reply, apart ? KST_REPLY : KST_NO_DIRECTION))
             return kst__entry_at(t, slot)->status & (KST_SRC_NAT | KST_DST_NAT)
                        ? KST_REASON_NAT_EXHAUSTED
                        : KST_REASON_CLASH;
     }
-    if (!kst__index_in(t, kit, slot, hash))
+    if (!kst__index_in(t, slot, hash))
         return KST_REASON_CHAIN_TOO_LONG;
     if (t->count >= t->set[KST__SET_MAX])
-        reason = kst__make_room(t, kit);
+        reason = kst__make_room(t);
     if (reason != KST_REASON_TABLE_FULL) {
-        kst__confirm(t, kit, slot);
+        kst__confirm(t, slot);
         return reason;
     }
     if (kst__entry_at(t, slot)->kind & KST__KIND_NAT)
-        kit->index->remove(kst__index(t), slot + kst__slots(t), kst__reply_hash(t, slot));
-    kit->index->remove(kst__index(t), slot, hash);
+        kst__index_ops(t)->remove(kst__index(t), slot + kst__slots(t), kst__reply_hash(t, slot));
+    kst__index_ops(t)->remove(kst__index(t), slot, hash);
     return reason;
 }
 
@@ -5610,11 +5709,11 @@ static uint16_t kst__admit(struct kst *t, const struct kst__kit *kit, uint32_t s
 
 /* Lets a newcomer wait. NONE or TABLE_EVICTED, or TABLE_FULL: as in Linux room is made before any
  * rule has seen the packet. */
-static uint16_t kst__pend(struct kst *t, const struct kst__kit *kit, uint32_t slot)
+static uint16_t kst__pend(struct kst *t, uint32_t slot)
 {
     uint16_t reason = KST_REASON_NONE;
     if (t->count >= t->set[KST__SET_MAX])
-        reason = kst__make_room(t, kit);
+        reason = kst__make_room(t);
     if (reason == KST_REASON_TABLE_FULL)
         return reason;
     kst__name(t, slot);
@@ -5624,20 +5723,20 @@ static uint16_t kst__pend(struct kst *t, const struct kst__kit *kit, uint32_t sl
 }
 
 /* The packet that left something pending will not come through. */
-static void kst__pending_drop(struct kst *t, const struct kst__kit *kit)
+static void kst__pending_drop(struct kst *t)
 {
     const uint32_t closing = (uint32_t)t->closing;
     if (t->pending != KST__NONE)
         kst__slot_give_back(t, t->pending);
     if (t->closing != 0 && kst__live(t, closing) &&
         kst__entry_at(t, closing)->serial == t->closing >> 32)
-        kst__remove(t, kit, closing, KST_GONE_CLOSED);
+        kst__remove(t, closing, KST_GONE_CLOSED);
     t->pending = KST__NONE;
     t->closing = 0;
 }
 
 /* Takes in what was pending; its time begins now. As kst__admit. */
-static uint16_t kst__pending_admit(struct kst *t, const struct kst__kit *kit)
+static uint16_t kst__pending_admit(struct kst *t)
 {
     const uint32_t slot = t->pending;
     struct kst__entry *e = kst__entry_at(t, slot);
@@ -5646,8 +5745,8 @@ static uint16_t kst__pending_admit(struct kst *t, const struct kst__kit *kit)
     const uint8_t only = reply.zone != e->tuple.zone ? KST_ORIGINAL : KST_NO_DIRECTION;
     e->expires_ms = e->expires_ms <= UINT64_MAX - waited_ms ? e->expires_ms + waited_ms : UINT64_MAX;
     t->pending = KST__NONE;
-    const uint16_t reason = kst__tuple_clear(t, kit, &e->tuple, only)
-                                ? kst__admit(t, kit, slot, kst__tuple_hash(&e->tuple, t->seed))
+    const uint16_t reason = kst__tuple_clear(t, &e->tuple, only)
+                                ? kst__admit(t, slot, kst__tuple_hash(&e->tuple, t->seed))
                                 : (uint16_t)KST_REASON_CLASH;
     if (!(e->status & KST_CONFIRMED))
         kst__slot_give_back(t, slot);
@@ -5714,7 +5813,7 @@ static uint16_t *kst__nat_port(struct kst_tuple *tuple, enum kst_nat_kind kind, 
 
 /* Who holds the answers that a newcomer would have if it looked like this to the outside: a node, KST__NONE
  * if nobody does. */
-static uint32_t kst__nat_holder(struct kst *t, const struct kst__kit *kit, uint32_t slot,
+static uint32_t kst__nat_holder(struct kst *t, uint32_t slot,
                                 const struct kst_tuple *outside)
 {
     const struct kst__entry *e = kst__entry_at(t, slot);
@@ -5726,10 +5825,10 @@ static uint32_t kst__nat_holder(struct kst *t, const struct kst__kit *kit, uint3
     kst__key_make(t, &reply, &key);
     key.only = reply.zone != e->tuple.zone ? KST_REPLY : KST_NO_DIRECTION;
     for (;;) {
-        const uint32_t node = kst__find(t, kit, &key);
+        const uint32_t node = kst__find(t, &key);
         if (node == KST__NONE || !kst__expired(t, kst__node_slot(t, node)))
             return node;
-        kst__remove(t, kit, kst__node_slot(t, node), KST_GONE_EXPIRED);
+        kst__remove(t, kst__node_slot(t, node), KST_GONE_EXPIRED);
     }
 }
 
@@ -5749,7 +5848,7 @@ enum { KST__NAT_TRIES = 128, KST__NAT_TRIES_LEAST = 16, KST__NAT_LAST_RESORT = 3
 
 /* Looks for a port that makes the answers its own, among `size` from `low` on, beginning with the
  * one that lies `offset` behind that; the last one tried stays if there is none. */
-static bool kst__nat_search(struct kst *t, const struct kst__kit *kit, uint32_t slot,
+static bool kst__nat_search(struct kst *t, uint32_t slot,
                             struct kst_tuple *outside, uint16_t *port, uint32_t low, uint32_t size,
                             uint32_t offset)
 {
@@ -5757,11 +5856,11 @@ static bool kst__nat_search(struct kst *t, const struct kst__kit *kit, uint32_t 
     for (;;) {
         for (uint32_t left = tries; left > 0; left--, offset++) {
             *port = (uint16_t)(low + offset % size);
-            const uint32_t node = kst__nat_holder(t, kit, slot, outside);
+            const uint32_t node = kst__nat_holder(t, slot, outside);
             if (node == KST__NONE)
                 return true;
             if (left <= KST__NAT_LAST_RESORT && kst__nat_may_go(t, slot, node)) {
-                kst__remove(t, kit, kst__node_slot(t, node), KST_GONE_REPLACED);
+                kst__remove(t, kst__node_slot(t, node), KST_GONE_REPLACED);
                 return true;
             }
         }
@@ -5835,7 +5934,7 @@ static void kst__nat_choose(const struct kst *t, const struct kst_tuple *outside
 
 /* Finds what a newcomer shall look like to the outside. False if that is another's, and nothing
  * else was found. */
-static bool kst__nat_find(struct kst *t, const struct kst__kit *kit, uint32_t slot,
+static bool kst__nat_find(struct kst *t, uint32_t slot,
                           enum kst_nat_kind kind, const struct kst_nat_range *range,
                           struct kst_tuple *outside)
 {
@@ -5845,10 +5944,10 @@ static bool kst__nat_find(struct kst *t, const struct kst__kit *kit, uint32_t sl
     const bool source = kind == KST_NAT_SOURCE, ports = (range->flags & KST_NAT_PORT) != 0;
     if (source && !random) {
         if (kst__nat_within(outside, kind, expected, range)) {
-            if (kst__nat_holder(t, kit, slot, outside) == KST__NONE)
+            if (kst__nat_holder(t, slot, outside) == KST__NONE)
                 return true;
         } else if (kst__nat_as_before(t, slot, expected, range, outside) &&
-                   kst__nat_holder(t, kit, slot, outside) == KST__NONE) {
+                   kst__nat_holder(t, slot, outside) == KST__NONE) {
             return true;
         }
         *outside = now;
@@ -5863,13 +5962,13 @@ static bool kst__nat_find(struct kst *t, const struct kst__kit *kit, uint32_t sl
 
     uint16_t *port = kst__nat_port(outside, kind, expected);
     if (port == NULL)
-        return kst__nat_holder(t, kit, slot, outside) == KST__NONE;
+        return kst__nat_holder(t, slot, outside) == KST__NONE;
     if (!random) {
         const bool fits = !ports || (!(range->flags & KST_NAT_OFFSET) && *port >= range->port[0] &&
                                      *port <= range->port[1]);
         /* A single port is taken as it is; the clash, if there is one, shows in the end. */
         if (fits && ((ports && range->port[0] == range->port[1]) ||
-                     kst__nat_holder(t, kit, slot, outside) == KST__NONE))
+                     kst__nat_holder(t, slot, outside) == KST__NONE))
             return true;
     }
     uint32_t low = range->port[0], size = (uint32_t)range->port[1] - range->port[0] + 1;
@@ -5877,7 +5976,7 @@ static bool kst__nat_find(struct kst *t, const struct kst__kit *kit, uint32_t sl
         low = 0;
         size = 65536;
     } else if (!ports && !source) {
-        return kst__nat_holder(t, kit, slot, outside) == KST__NONE;
+        return kst__nat_holder(t, slot, outside) == KST__NONE;
     } else if (!ports && outside->protocol == KST__GRE) {
         low = 1;
         size = 65535;
@@ -5888,7 +5987,7 @@ static bool kst__nat_find(struct kst *t, const struct kst__kit *kit, uint32_t sl
     const uint32_t offset = range->flags & KST_NAT_OFFSET ? (uint32_t)*port - range->base
                             : random || source            ? kst__nat_draw(t) & UINT16_MAX
                                                           : 0;
-    return kst__nat_search(t, kit, slot, outside, port, low, size, offset & UINT16_MAX);
+    return kst__nat_search(t, slot, outside, port, low, size, offset & UINT16_MAX);
 }
 
 /* The range that a caller's means for a connection that looks like this; false if it means none. */
@@ -5930,7 +6029,7 @@ static bool kst__nat_range(const struct kst_nat_range *is, enum kst_nat_kind kin
 }
 
 /* Decides one kind for a newcomer. */
-static enum kst_reason kst__nat_bind(struct kst *t, const struct kst__kit *kit, uint32_t slot,
+static enum kst_reason kst__nat_bind(struct kst *t, uint32_t slot,
                                      enum kst_nat_kind kind, const struct kst_nat_range *is)
 {
     const bool source = kind == KST_NAT_SOURCE;
@@ -5947,7 +6046,7 @@ static enum kst_reason kst__nat_bind(struct kst *t, const struct kst__kit *kit, 
     if (!kst__nat_range(is, kind, &now, &range))
         return KST_REASON_NAT_RANGE;
     outside = now;
-    const bool found = kst__nat_find(t, kit, slot, kind, &range, &outside);
+    const bool found = kst__nat_find(t, slot, kind, &range, &outside);
     if (!kst__tuple_same(&outside, &now)) {
         kst__tuple_invert(&outside, kst__reply_tuple(t, slot));
         e->kind |= KST__KIND_NAT;
@@ -5961,7 +6060,7 @@ static enum kst_reason kst__nat_bind(struct kst *t, const struct kst__kit *kit, 
 
 /* Binds what another connection foretold as that is bound: to go where the other side of it is,
  * and to look as if it came from there. */
-static void kst__nat_follow(struct kst *t, const struct kst__kit *kit, uint32_t slot,
+static void kst__nat_follow(struct kst *t, uint32_t slot,
                             const struct kst__expected *x)
 {
     const struct kst_tuple both[2] = {kst__entry_at(t, x->master)->tuple, kst__reply_of(t, x->master)};
@@ -5972,12 +6071,12 @@ static void kst__nat_follow(struct kst *t, const struct kst__kit *kit, uint32_t 
     for (uint32_t i = 0; i < 2; i++)
         memcpy(range.address[i], said.dst, sizeof said.dst);
     if (x->follows != KST_FOLLOWS_PEER || memcmp(kst__entry_at(t, slot)->tuple.src, peer.src, 16) == 0)
-        kst__nat_bind(t, kit, slot, KST_NAT_SOURCE, &range);
+        kst__nat_bind(t, slot, KST_NAT_SOURCE, &range);
     range.flags |= KST_NAT_PORT;
     range.port[0] = range.port[1] = x->nat_port;
     for (uint32_t i = 0; i < 2; i++)
         memcpy(range.address[i], said.src, sizeof said.src);
-    kst__nat_bind(t, kit, slot, KST_NAT_DESTINATION, &range);
+    kst__nat_bind(t, slot, KST_NAT_DESTINATION, &range);
 }
 
 #endif
@@ -7199,6 +7298,8 @@ static struct kst__judgement kst__udp_judge(const struct kst__case *c)
     if (reason != KST_REASON_NONE)
         return kst__say(KST__REFUSE, (enum kst_reason)reason);
 
+    if (c->entry->status & KST_ASSURED) /* which saves a look at the second line */
+        return kst__refresh(c->set[KST__SET_UDP_TIMEOUT_STREAM]);
     if (c->fresh) {
         const uint64_t stream_ms = kst__later_ms(c->t, KST__UDP_STREAM_MS);
         udp->stream_low = (uint32_t)stream_ms;
@@ -8106,10 +8207,10 @@ static bool kst__pptp_key(struct kst *t, struct kst__pptp *pptp, uint32_t master
         return false;
     if (pptp->keyed && pptp->key[KST_ORIGINAL] == id[KST_ORIGINAL])
         return true;
-    const bool known = !pptp->keyed && kst__key_insert(t, &kst__kit, master, &tuple[0]) &&
-                       kst__key_insert(t, &kst__kit, master, &tuple[1]);
+    const bool known = !pptp->keyed && kst__key_insert(t, master, &tuple[0]) &&
+                       kst__key_insert(t, master, &tuple[1]);
     if (!known)
-        kst__keys_remove(t, &kst__kit, master);
+        kst__keys_remove(t, master);
     pptp->keyed = known;
     memcpy(pptp->key, id, sizeof pptp->key);
     return known;
@@ -8131,7 +8232,7 @@ static void kst__pptp_begin(struct kst_help *h, struct kst__pptp *pptp, const ui
     for (uint32_t i = 0; i < 2; i++) {
         const uint32_t place = kst__expect_own(h->t, master, &tuple[i]);
         if (expected[i] && place != KST__NONE)
-            kst__expect_remove(h->t, &kst__kit, place);
+            kst__expect_remove(h->t, place);
     }
 }
 
@@ -8211,7 +8312,7 @@ static void kst__pptp_server(struct kst_help *h, struct kst__pptp *pptp, uint16_
     case KST__PPTP_DISCONNECT:
         pptp->call = KST__PPTP_IDLE;
         pptp->keyed = false;
-        kst__calls_end(h->t, &kst__kit, (uint32_t)h->connection);
+        kst__calls_end(h->t, (uint32_t)h->connection);
         break;
     default: break;
     }
@@ -9318,7 +9419,7 @@ static void kst__mangle_seal(struct kst__mangle *m, uint8_t protocol)
 /* Shows a packet that the tracker accepted to its connection's helper. NONE, or the reason why
  * it is to be dropped. Of a packet that is not all there the helper hears nothing. `mangle`, unless
  * NULL, is where a translated connection's may be changed. */
-static uint16_t kst__helper_hear(struct kst *t, const struct kst__kit *kit, uint32_t slot,
+static uint16_t kst__helper_hear(struct kst *t, uint32_t slot,
                                  const struct kst__parsed *p, struct kst__mangle *mangle,
                                  uint8_t direction, bool answered)
 {
@@ -9354,7 +9455,7 @@ static uint16_t kst__helper_hear(struct kst *t, const struct kst__kit *kit, uint
             kst__adjust_note(t, slot, direction, h.seq, grown);
     }
     if (there && h.timeout_s != 0 && !(e->status & KST_FIXED_TIMEOUT))
-        kst__expire_at(t, kit, slot, kst__due_ms(t, h.timeout_s));
+        kst__expire_at(t, slot, kst__due_ms(t, h.timeout_s));
     return (uint16_t)reason;
 }
 
@@ -9406,7 +9507,7 @@ static void kst__tell_case(struct kst *t, const struct kst__case *c, uint32_t sl
 /* A packet that is refused: a newcomer is forgotten. A known connection may keep a mark of it
  * all the same: what SCTP's earlier chunks did, or a shorter life because the two sides lost
  * each other. */
-static void kst__refuse(struct kst *t, const struct kst__kit *kit, const struct kst__case *c,
+static void kst__refuse(struct kst *t, const struct kst__case *c,
                         uint32_t slot, const struct kst__judgement *judgement,
                         struct kst_result *r)
 {
@@ -9416,7 +9517,7 @@ static void kst__refuse(struct kst *t, const struct kst__kit *kit, const struct 
         return;
     }
     if (judgement->timeout_s != KST__AS_IT_IS)
-        kst__expire_at(t, kit, slot, kst__due_ms(t, judgement->timeout_s));
+        kst__expire_at(t, slot, kst__due_ms(t, judgement->timeout_s));
     kst__reclass(t, slot);
     if (KST_UNLIKELY(t->events_at != 0))
         kst__tell_case(t, c, slot);
@@ -9424,10 +9525,10 @@ static void kst__refuse(struct kst *t, const struct kst__kit *kit, const struct 
 
 /* Lets the helper of a connection hear what was accepted. It may have the packet dropped: one that
  * would have created the connection then does not. */
-static void kst__hear(struct kst *t, const struct kst__kit *kit, const struct kst__case *c,
+static void kst__hear(struct kst *t, const struct kst__case *c,
                       uint32_t slot, struct kst__mangle *mangle, struct kst_result *r)
 {
-    uint16_t reason = kst__helper_hear(t, kit, slot, c->packet, mangle, c->direction,
+    uint16_t reason = kst__helper_hear(t, slot, c->packet, mangle, c->direction,
                                        r->state == KST_ESTABLISHED);
     if (reason == KST_REASON_NONE && KST_UNLIKELY(c->entry->status & KST_SEQ_ADJUST) &&
         mangle != NULL && c->packet->tuple.protocol == KST__TCP &&
@@ -9443,7 +9544,7 @@ static void kst__hear(struct kst *t, const struct kst__kit *kit, const struct ks
     if (c->fresh) {
         if (kst__live(t, slot) && kst__id(t, slot) == r->entry) {
             c->entry->status &= (uint16_t)~KST_CONFIRMED;
-            kst__remove(t, kit, slot, KST_GONE_REFUSED);
+            kst__remove(t, slot, KST_GONE_REFUSED);
         }
         r->entry = 0;
         r->flags = 0;
@@ -9452,7 +9553,7 @@ static void kst__hear(struct kst *t, const struct kst__kit *kit, const struct ks
 
 /* A packet of a connection in the table is counted, prolongs it, and is its answer if it goes the
  * other way. `reason` is what it reports. */
-KST_INLINE void kst__settle(struct kst *t, const struct kst__kit *kit, const struct kst__case *c,
+KST_INLINE void kst__settle(struct kst *t, const struct kst__case *c,
                             uint32_t slot, const struct kst__judgement *judgement,
                             uint16_t reason, struct kst_result *r)
 {
@@ -9464,7 +9565,7 @@ KST_INLINE void kst__settle(struct kst *t, const struct kst__kit *kit, const str
         counters->bytes[c->direction] += c->packet->ip_bytes;
     }
     if (judgement->action == KST__REFRESH && !c->fresh && !(e->status & KST_FIXED_TIMEOUT))
-        kst__expire_at(t, kit, slot, kst__due_ms(t, judgement->timeout_s));
+        kst__expire_at(t, slot, kst__due_ms(t, judgement->timeout_s));
     if (c->direction == KST_REPLY)
         e->status |= KST_SEEN_REPLY;
     if (!c->fresh || (e->status & KST_CONFIRMED))
@@ -9478,12 +9579,12 @@ KST_INLINE void kst__settle(struct kst *t, const struct kst__kit *kit, const str
     if (judgement->action == KST__END) {
         t->closing = r->entry;
         if (!c->packet->deferred)
-            kst__pending_drop(t, kit);
+            kst__pending_drop(t);
         r->flags = KST_CLOSED;
         return;
     }
     if (KST_UNLIKELY(e->kind & KST__KIND_HELP) && !c->packet->deferred)
-        kst__hear(t, kit, c, slot, NULL, r);
+        kst__hear(t, c, slot, NULL, r);
     if (KST_UNLIKELY(t->events_at != 0) && (e->status & KST_CONFIRMED))
         kst__tell_case(t, c, slot);
 }
@@ -9500,7 +9601,7 @@ static void kst__expected_child(struct kst *t, uint32_t slot, uint32_t place)
 
 /* It has come, whatever becomes of it. Of two expectations for the two directions of one connection
  * the other is its answer. */
-static void kst__expected_came(struct kst *t, const struct kst__kit *kit, uint32_t place)
+static void kst__expected_came(struct kst *t, uint32_t place)
 {
     const struct kst__expected *x = kst__expected_at(t, place);
     struct kst_tuple inverse;
@@ -9512,9 +9613,9 @@ static void kst__expected_came(struct kst *t, const struct kst__kit *kit, uint32
     const bool paired = other != KST__NONE && other != place &&
                         kst__expected_at(t, other)->master == x->master &&
                         kst__tuple_same(&kst__expected_at(t, other)->tuple, &inverse);
-    kst__expect_remove(t, kit, place);
+    kst__expect_remove(t, place);
     if (paired)
-        kst__expect_remove(t, kit, other);
+        kst__expect_remove(t, other);
 }
 
 /* Makes the key of a packet whose zone is that of one direction, for it going `direction`. */
@@ -9540,9 +9641,9 @@ static void kst__zone_apart(struct kst *t, uint32_t slot, const struct kst__pars
 }
 
 /* A packet of no known connection: judged as the first of one, which is let in if there is room. */
-static void kst__judge_first(struct kst *t, const struct kst__kit *kit,
-                             const struct kst_packet *packet, const struct kst__parsed *p,
-                             struct kst__key *key, struct kst_result *r)
+static void kst__judge_first(struct kst *t, const struct kst_packet *packet,
+                             const struct kst__parsed *p, struct kst__key *key,
+                             struct kst_result *r)
 {
     uint32_t place = KST__NONE, serial = 0;
     if (KST_UNLIKELY(p->zones != 0))
@@ -9551,7 +9652,7 @@ static void kst__judge_first(struct kst *t, const struct kst__kit *kit,
         kst__report(r, KST_INVALID, KST_NO_DIRECTION, KST_REASON_ICMP_NO_ANSWER);
         return;
     }
-    kst__pending_drop(t, kit); /* of an earlier packet of the batch */
+    kst__pending_drop(t); /* of an earlier packet of the batch */
     const uint32_t slot = kst__newcomer(t, &key->tuple, packet->policy);
     struct kst__entry *e = kst__entry_at(t, slot);
     if (KST_UNLIKELY(p->zones != 0 && p->tuple.zone != 0))
@@ -9577,14 +9678,14 @@ static void kst__judge_first(struct kst *t, const struct kst__kit *kit,
         e->expires_ms = kst__due_ms(t, judgement.timeout_s);
         if (KST_UNLIKELY(place != KST__NONE) &&
             kst__expected_at(t, place)->follows != KST_FOLLOWS_NOT)
-            kst__nat_follow(t, kit, slot, kst__expected_at(t, place));
-        reason = p->deferred ? kst__pend(t, kit, slot) : kst__admit(t, kit, slot, key->hash);
+            kst__nat_follow(t, slot, kst__expected_at(t, place));
+        reason = p->deferred ? kst__pend(t, slot) : kst__admit(t, slot, key->hash);
     }
     if (place != KST__NONE && reason != KST_REASON_TABLE_FULL &&
         kst__expected_at(t, place)->serial == serial)
-        kst__expected_came(t, kit, place);
+        kst__expected_came(t, place);
     if (judgement.action == KST__REFUSE) {
-        kst__refuse(t, kit, &c, slot, &judgement, r);
+        kst__refuse(t, &c, slot, &judgement, r);
         return;
     }
     if (!(e->status & KST_CONFIRMED) && t->pending != slot) {
@@ -9595,33 +9696,31 @@ static void kst__judge_first(struct kst *t, const struct kst__kit *kit,
     }
     t->stats.created += t->pending != slot;
     r->flags = KST_CREATED;
-    kst__settle(t, kit, &c, slot, &judgement, reason, r);
+    kst__settle(t, &c, slot, &judgement, reason, r);
 }
 
 /* The connection of a packet, or KST__NONE, whatever its zone is for. */
-static uint32_t kst__find_in_zones(struct kst *t, const struct kst__kit *kit,
-                                   const struct kst__parsed *p, struct kst__key *key)
+static uint32_t kst__find_in_zones(struct kst *t, const struct kst__parsed *p, struct kst__key *key)
 {
     uint32_t node = KST__NONE;
     if (p->zones == 0)
-        return kst__find(t, kit, key);
+        return kst__find(t, key);
     for (uint8_t direction = 0; direction < 2 && node == KST__NONE; direction++) {
         kst__key_zoned(t, p, direction, key);
-        node = kst__find(t, kit, key);
+        node = kst__find(t, key);
     }
     return node;
 }
 
 /* Packets whose tuple is not all there is to it: of a GRE call, or with a zone of one direction. */
-static uint32_t kst__find_odd(struct kst *t, const struct kst__kit *kit,
-                              const struct kst__parsed *p, struct kst__key *key)
+static uint32_t kst__find_odd(struct kst *t, const struct kst__parsed *p, struct kst__key *key)
 {
     if (p->call) {
         struct kst_tuple tuple = key->tuple;
         kst__key_complete(t, &tuple);
         kst__key_make(t, &tuple, key);
     }
-    return kst__find_in_zones(t, kit, p, key);
+    return kst__find_in_zones(t, p, key);
 }
 
 /* What a judge is given of a packet that belongs to a connection. */
@@ -9637,14 +9736,14 @@ KST_INLINE struct kst__case kst__case_of(const struct kst *t, const struct kst__
 /* A packet with a tuple of its own: of a known connection, or the first of one. One that is out
  * of date, or that it reopens, makes way; under zones of one direction another may then be
  * found. */
-KST_INLINE void kst__judge_packet(struct kst *t, const struct kst__kit *kit,
-                                  const struct kst_packet *packet, const struct kst__parsed *p,
-                                  struct kst__key *key, struct kst_result *r)
+KST_INLINE void kst__judge_packet(struct kst *t, const struct kst_packet *packet,
+                                  const struct kst__parsed *p, struct kst__key *key,
+                                  struct kst_result *r)
 {
     for (;;) {
         const uint32_t node = KST_UNLIKELY(p->call || p->zones != 0)
-                                  ? kst__find_odd(t, kit, p, key)
-                                  : kst__find(t, kit, key);
+                                  ? kst__find_odd(t, p, key)
+                                  : kst__find(t, key);
         if (KST_UNLIKELY(node == KST__NONE))
             break;
         const uint32_t slot = kst__node_slot(t, node);
@@ -9653,31 +9752,30 @@ KST_INLINE void kst__judge_packet(struct kst *t, const struct kst__kit *kit,
             const struct kst__case c = kst__case_of(t, p, node, key);
             const struct kst__judgement judgement = kst__judge(&c);
             if (KST_UNLIKELY(judgement.action == KST__REFUSE)) {
-                kst__refuse(t, kit, &c, slot, &judgement, r);
+                kst__refuse(t, &c, slot, &judgement, r);
                 return;
             }
             if (KST_LIKELY(judgement.action != KST__REOPEN)) {
-                kst__settle(t, kit, &c, slot, &judgement, judgement.reason, r);
+                kst__settle(t, &c, slot, &judgement, judgement.reason, r);
                 return;
             }
             cause = KST_GONE_REPLACED;
         }
-        kst__remove(t, kit, slot, cause);
+        kst__remove(t, slot, cause);
     }
-    kst__judge_first(t, kit, packet, p, key, r);
+    kst__judge_first(t, packet, p, key, r);
 }
 
 /* An ICMP error: RELATED to the connection that the packet it carries belongs to, if it goes to
  * who sent that packet. It changes nothing, unless a helper has a mind to. */
-static void kst__judge_error(struct kst *t, const struct kst__kit *kit,
-                             const struct kst__parsed *p, struct kst_result *r)
+static void kst__judge_error(struct kst *t, const struct kst__parsed *p, struct kst_result *r)
 {
     struct kst__key key;
     kst__report(r, KST_INVALID, KST_NO_DIRECTION, KST_REASON_ICMP_INNER);
     if (!kst__icmp_about(t, p, &key))
         return;
     r->reason = KST_REASON_ICMP_UNRELATED;
-    const uint32_t node = kst__find_in_zones(t, kit, p, &key);
+    const uint32_t node = kst__find_in_zones(t, p, &key);
     if (node == KST__NONE || kst__expired(t, kst__node_slot(t, node)))
         return;
     r->reason = KST_REASON_ICMP_MISDIRECTED;
@@ -9689,39 +9787,39 @@ static void kst__judge_error(struct kst *t, const struct kst__kit *kit,
     kst__report(r, KST_RELATED, c.direction, KST_REASON_NONE);
     if (KST_UNLIKELY((c.entry->kind & KST__KIND_HELP) && c.direction == KST_ORIGINAL) &&
         !p->deferred)
-        kst__hear(t, kit, &c, slot, NULL, r);
+        kst__hear(t, &c, slot, NULL, r);
 }
 
 /* A whole datagram. */
-KST_INLINE void kst__judge_whole(struct kst *t, const struct kst__kit *kit,
-                                 const struct kst_packet *packet, const struct kst__parsed *p,
-                                 struct kst__key *key, struct kst_result *r)
+KST_INLINE void kst__judge_whole(struct kst *t, const struct kst_packet *packet,
+                                 const struct kst__parsed *p, struct kst__key *key,
+                                 struct kst_result *r)
 {
     r->reason = p->reason;
     if (r->reason == KST_REASON_NONE && p->tuple.protocol == kst__icmp_of(p->tuple.family)) {
         uint8_t reason;
         switch (kst__icmp_sort(p, &reason)) {
-        case KST__ICMP_ORDINARY: kst__judge_packet(t, kit, packet, p, key, r); break;
-        case KST__ICMP_ERROR: kst__judge_error(t, kit, p, r); break;
+        case KST__ICMP_ORDINARY: kst__judge_packet(t, packet, p, key, r); break;
+        case KST__ICMP_ERROR: kst__judge_error(t, p, r); break;
         case KST__ICMP_UNTRACKED: r->state = KST_UNTRACKED; break;
         case KST__ICMP_REFUSED: r->reason = reason; break;
         }
     } else if (r->reason == KST_REASON_NONE) {
-        kst__judge_packet(t, kit, packet, p, key, r);
+        kst__judge_packet(t, packet, p, key, r);
     }
 }
 
 /* A fragment: held, or the one that makes its datagram whole, which is then judged. */
-static void kst__judge_fragment(struct kst *t, const struct kst__kit *kit,
-                                const struct kst_packet *packet, const struct kst__parsed *p,
-                                struct kst__key *first, struct kst_result *r)
+static void kst__judge_fragment(struct kst *t, const struct kst_packet *packet,
+                                const struct kst__parsed *p, struct kst__key *first,
+                                struct kst_result *r)
 {
     struct kst_packet whole = *packet;
     struct kst__parsed parsed;
     struct kst__key key;
     r->reason = kst__defrag_take(t, packet, p, &whole);
     if (r->reason == KST_REASON_FRAGMENT) {
-        kst__judge_whole(t, kit, packet, p, first, r);
+        kst__judge_whole(t, packet, p, first, r);
         return;
     }
     if (r->reason != KST_REASON_NONE) {
@@ -9731,13 +9829,13 @@ static void kst__judge_fragment(struct kst *t, const struct kst__kit *kit,
     kst__parse(&whole, t->set[KST__SET_CHECKSUM] != 0, &parsed);
     if (parsed.reason == KST_REASON_NONE)
         kst__key_make(t, &parsed.tuple, &key);
-    kst__judge_whole(t, kit, &whole, &parsed, &key, r);
+    kst__judge_whole(t, &whole, &parsed, &key, r);
 }
 
 /* Anything that was parsed. */
-KST_INLINE void kst__judge_any(struct kst *t, const struct kst__kit *kit,
-                               const struct kst_packet *packet, const struct kst__parsed *p,
-                               struct kst__key *key, struct kst_result *r)
+KST_INLINE void kst__judge_any(struct kst *t, const struct kst_packet *packet,
+                               const struct kst__parsed *p, struct kst__key *key,
+                               struct kst_result *r)
 {
     memset(r, 0, sizeof *r);
     r->direction = KST_NO_DIRECTION;
@@ -9745,11 +9843,11 @@ KST_INLINE void kst__judge_any(struct kst *t, const struct kst__kit *kit,
     if (packet->flags & KST_PACKET_NOTRACK)
         r->state = KST_UNTRACKED;
     else if (p->fragment && t->defrag_at != 0 && packet->size >= p->ip_bytes)
-        kst__judge_fragment(t, kit, packet, p, key, r);
+        kst__judge_fragment(t, packet, p, key, r);
     else if (p->partial)
         r->reason = KST_REASON_FRAGMENT;
     else
-        kst__judge_whole(t, kit, packet, p, key, r);
+        kst__judge_whole(t, packet, p, key, r);
     t->stats.reasons[r->reason]++;
 }
 
@@ -9788,7 +9886,7 @@ static uint16_t kst__translate(const struct kst *t, const struct kst_result *r,
 }
 
 /* Shows a helper the packet as it is now. */
-static void kst__finish_helped(struct kst *t, const struct kst__kit *kit, uint32_t slot, bool fresh,
+static void kst__finish_helped(struct kst *t, uint32_t slot, bool fresh,
                                const struct kst_packet *now, struct kst__mangle *mangle,
                                struct kst_result *r)
 {
@@ -9805,25 +9903,25 @@ static void kst__finish_helped(struct kst *t, const struct kst__kit *kit, uint32
         mangle->l4_at = (uint32_t)(p.l4 - now->data);
         mangle->size = mangle->l4_at + p.l4_here;
     }
-    kst__hear(t, kit, &c, slot, mangle, r);
+    kst__hear(t, &c, slot, mangle, r);
     if (r->reason != before)
         t->stats.reasons[r->reason]++;
 }
 
 /* The last hook: what was pending enters the table, and its connection's helper hears the packet,
  * which is now at `now`, and may change it if `mangle` is not NULL. */
-static void kst__finish(struct kst *t, const struct kst__kit *kit, const struct kst_packet *now,
+static void kst__finish(struct kst *t, const struct kst_packet *now,
                         struct kst__mangle *mangle, struct kst_result *r)
 {
     const uint32_t slot = kst__slot_known(t, r->entry);
     if (r->entry == 0 || slot == KST__NONE || t->closing == r->entry) {
-        kst__pending_drop(t, kit);
+        kst__pending_drop(t);
         return;
     }
     const struct kst__entry *e = kst__entry_at(t, slot);
     const bool fresh = slot == t->pending;
     if (fresh) {
-        const uint16_t reason = kst__pending_admit(t, kit);
+        const uint16_t reason = kst__pending_admit(t);
         if (reason != KST_REASON_NONE)
             t->stats.reasons[r->reason = reason]++;
         if (!(e->status & KST_CONFIRMED)) {
@@ -9835,16 +9933,16 @@ static void kst__finish(struct kst *t, const struct kst__kit *kit, const struct 
         t->stats.created++;
     }
     if (KST_UNLIKELY(e->kind & KST__KIND_HELP))
-        kst__finish_helped(t, kit, slot, fresh, now, mangle, r);
+        kst__finish_helped(t, slot, fresh, now, mangle, r);
     if (KST_UNLIKELY(t->events_at != 0) && fresh && (e->status & KST_CONFIRMED))
         kst__tell_new(t, slot);
 }
 
 /* A packet that is not to go on, and what it would have begun. */
-static void kst__nat_refuse(struct kst *t, const struct kst__kit *kit, uint16_t reason,
+static void kst__nat_refuse(struct kst *t, uint16_t reason,
                             struct kst_result *r)
 {
-    kst__pending_drop(t, kit);
+    kst__pending_drop(t);
     memset(r, 0, sizeof *r);
     kst__report(r, KST_INVALID, KST_NO_DIRECTION, reason);
     r->verdict = KST_DROP;
@@ -9852,7 +9950,7 @@ static void kst__nat_refuse(struct kst *t, const struct kst__kit *kit, uint16_t 
 }
 
 /* All that comes after judging, where there are no rules between. */
-static void kst__through(struct kst *t, const struct kst__kit *kit, const struct kst_packet *packet,
+static void kst__through(struct kst *t, const struct kst_packet *packet,
                          struct kst_nat *nat, struct kst_result *r)
 {
     static const enum kst_nat_kind hooks[2] = {KST_NAT_DESTINATION, KST_NAT_SOURCE};
@@ -9863,15 +9961,15 @@ static void kst__through(struct kst *t, const struct kst__kit *kit, const struct
     for (uint32_t i = 0; i < 2; i++) {
         uint16_t reason = KST_REASON_NONE;
         if (t->pending != KST__NONE)
-            reason = (uint16_t)kst__nat_bind(t, kit, t->pending, hooks[i], nat->range[hooks[i]]);
+            reason = (uint16_t)kst__nat_bind(t, t->pending, hooks[i], nat->range[hooks[i]]);
         if (reason != KST_REASON_NAT_RANGE) /* too late, or used up: kst__finish will tell */
             reason = kst__translate(t, r, hooks[i], nat->bytes, packet->size);
         if (reason != KST_REASON_NONE) {
-            kst__nat_refuse(t, kit, reason, r);
+            kst__nat_refuse(t, reason, r);
             return;
         }
     }
-    kst__finish(t, kit, packet, &mangle, r);
+    kst__finish(t, packet, &mangle, r);
     if (mangle.changed)
         nat->size = mangle.size;
 }
@@ -9885,16 +9983,14 @@ KST_INLINE void kst__set_clock(struct kst *t, uint64_t now_ms)
 }
 
 /* Parses a packet and starts its lookup. */
-KST_INLINE void kst__look_ahead(struct kst *t, const struct kst__kit *kit,
-                                const struct kst_packet *packet, struct kst__parsed *p,
-                                struct kst__key *key)
+KST_INLINE void kst__look_ahead(struct kst *t, const struct kst_packet *packet,
+                                struct kst__parsed *p, struct kst__key *key)
 {
     kst__parse(packet, t->set[KST__SET_CHECKSUM] != 0, p);
     if (p->reason != KST_REASON_NONE)
         return;
     kst__key_make(t, &p->tuple, key);
-    if (kit->index->prefetch != NULL)
-        kit->index->prefetch(kst__index(t), key->hash);
+    kst__look_up(t, key);
 }
 
 /* The batch runs through a window: a packet is parsed and its bucket fetched a whole window
@@ -9902,7 +9998,7 @@ KST_INLINE void kst__look_ahead(struct kst *t, const struct kst__kit *kit,
  * latency is hidden, and the window never drains before the batch ends. What is done ahead
  * depends on the packets alone, or only fetches; so how packets are cut into batches changes
  * nothing. `nats`, unless NULL, has each go all the way before the next one is judged. */
-KST_INLINE void kst__run(struct kst *t, const struct kst__kit *kit, uint64_t now_ms,
+KST_INLINE void kst__run(struct kst *t, uint64_t now_ms,
                          const struct kst_packet *packets, struct kst_nat *nats, size_t count,
                          struct kst_result *results)
 {
@@ -9911,28 +10007,27 @@ KST_INLINE void kst__run(struct kst *t, const struct kst__kit *kit, uint64_t now
     struct kst__key keys[KST_BURST];
     kst__set_clock(t, now_ms);
     if (KST_UNLIKELY(t->pending != KST__NONE || t->closing != 0))
-        kst__pending_drop(t, kit);
+        kst__pending_drop(t);
     for (size_t i = 0; i < count && i < KST_BURST; i++)
-        kst__look_ahead(t, kit, &packets[i], &parsed[i], &keys[i]);
-    for (size_t i = 0; kit->index->peek != NULL && i < count && i < HALF; i++)
+        kst__look_ahead(t, &packets[i], &parsed[i], &keys[i]);
+    for (size_t i = 0; i < count && i < HALF; i++)
         if (parsed[i].reason == KST_REASON_NONE)
-            kit->index->peek(kst__index(t), t, keys[i].hash);
+            kst__look_closer(t, &keys[i], true);
     for (size_t i = 0; i < count; i++) {
         const size_t here = i % KST_BURST, half = (i + HALF) % KST_BURST;
-        if (kit->index->peek != NULL && HALF > 0 && i + HALF < count &&
-            parsed[half].reason == KST_REASON_NONE)
-            kit->index->peek(kst__index(t), t, keys[half].hash);
+        if (HALF > 0 && i + HALF < count && parsed[half].reason == KST_REASON_NONE)
+            kst__look_closer(t, &keys[half], true);
         if (nats == NULL) {
-            kst__judge_any(t, kit, &packets[i], &parsed[here], &keys[here], &results[i]);
+            kst__judge_any(t, &packets[i], &parsed[here], &keys[here], &results[i]);
         } else {
             struct kst_packet packet = packets[i];
             packet.flags |= KST_PACKET_DEFER;
             parsed[here].deferred = true;
-            kst__judge_any(t, kit, &packet, &parsed[here], &keys[here], &results[i]);
-            kst__through(t, kit, &packet, &nats[i], &results[i]);
+            kst__judge_any(t, &packet, &parsed[here], &keys[here], &results[i]);
+            kst__through(t, &packet, &nats[i], &results[i]);
         }
         if (i + KST_BURST < count)
-            kst__look_ahead(t, kit, &packets[i + KST_BURST], &parsed[here], &keys[here]);
+            kst__look_ahead(t, &packets[i + KST_BURST], &parsed[here], &keys[here]);
     }
 }
 
@@ -9965,6 +10060,8 @@ static enum kst_error kst__config_error(const struct kst_config *config)
         return KST_ERROR_MAX;
     if (config->buckets > 2 * KST_ENTRIES_MAX)
         return KST_ERROR_BUCKETS;
+    if (config->index >= KST__INDEXES || config->timer >= KST__TIMERS)
+        return KST_ERROR_BACK_END;
     if (config->features & ~(uint32_t)(KST_WITH_ACCOUNTING | KST_WITH_NAT | KST_WITH_TIMESTAMPS |
                                        KST_WITH_LABELS))
         return KST_ERROR_FEATURES;
@@ -10013,6 +10110,8 @@ static struct kst__layout kst__lay_out(const struct kst_config *config)
 
     t->capacity = config->max;
     t->features = config->features;
+    t->index = config->index;
+    t->timer = config->timer;
     t->buckets = kst__power_of_two(config->buckets != 0 ? config->buckets : config->max);
     t->expectations_max = config->expectations;
     t->events_max = config->events;
@@ -10021,8 +10120,8 @@ static struct kst__layout kst__lay_out(const struct kst_config *config)
     const uint32_t features = t->features | (config->expectations != 0 ? KST__WITH_HELP : 0) |
                               (config->expectations != 0 && nat ? KST__WITH_ADJUST : 0);
     uint64_t end = kst__aligned(sizeof *t);
-    t->index_at = kst__lay(&end, kst__kit.index->bytes(kst__nodes(t), t->buckets));
-    t->timer_at = kst__lay(&end, kst__kit.timer->bytes(kst__timed(t)));
+    t->index_at = kst__lay(&end, kst__index_ops(t)->bytes(kst__nodes(t), t->buckets));
+    t->timer_at = kst__lay(&end, kst__timer_ops(t)->bytes(kst__timed(t)));
     t->entries_at = kst__lay(&end, slots * sizeof(struct kst__entry));
     for (uint32_t i = 0; i < KST__COLUMNS; i++)
         if (features & kst__columns[i].feature)
@@ -10045,6 +10144,16 @@ static struct kst__layout kst__lay_out(const struct kst_config *config)
     return layout;
 }
 
+const char *kst_index_name(uint32_t number)
+{
+    return number < KST__INDEXES ? kst__indexes[number]->name : NULL;
+}
+
+const char *kst_timer_name(uint32_t number)
+{
+    return number < KST__TIMERS ? kst__timers[number]->name : NULL;
+}
+
 size_t kst_bytes(const struct kst_config *config)
 {
     const struct kst__layout layout = kst__lay_out(config);
@@ -10061,8 +10170,8 @@ static void kst__clear(struct kst *t)
         t->classes[i].oldest = t->classes[i].newest = KST__NONE;
         t->classes[i].count = 0;
     }
-    kst__kit.index->init(kst__index(t), kst__nodes(t), t->buckets);
-    kst__kit.timer->init(kst__timer(t), kst__timed(t), t->now_ms);
+    kst__index_ops(t)->init(kst__index(t), kst__nodes(t), t->buckets);
+    kst__timer_ops(t)->init(kst__timer(t), kst__timed(t), t->now_ms);
     if (t->sources_at != 0)
         kst__sources_init(t);
     if (t->expect_at != 0)
@@ -10144,13 +10253,13 @@ struct kst_sizes kst_default_sizes(uint64_t memory_bytes, enum kst_era era)
 void kst_track(struct kst *t, uint64_t now_ms, const struct kst_packet *packets, size_t count,
                struct kst_result *results)
 {
-    kst__run(t, &kst__kit, now_ms, packets, NULL, count, results);
+    kst__run(t, now_ms, packets, NULL, count, results);
 }
 
 void kst_track_nat(struct kst *t, uint64_t now_ms, const struct kst_packet *packets,
                    struct kst_nat *nats, size_t count, struct kst_result *results)
 {
-    kst__run(t, &kst__kit, now_ms, packets, nats, count, results);
+    kst__run(t, now_ms, packets, nats, count, results);
 }
 
 uint32_t kst_advance(struct kst *t, uint64_t now_ms, uint32_t work_max)
@@ -10159,7 +10268,7 @@ uint32_t kst_advance(struct kst *t, uint64_t now_ms, uint32_t work_max)
     kst__set_clock(t, now_ms);
     if (t->defrag_at != 0)
         kst__defrag_expire(t, &work);
-    kst__collect(t, &kst__kit, &work);
+    kst__collect(t, &work);
     return work_max - work;
 }
 
@@ -10169,9 +10278,9 @@ bool kst_refuse(struct kst *t, const struct kst_result *result)
     if (!(result->flags & KST_CREATED) || slot == KST__NONE)
         return false;
     if (slot == t->pending)
-        kst__pending_drop(t, &kst__kit);
+        kst__pending_drop(t);
     else
-        kst__remove(t, &kst__kit, slot, KST_GONE_REFUSED);
+        kst__remove(t, slot, KST_GONE_REFUSED);
     return true;
 }
 
@@ -10181,7 +10290,7 @@ enum kst_reason kst_bind(struct kst *t, kst_id id, enum kst_nat_kind kind,
     const uint32_t slot = kst__slot_known(t, id);
     if (slot == KST__NONE || slot != t->pending)
         return KST_REASON_NAT_LATE;
-    return kst__nat_bind(t, &kst__kit, slot, kind, range);
+    return kst__nat_bind(t, slot, kind, range);
 }
 
 enum kst_reason kst_translate(const struct kst *t, const struct kst_result *result,
@@ -10202,7 +10311,7 @@ enum kst_reason kst_confirm(struct kst *t, uint64_t now_ms, const struct kst_pac
         now.size = *size > UINT32_MAX ? UINT32_MAX : (uint32_t)*size;
         mangle.room = room > UINT32_MAX ? UINT32_MAX : (uint32_t)room;
     }
-    kst__finish(t, &kst__kit, &now, bytes != NULL ? &mangle : NULL, result);
+    kst__finish(t, &now, bytes != NULL ? &mangle : NULL, result);
     if (mangle.changed)
         *size = mangle.size;
     return result->verdict == KST_ACCEPT ? KST_REASON_NONE : (enum kst_reason)result->reason;
@@ -10210,16 +10319,41 @@ enum kst_reason kst_confirm(struct kst *t, uint64_t now_ms, const struct kst_pac
 
 /* ---- connections ---- */
 
+KST_INLINE kst_id kst__find_id(const struct kst *t, const struct kst__key *key, uint8_t *direction)
+{
+    const uint32_t node = kst__find(t, key);
+    if (node == KST__NONE || kst__expired(t, kst__node_slot(t, node)))
+        return 0;
+    if (direction != NULL)
+        *direction = kst__node_direction(t, node, key);
+    return kst__id(t, kst__node_slot(t, node));
+}
+
 kst_id kst_find(const struct kst *t, const struct kst_tuple *tuple, uint8_t *direction)
 {
     struct kst__key key;
     kst__key_make(t, tuple, &key);
-    const uint32_t node = kst__find(t, &kst__kit, &key);
-    if (node == KST__NONE || kst__expired(t, kst__node_slot(t, node)))
-        return 0;
-    if (direction != NULL)
-        *direction = kst__node_direction(t, node, &key);
-    return kst__id(t, kst__node_slot(t, node));
+    return kst__find_id(t, &key, direction);
+}
+
+void kst_find_batch(const struct kst *t, const struct kst_tuple *tuples, size_t count, kst_id *ids,
+                    uint8_t *directions)
+{
+    const size_t window = count < KST_BURST ? count : KST_BURST, half = window / 2;
+    struct kst__key keys[KST_BURST];
+    for (size_t i = 0; i < count + window; i++) { /* as in kst__run */
+        if (i >= window) {
+            const size_t due = i - window;
+            ids[due] = kst__find_id(t, &keys[due % KST_BURST],
+                                    directions != NULL ? &directions[due] : NULL);
+        }
+        if (i < count) {
+            kst__key_make(t, &tuples[i], &keys[i % KST_BURST]);
+            kst__look_up(t, &keys[i % KST_BURST]);
+        }
+        if (i >= half && i - half < count)
+            kst__look_closer(t, &keys[(i - half) % KST_BURST], false);
+    }
 }
 
 bool kst_get(const struct kst *t, kst_id id, struct kst_flow *flow)
@@ -10245,18 +10379,18 @@ bool kst_delete(struct kst *t, kst_id id)
     if (slot == KST__NONE)
         return false;
     if (slot == t->pending)
-        kst__pending_drop(t, &kst__kit);
+        kst__pending_drop(t);
     else
-        kst__remove(t, &kst__kit, slot, KST_GONE_DELETED);
+        kst__remove(t, slot, KST_GONE_DELETED);
     return true;
 }
 
 void kst_flush(struct kst *t)
 {
-    kst__pending_drop(t, &kst__kit);
+    kst__pending_drop(t);
     for (uint32_t slot = 0; slot < t->used; slot++)
         if (kst__live(t, slot))
-            kst__remove(t, &kst__kit, slot,
+            kst__remove(t, slot,
                         kst__expired(t, slot) ? KST_GONE_EXPIRED : KST_GONE_DELETED);
     kst__clear(t);
 }
@@ -10367,11 +10501,11 @@ static enum kst_error kst__insert(struct kst *t, const struct kst_flow *flow, ks
     const enum kst_error error = kst__flow_error(t, flow);
     if (error != KST_ERROR_OK)
         return error;
-    if (!kst__tuple_clear(t, &kst__kit, original, KST_NO_DIRECTION) ||
-        !kst__tuple_clear(t, &kst__kit, reply, KST_NO_DIRECTION))
+    if (!kst__tuple_clear(t, original, KST_NO_DIRECTION) ||
+        !kst__tuple_clear(t, reply, KST_NO_DIRECTION))
         return KST_ERROR_FLOW_EXISTS;
     if (t->count >= t->set[KST__SET_MAX])
-        kst__collect(t, &kst__kit, &work);
+        kst__collect(t, &work);
     if (t->count >= t->set[KST__SET_MAX])
         return KST_ERROR_FULL;
 
@@ -10420,11 +10554,11 @@ static enum kst_error kst__insert(struct kst *t, const struct kst_flow *flow, ks
         e->proto.tcp.last = KST__LAST(KST__CLASS_NONE, KST_ORIGINAL);
         e->proto.tcp.flags[0] = e->proto.tcp.flags[1] = KST__TCP_SACKS | KST__TCP_LIBERAL;
     }
-    if (!kst__index_in(t, &kst__kit, slot, kst__tuple_hash(original, t->seed))) {
+    if (!kst__index_in(t, slot, kst__tuple_hash(original, t->seed))) {
         kst__slot_give_back(t, slot);
         return KST_ERROR_FULL;
     }
-    kst__confirm(t, &kst__kit, slot);
+    kst__confirm(t, slot);
     t->stats.inserted++;
     *id = kst__id(t, slot);
     kst__tell_new(t, slot);
@@ -10536,7 +10670,7 @@ enum kst_error kst_expect(struct kst *t, const struct kst_expectation *expectati
     }
     x.class_ = expectation->class_;
     x.child_helper = expectation->child_helper;
-    return kst__expect_insert(t, &kst__kit, &x,
+    return kst__expect_insert(t, &x,
                               class_ != NULL && class_->max != 0 ? class_->max : UINT8_MAX);
 }
 
@@ -10599,7 +10733,7 @@ bool kst_expectation_delete(struct kst *t, kst_id id)
 {
     const uint32_t place = kst__expected_place(t, id);
     if (place != KST__NONE)
-        kst__expect_remove(t, &kst__kit, place);
+        kst__expect_remove(t, place);
     return place != KST__NONE;
 }
 
@@ -10610,10 +10744,10 @@ bool kst_expectation_renew(struct kst *t, kst_id id, uint8_t flags, uint64_t tim
     if (place == KST__NONE)
         return false;
     struct kst__expected *x = kst__expected_at(t, place);
-    kst__kit.timer->disarm(kst__timer(t), kst__slots(t) + place);
+    kst__timer_ops(t)->disarm(kst__timer(t), kst__slots(t) + place);
     x->flags = (uint8_t)((x->flags & ~may) | (flags & may));
     x->expires_ms = kst__later_ms(t, timeout_ms);
-    kst__kit.timer->arm(kst__timer(t), kst__slots(t) + place, x->expires_ms);
+    kst__timer_ops(t)->arm(kst__timer(t), kst__slots(t) + place, x->expires_ms);
     return true;
 }
 
@@ -10795,12 +10929,12 @@ static const char *kst__check_found(const struct kst *t, uint32_t slot)
     key.only = KST_ORIGINAL;
     if (kst__tuple_same(&key.tuple, &reply)) /* it is its own answer */
         key.only = KST_REPLY;
-    const uint32_t original_node = kst__find(t, &kst__kit, &key);
+    const uint32_t original_node = kst__find(t, &key);
     if (original_node == KST__NONE || kst__node_slot(t, original_node) != slot)
         return "index: an entry is not found by its original tuple";
     kst__key_make(t, &reply, &key);
     key.only = KST_REPLY;
-    const uint32_t reply_node = kst__find(t, &kst__kit, &key);
+    const uint32_t reply_node = kst__find(t, &key);
     if (reply_node == KST__NONE || kst__node_slot(t, reply_node) != slot)
         return "index: an entry is not found by its reply tuple";
     return NULL;
@@ -10846,8 +10980,8 @@ static const char *kst__check_all(const struct kst *t)
     if (s->created + s->inserted - gone != t->count)
         return "pool: who came and who went does not make who is there";
     /* The back ends first: nothing below can be walked if they lead astray. */
-    if ((broken = kst__kit.index->check(kst__index(t), t, &nodes)) != NULL ||
-        (broken = kst__kit.timer->check(kst__timer(t), t, &armed)) != NULL)
+    if ((broken = kst__index_ops(t)->check(kst__index(t), t, &nodes)) != NULL ||
+        (broken = kst__timer_ops(t)->check(kst__timer(t), t, &armed)) != NULL)
         return broken;
     for (uint32_t slot = t->free; slot != KST__NONE; slot = kst__entry_at(t, slot)->newer)
         if (slot >= t->used || kst__live(t, slot) || ++spare > t->used)

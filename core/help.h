@@ -139,7 +139,7 @@ static void kst__mangle_seal(struct kst__mangle *m, uint8_t protocol)
 /* Shows a packet that the tracker accepted to its connection's helper. NONE, or the reason why
  * it is to be dropped. Of a packet that is not all there the helper hears nothing. `mangle`, unless
  * NULL, is where a translated connection's may be changed. */
-static uint16_t kst__helper_hear(struct kst *t, const struct kst__kit *kit, uint32_t slot,
+static uint16_t kst__helper_hear(struct kst *t, uint32_t slot,
                                  const struct kst__parsed *p, struct kst__mangle *mangle,
                                  uint8_t direction, bool answered)
 {
@@ -175,7 +175,7 @@ static uint16_t kst__helper_hear(struct kst *t, const struct kst__kit *kit, uint
             kst__adjust_note(t, slot, direction, h.seq, grown);
     }
     if (there && h.timeout_s != 0 && !(e->status & KST_FIXED_TIMEOUT))
-        kst__expire_at(t, kit, slot, kst__due_ms(t, h.timeout_s));
+        kst__expire_at(t, slot, kst__due_ms(t, h.timeout_s));
     return (uint16_t)reason;
 }
 

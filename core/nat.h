@@ -34,7 +34,7 @@ static uint16_t *kst__nat_port(struct kst_tuple *tuple, enum kst_nat_kind kind, 
 
 /* Who holds the answers that a newcomer would have if it looked like this to the outside: a node, KST__NONE
  * if nobody does. */
-static uint32_t kst__nat_holder(struct kst *t, const struct kst__kit *kit, uint32_t slot,
+static uint32_t kst__nat_holder(struct kst *t, uint32_t slot,
                                 const struct kst_tuple *outside)
 {
     const struct kst__entry *e = kst__entry_at(t, slot);
@@ -46,10 +46,10 @@ static uint32_t kst__nat_holder(struct kst *t, const struct kst__kit *kit, uint3
     kst__key_make(t, &reply, &key);
     key.only = reply.zone != e->tuple.zone ? KST_REPLY : KST_NO_DIRECTION;
     for (;;) {
-        const uint32_t node = kst__find(t, kit, &key);
+        const uint32_t node = kst__find(t, &key);
         if (node == KST__NONE || !kst__expired(t, kst__node_slot(t, node)))
             return node;
-        kst__remove(t, kit, kst__node_slot(t, node), KST_GONE_EXPIRED);
+        kst__remove(t, kst__node_slot(t, node), KST_GONE_EXPIRED);
     }
 }
 
@@ -69,7 +69,7 @@ enum { KST__NAT_TRIES = 128, KST__NAT_TRIES_LEAST = 16, KST__NAT_LAST_RESORT = 3
 
 /* Looks for a port that makes the answers its own, among `size` from `low` on, beginning with the
  * one that lies `offset` behind that; the last one tried stays if there is none. */
-static bool kst__nat_search(struct kst *t, const struct kst__kit *kit, uint32_t slot,
+static bool kst__nat_search(struct kst *t, uint32_t slot,
                             struct kst_tuple *outside, uint16_t *port, uint32_t low, uint32_t size,
                             uint32_t offset)
 {
@@ -77,11 +77,11 @@ static bool kst__nat_search(struct kst *t, const struct kst__kit *kit, uint32_t 
     for (;;) {
         for (uint32_t left = tries; left > 0; left--, offset++) {
             *port = (uint16_t)(low + offset % size);
-            const uint32_t node = kst__nat_holder(t, kit, slot, outside);
+            const uint32_t node = kst__nat_holder(t, slot, outside);
             if (node == KST__NONE)
                 return true;
             if (left <= KST__NAT_LAST_RESORT && kst__nat_may_go(t, slot, node)) {
-                kst__remove(t, kit, kst__node_slot(t, node), KST_GONE_REPLACED);
+                kst__remove(t, kst__node_slot(t, node), KST_GONE_REPLACED);
                 return true;
             }
         }
@@ -155,7 +155,7 @@ static void kst__nat_choose(const struct kst *t, const struct kst_tuple *outside
 
 /* Finds what a newcomer shall look like to the outside. False if that is another's, and nothing
  * else was found. */
-static bool kst__nat_find(struct kst *t, const struct kst__kit *kit, uint32_t slot,
+static bool kst__nat_find(struct kst *t, uint32_t slot,
                           enum kst_nat_kind kind, const struct kst_nat_range *range,
                           struct kst_tuple *outside)
 {
@@ -165,10 +165,10 @@ static bool kst__nat_find(struct kst *t, const struct kst__kit *kit, uint32_t sl
     const bool source = kind == KST_NAT_SOURCE, ports = (range->flags & KST_NAT_PORT) != 0;
     if (source && !random) {
         if (kst__nat_within(outside, kind, expected, range)) {
-            if (kst__nat_holder(t, kit, slot, outside) == KST__NONE)
+            if (kst__nat_holder(t, slot, outside) == KST__NONE)
                 return true;
         } else if (kst__nat_as_before(t, slot, expected, range, outside) &&
-                   kst__nat_holder(t, kit, slot, outside) == KST__NONE) {
+                   kst__nat_holder(t, slot, outside) == KST__NONE) {
             return true;
         }
         *outside = now;
@@ -183,13 +183,13 @@ static bool kst__nat_find(struct kst *t, const struct kst__kit *kit, uint32_t sl
 
     uint16_t *port = kst__nat_port(outside, kind, expected);
     if (port == NULL)
-        return kst__nat_holder(t, kit, slot, outside) == KST__NONE;
+        return kst__nat_holder(t, slot, outside) == KST__NONE;
     if (!random) {
         const bool fits = !ports || (!(range->flags & KST_NAT_OFFSET) && *port >= range->port[0] &&
                                      *port <= range->port[1]);
         /* A single port is taken as it is; the clash, if there is one, shows in the end. */
         if (fits && ((ports && range->port[0] == range->port[1]) ||
-                     kst__nat_holder(t, kit, slot, outside) == KST__NONE))
+                     kst__nat_holder(t, slot, outside) == KST__NONE))
             return true;
     }
     uint32_t low = range->port[0], size = (uint32_t)range->port[1] - range->port[0] + 1;
@@ -197,7 +197,7 @@ static bool kst__nat_find(struct kst *t, const struct kst__kit *kit, uint32_t sl
         low = 0;
         size = 65536;
     } else if (!ports && !source) {
-        return kst__nat_holder(t, kit, slot, outside) == KST__NONE;
+        return kst__nat_holder(t, slot, outside) == KST__NONE;
     } else if (!ports && outside->protocol == KST__GRE) {
         low = 1;
         size = 65535;
@@ -208,7 +208,7 @@ static bool kst__nat_find(struct kst *t, const struct kst__kit *kit, uint32_t sl
     const uint32_t offset = range->flags & KST_NAT_OFFSET ? (uint32_t)*port - range->base
                             : random || source            ? kst__nat_draw(t) & UINT16_MAX
                                                           : 0;
-    return kst__nat_search(t, kit, slot, outside, port, low, size, offset & UINT16_MAX);
+    return kst__nat_search(t, slot, outside, port, low, size, offset & UINT16_MAX);
 }
 
 /* The range that a caller's means for a connection that looks like this; false if it means none. */
@@ -250,7 +250,7 @@ static bool kst__nat_range(const struct kst_nat_range *is, enum kst_nat_kind kin
 }
 
 /* Decides one kind for a newcomer. */
-static enum kst_reason kst__nat_bind(struct kst *t, const struct kst__kit *kit, uint32_t slot,
+static enum kst_reason kst__nat_bind(struct kst *t, uint32_t slot,
                                      enum kst_nat_kind kind, const struct kst_nat_range *is)
 {
     const bool source = kind == KST_NAT_SOURCE;
@@ -267,7 +267,7 @@ static enum kst_reason kst__nat_bind(struct kst *t, const struct kst__kit *kit, 
     if (!kst__nat_range(is, kind, &now, &range))
         return KST_REASON_NAT_RANGE;
     outside = now;
-    const bool found = kst__nat_find(t, kit, slot, kind, &range, &outside);
+    const bool found = kst__nat_find(t, slot, kind, &range, &outside);
     if (!kst__tuple_same(&outside, &now)) {
         kst__tuple_invert(&outside, kst__reply_tuple(t, slot));
         e->kind |= KST__KIND_NAT;
@@ -281,7 +281,7 @@ static enum kst_reason kst__nat_bind(struct kst *t, const struct kst__kit *kit, 
 
 /* Binds what another connection foretold as that is bound: to go where the other side of it is,
  * and to look as if it came from there. */
-static void kst__nat_follow(struct kst *t, const struct kst__kit *kit, uint32_t slot,
+static void kst__nat_follow(struct kst *t, uint32_t slot,
                             const struct kst__expected *x)
 {
     const struct kst_tuple both[2] = {kst__entry_at(t, x->master)->tuple, kst__reply_of(t, x->master)};
@@ -292,12 +292,12 @@ static void kst__nat_follow(struct kst *t, const struct kst__kit *kit, uint32_t 
     for (uint32_t i = 0; i < 2; i++)
         memcpy(range.address[i], said.dst, sizeof said.dst);
     if (x->follows != KST_FOLLOWS_PEER || memcmp(kst__entry_at(t, slot)->tuple.src, peer.src, 16) == 0)
-        kst__nat_bind(t, kit, slot, KST_NAT_SOURCE, &range);
+        kst__nat_bind(t, slot, KST_NAT_SOURCE, &range);
     range.flags |= KST_NAT_PORT;
     range.port[0] = range.port[1] = x->nat_port;
     for (uint32_t i = 0; i < 2; i++)
         memcpy(range.address[i], said.src, sizeof said.src);
-    kst__nat_bind(t, kit, slot, KST_NAT_DESTINATION, &range);
+    kst__nat_bind(t, slot, KST_NAT_DESTINATION, &range);
 }
 
 #endif

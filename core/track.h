@@ -53,7 +53,7 @@ static void kst__tell_case(struct kst *t, const struct kst__case *c, uint32_t sl
 /* A packet that is refused: a newcomer is forgotten. A known connection may keep a mark of it
  * all the same: what SCTP's earlier chunks did, or a shorter life because the two sides lost
  * each other. */
-static void kst__refuse(struct kst *t, const struct kst__kit *kit, const struct kst__case *c,
+static void kst__refuse(struct kst *t, const struct kst__case *c,
                         uint32_t slot, const struct kst__judgement *judgement,
                         struct kst_result *r)
 {
@@ -63,7 +63,7 @@ static void kst__refuse(struct kst *t, const struct kst__kit *kit, const struct 
         return;
     }
     if (judgement->timeout_s != KST__AS_IT_IS)
-        kst__expire_at(t, kit, slot, kst__due_ms(t, judgement->timeout_s));
+        kst__expire_at(t, slot, kst__due_ms(t, judgement->timeout_s));
     kst__reclass(t, slot);
     if (KST_UNLIKELY(t->events_at != 0))
         kst__tell_case(t, c, slot);
@@ -71,10 +71,10 @@ static void kst__refuse(struct kst *t, const struct kst__kit *kit, const struct 
 
 /* Lets the helper of a connection hear what was accepted. It may have the packet dropped: one that
  * would have created the connection then does not. */
-static void kst__hear(struct kst *t, const struct kst__kit *kit, const struct kst__case *c,
+static void kst__hear(struct kst *t, const struct kst__case *c,
                       uint32_t slot, struct kst__mangle *mangle, struct kst_result *r)
 {
-    uint16_t reason = kst__helper_hear(t, kit, slot, c->packet, mangle, c->direction,
+    uint16_t reason = kst__helper_hear(t, slot, c->packet, mangle, c->direction,
                                        r->state == KST_ESTABLISHED);
     if (reason == KST_REASON_NONE && KST_UNLIKELY(c->entry->status & KST_SEQ_ADJUST) &&
         mangle != NULL && c->packet->tuple.protocol == KST__TCP &&
@@ -90,7 +90,7 @@ static void kst__hear(struct kst *t, const struct kst__kit *kit, const struct ks
     if (c->fresh) {
         if (kst__live(t, slot) && kst__id(t, slot) == r->entry) {
             c->entry->status &= (uint16_t)~KST_CONFIRMED;
-            kst__remove(t, kit, slot, KST_GONE_REFUSED);
+            kst__remove(t, slot, KST_GONE_REFUSED);
         }
         r->entry = 0;
         r->flags = 0;
@@ -99,7 +99,7 @@ static void kst__hear(struct kst *t, const struct kst__kit *kit, const struct ks
 
 /* A packet of a connection in the table is counted, prolongs it, and is its answer if it goes the
  * other way. `reason` is what it reports. */
-KST_INLINE void kst__settle(struct kst *t, const struct kst__kit *kit, const struct kst__case *c,
+KST_INLINE void kst__settle(struct kst *t, const struct kst__case *c,
                             uint32_t slot, const struct kst__judgement *judgement,
                             uint16_t reason, struct kst_result *r)
 {
@@ -111,7 +111,7 @@ KST_INLINE void kst__settle(struct kst *t, const struct kst__kit *kit, const str
         counters->bytes[c->direction] += c->packet->ip_bytes;
     }
     if (judgement->action == KST__REFRESH && !c->fresh && !(e->status & KST_FIXED_TIMEOUT))
-        kst__expire_at(t, kit, slot, kst__due_ms(t, judgement->timeout_s));
+        kst__expire_at(t, slot, kst__due_ms(t, judgement->timeout_s));
     if (c->direction == KST_REPLY)
         e->status |= KST_SEEN_REPLY;
     if (!c->fresh || (e->status & KST_CONFIRMED))
@@ -125,12 +125,12 @@ KST_INLINE void kst__settle(struct kst *t, const struct kst__kit *kit, const str
     if (judgement->action == KST__END) {
         t->closing = r->entry;
         if (!c->packet->deferred)
-            kst__pending_drop(t, kit);
+            kst__pending_drop(t);
         r->flags = KST_CLOSED;
         return;
     }
     if (KST_UNLIKELY(e->kind & KST__KIND_HELP) && !c->packet->deferred)
-        kst__hear(t, kit, c, slot, NULL, r);
+        kst__hear(t, c, slot, NULL, r);
     if (KST_UNLIKELY(t->events_at != 0) && (e->status & KST_CONFIRMED))
         kst__tell_case(t, c, slot);
 }
@@ -147,7 +147,7 @@ static void kst__expected_child(struct kst *t, uint32_t slot, uint32_t place)
 
 /* It has come, whatever becomes of it. Of two expectations for the two directions of one connection
  * the other is its answer. */
-static void kst__expected_came(struct kst *t, const struct kst__kit *kit, uint32_t place)
+static void kst__expected_came(struct kst *t, uint32_t place)
 {
     const struct kst__expected *x = kst__expected_at(t, place);
     struct kst_tuple inverse;
@@ -159,9 +159,9 @@ static void kst__expected_came(struct kst *t, const struct kst__kit *kit, uint32
     const bool paired = other != KST__NONE && other != place &&
                         kst__expected_at(t, other)->master == x->master &&
                         kst__tuple_same(&kst__expected_at(t, other)->tuple, &inverse);
-    kst__expect_remove(t, kit, place);
+    kst__expect_remove(t, place);
     if (paired)
-        kst__expect_remove(t, kit, other);
+        kst__expect_remove(t, other);
 }
 
 /* Makes the key of a packet whose zone is that of one direction, for it going `direction`. */
@@ -187,9 +187,9 @@ static void kst__zone_apart(struct kst *t, uint32_t slot, const struct kst__pars
 }
 
 /* A packet of no known connection: judged as the first of one, which is let in if there is room. */
-static void kst__judge_first(struct kst *t, const struct kst__kit *kit,
-                             const struct kst_packet *packet, const struct kst__parsed *p,
-                             struct kst__key *key, struct kst_result *r)
+static void kst__judge_first(struct kst *t, const struct kst_packet *packet,
+                             const struct kst__parsed *p, struct kst__key *key,
+                             struct kst_result *r)
 {
     uint32_t place = KST__NONE, serial = 0;
     if (KST_UNLIKELY(p->zones != 0))
@@ -198,7 +198,7 @@ static void kst__judge_first(struct kst *t, const struct kst__kit *kit,
         kst__report(r, KST_INVALID, KST_NO_DIRECTION, KST_REASON_ICMP_NO_ANSWER);
         return;
     }
-    kst__pending_drop(t, kit); /* of an earlier packet of the batch */
+    kst__pending_drop(t); /* of an earlier packet of the batch */
     const uint32_t slot = kst__newcomer(t, &key->tuple, packet->policy);
     struct kst__entry *e = kst__entry_at(t, slot);
     if (KST_UNLIKELY(p->zones != 0 && p->tuple.zone != 0))
@@ -224,14 +224,14 @@ static void kst__judge_first(struct kst *t, const struct kst__kit *kit,
         e->expires_ms = kst__due_ms(t, judgement.timeout_s);
         if (KST_UNLIKELY(place != KST__NONE) &&
             kst__expected_at(t, place)->follows != KST_FOLLOWS_NOT)
-            kst__nat_follow(t, kit, slot, kst__expected_at(t, place));
-        reason = p->deferred ? kst__pend(t, kit, slot) : kst__admit(t, kit, slot, key->hash);
+            kst__nat_follow(t, slot, kst__expected_at(t, place));
+        reason = p->deferred ? kst__pend(t, slot) : kst__admit(t, slot, key->hash);
     }
     if (place != KST__NONE && reason != KST_REASON_TABLE_FULL &&
         kst__expected_at(t, place)->serial == serial)
-        kst__expected_came(t, kit, place);
+        kst__expected_came(t, place);
     if (judgement.action == KST__REFUSE) {
-        kst__refuse(t, kit, &c, slot, &judgement, r);
+        kst__refuse(t, &c, slot, &judgement, r);
         return;
     }
     if (!(e->status & KST_CONFIRMED) && t->pending != slot) {
@@ -242,33 +242,31 @@ static void kst__judge_first(struct kst *t, const struct kst__kit *kit,
     }
     t->stats.created += t->pending != slot;
     r->flags = KST_CREATED;
-    kst__settle(t, kit, &c, slot, &judgement, reason, r);
+    kst__settle(t, &c, slot, &judgement, reason, r);
 }
 
 /* The connection of a packet, or KST__NONE, whatever its zone is for. */
-static uint32_t kst__find_in_zones(struct kst *t, const struct kst__kit *kit,
-                                   const struct kst__parsed *p, struct kst__key *key)
+static uint32_t kst__find_in_zones(struct kst *t, const struct kst__parsed *p, struct kst__key *key)
 {
     uint32_t node = KST__NONE;
     if (p->zones == 0)
-        return kst__find(t, kit, key);
+        return kst__find(t, key);
     for (uint8_t direction = 0; direction < 2 && node == KST__NONE; direction++) {
         kst__key_zoned(t, p, direction, key);
-        node = kst__find(t, kit, key);
+        node = kst__find(t, key);
     }
     return node;
 }
 
 /* Packets whose tuple is not all there is to it: of a GRE call, or with a zone of one direction. */
-static uint32_t kst__find_odd(struct kst *t, const struct kst__kit *kit,
-                              const struct kst__parsed *p, struct kst__key *key)
+static uint32_t kst__find_odd(struct kst *t, const struct kst__parsed *p, struct kst__key *key)
 {
     if (p->call) {
         struct kst_tuple tuple = key->tuple;
         kst__key_complete(t, &tuple);
         kst__key_make(t, &tuple, key);
     }
-    return kst__find_in_zones(t, kit, p, key);
+    return kst__find_in_zones(t, p, key);
 }
 
 /* What a judge is given of a packet that belongs to a connection. */
@@ -284,14 +282,14 @@ KST_INLINE struct kst__case kst__case_of(const struct kst *t, const struct kst__
 /* A packet with a tuple of its own: of a known connection, or the first of one. One that is out
  * of date, or that it reopens, makes way; under zones of one direction another may then be
  * found. */
-KST_INLINE void kst__judge_packet(struct kst *t, const struct kst__kit *kit,
-                                  const struct kst_packet *packet, const struct kst__parsed *p,
-                                  struct kst__key *key, struct kst_result *r)
+KST_INLINE void kst__judge_packet(struct kst *t, const struct kst_packet *packet,
+                                  const struct kst__parsed *p, struct kst__key *key,
+                                  struct kst_result *r)
 {
     for (;;) {
         const uint32_t node = KST_UNLIKELY(p->call || p->zones != 0)
-                                  ? kst__find_odd(t, kit, p, key)
-                                  : kst__find(t, kit, key);
+                                  ? kst__find_odd(t, p, key)
+                                  : kst__find(t, key);
         if (KST_UNLIKELY(node == KST__NONE))
             break;
         const uint32_t slot = kst__node_slot(t, node);
@@ -300,31 +298,30 @@ KST_INLINE void kst__judge_packet(struct kst *t, const struct kst__kit *kit,
             const struct kst__case c = kst__case_of(t, p, node, key);
             const struct kst__judgement judgement = kst__judge(&c);
             if (KST_UNLIKELY(judgement.action == KST__REFUSE)) {
-                kst__refuse(t, kit, &c, slot, &judgement, r);
+                kst__refuse(t, &c, slot, &judgement, r);
                 return;
             }
             if (KST_LIKELY(judgement.action != KST__REOPEN)) {
-                kst__settle(t, kit, &c, slot, &judgement, judgement.reason, r);
+                kst__settle(t, &c, slot, &judgement, judgement.reason, r);
                 return;
             }
             cause = KST_GONE_REPLACED;
         }
-        kst__remove(t, kit, slot, cause);
+        kst__remove(t, slot, cause);
     }
-    kst__judge_first(t, kit, packet, p, key, r);
+    kst__judge_first(t, packet, p, key, r);
 }
 
 /* An ICMP error: RELATED to the connection that the packet it carries belongs to, if it goes to
  * who sent that packet. It changes nothing, unless a helper has a mind to. */
-static void kst__judge_error(struct kst *t, const struct kst__kit *kit,
-                             const struct kst__parsed *p, struct kst_result *r)
+static void kst__judge_error(struct kst *t, const struct kst__parsed *p, struct kst_result *r)
 {
     struct kst__key key;
     kst__report(r, KST_INVALID, KST_NO_DIRECTION, KST_REASON_ICMP_INNER);
     if (!kst__icmp_about(t, p, &key))
         return;
     r->reason = KST_REASON_ICMP_UNRELATED;
-    const uint32_t node = kst__find_in_zones(t, kit, p, &key);
+    const uint32_t node = kst__find_in_zones(t, p, &key);
     if (node == KST__NONE || kst__expired(t, kst__node_slot(t, node)))
         return;
     r->reason = KST_REASON_ICMP_MISDIRECTED;
@@ -336,39 +333,39 @@ static void kst__judge_error(struct kst *t, const struct kst__kit *kit,
     kst__report(r, KST_RELATED, c.direction, KST_REASON_NONE);
     if (KST_UNLIKELY((c.entry->kind & KST__KIND_HELP) && c.direction == KST_ORIGINAL) &&
         !p->deferred)
-        kst__hear(t, kit, &c, slot, NULL, r);
+        kst__hear(t, &c, slot, NULL, r);
 }
 
 /* A whole datagram. */
-KST_INLINE void kst__judge_whole(struct kst *t, const struct kst__kit *kit,
-                                 const struct kst_packet *packet, const struct kst__parsed *p,
-                                 struct kst__key *key, struct kst_result *r)
+KST_INLINE void kst__judge_whole(struct kst *t, const struct kst_packet *packet,
+                                 const struct kst__parsed *p, struct kst__key *key,
+                                 struct kst_result *r)
 {
     r->reason = p->reason;
     if (r->reason == KST_REASON_NONE && p->tuple.protocol == kst__icmp_of(p->tuple.family)) {
         uint8_t reason;
         switch (kst__icmp_sort(p, &reason)) {
-        case KST__ICMP_ORDINARY: kst__judge_packet(t, kit, packet, p, key, r); break;
-        case KST__ICMP_ERROR: kst__judge_error(t, kit, p, r); break;
+        case KST__ICMP_ORDINARY: kst__judge_packet(t, packet, p, key, r); break;
+        case KST__ICMP_ERROR: kst__judge_error(t, p, r); break;
         case KST__ICMP_UNTRACKED: r->state = KST_UNTRACKED; break;
         case KST__ICMP_REFUSED: r->reason = reason; break;
         }
     } else if (r->reason == KST_REASON_NONE) {
-        kst__judge_packet(t, kit, packet, p, key, r);
+        kst__judge_packet(t, packet, p, key, r);
     }
 }
 
 /* A fragment: held, or the one that makes its datagram whole, which is then judged. */
-static void kst__judge_fragment(struct kst *t, const struct kst__kit *kit,
-                                const struct kst_packet *packet, const struct kst__parsed *p,
-                                struct kst__key *first, struct kst_result *r)
+static void kst__judge_fragment(struct kst *t, const struct kst_packet *packet,
+                                const struct kst__parsed *p, struct kst__key *first,
+                                struct kst_result *r)
 {
     struct kst_packet whole = *packet;
     struct kst__parsed parsed;
     struct kst__key key;
     r->reason = kst__defrag_take(t, packet, p, &whole);
     if (r->reason == KST_REASON_FRAGMENT) {
-        kst__judge_whole(t, kit, packet, p, first, r);
+        kst__judge_whole(t, packet, p, first, r);
         return;
     }
     if (r->reason != KST_REASON_NONE) {
@@ -378,13 +375,13 @@ static void kst__judge_fragment(struct kst *t, const struct kst__kit *kit,
     kst__parse(&whole, t->set[KST__SET_CHECKSUM] != 0, &parsed);
     if (parsed.reason == KST_REASON_NONE)
         kst__key_make(t, &parsed.tuple, &key);
-    kst__judge_whole(t, kit, &whole, &parsed, &key, r);
+    kst__judge_whole(t, &whole, &parsed, &key, r);
 }
 
 /* Anything that was parsed. */
-KST_INLINE void kst__judge_any(struct kst *t, const struct kst__kit *kit,
-                               const struct kst_packet *packet, const struct kst__parsed *p,
-                               struct kst__key *key, struct kst_result *r)
+KST_INLINE void kst__judge_any(struct kst *t, const struct kst_packet *packet,
+                               const struct kst__parsed *p, struct kst__key *key,
+                               struct kst_result *r)
 {
     memset(r, 0, sizeof *r);
     r->direction = KST_NO_DIRECTION;
@@ -392,11 +389,11 @@ KST_INLINE void kst__judge_any(struct kst *t, const struct kst__kit *kit,
     if (packet->flags & KST_PACKET_NOTRACK)
         r->state = KST_UNTRACKED;
     else if (p->fragment && t->defrag_at != 0 && packet->size >= p->ip_bytes)
-        kst__judge_fragment(t, kit, packet, p, key, r);
+        kst__judge_fragment(t, packet, p, key, r);
     else if (p->partial)
         r->reason = KST_REASON_FRAGMENT;
     else
-        kst__judge_whole(t, kit, packet, p, key, r);
+        kst__judge_whole(t, packet, p, key, r);
     t->stats.reasons[r->reason]++;
 }
 
@@ -435,7 +432,7 @@ static uint16_t kst__translate(const struct kst *t, const struct kst_result *r,
 }
 
 /* Shows a helper the packet as it is now. */
-static void kst__finish_helped(struct kst *t, const struct kst__kit *kit, uint32_t slot, bool fresh,
+static void kst__finish_helped(struct kst *t, uint32_t slot, bool fresh,
                                const struct kst_packet *now, struct kst__mangle *mangle,
                                struct kst_result *r)
 {
@@ -452,25 +449,25 @@ static void kst__finish_helped(struct kst *t, const struct kst__kit *kit, uint32
         mangle->l4_at = (uint32_t)(p.l4 - now->data);
         mangle->size = mangle->l4_at + p.l4_here;
     }
-    kst__hear(t, kit, &c, slot, mangle, r);
+    kst__hear(t, &c, slot, mangle, r);
     if (r->reason != before)
         t->stats.reasons[r->reason]++;
 }
 
 /* The last hook: what was pending enters the table, and its connection's helper hears the packet,
  * which is now at `now`, and may change it if `mangle` is not NULL. */
-static void kst__finish(struct kst *t, const struct kst__kit *kit, const struct kst_packet *now,
+static void kst__finish(struct kst *t, const struct kst_packet *now,
                         struct kst__mangle *mangle, struct kst_result *r)
 {
     const uint32_t slot = kst__slot_known(t, r->entry);
     if (r->entry == 0 || slot == KST__NONE || t->closing == r->entry) {
-        kst__pending_drop(t, kit);
+        kst__pending_drop(t);
         return;
     }
     const struct kst__entry *e = kst__entry_at(t, slot);
     const bool fresh = slot == t->pending;
     if (fresh) {
-        const uint16_t reason = kst__pending_admit(t, kit);
+        const uint16_t reason = kst__pending_admit(t);
         if (reason != KST_REASON_NONE)
             t->stats.reasons[r->reason = reason]++;
         if (!(e->status & KST_CONFIRMED)) {
@@ -482,16 +479,16 @@ static void kst__finish(struct kst *t, const struct kst__kit *kit, const struct 
         t->stats.created++;
     }
     if (KST_UNLIKELY(e->kind & KST__KIND_HELP))
-        kst__finish_helped(t, kit, slot, fresh, now, mangle, r);
+        kst__finish_helped(t, slot, fresh, now, mangle, r);
     if (KST_UNLIKELY(t->events_at != 0) && fresh && (e->status & KST_CONFIRMED))
         kst__tell_new(t, slot);
 }
 
 /* A packet that is not to go on, and what it would have begun. */
-static void kst__nat_refuse(struct kst *t, const struct kst__kit *kit, uint16_t reason,
+static void kst__nat_refuse(struct kst *t, uint16_t reason,
                             struct kst_result *r)
 {
-    kst__pending_drop(t, kit);
+    kst__pending_drop(t);
     memset(r, 0, sizeof *r);
     kst__report(r, KST_INVALID, KST_NO_DIRECTION, reason);
     r->verdict = KST_DROP;
@@ -499,7 +496,7 @@ static void kst__nat_refuse(struct kst *t, const struct kst__kit *kit, uint16_t 
 }
 
 /* All that comes after judging, where there are no rules between. */
-static void kst__through(struct kst *t, const struct kst__kit *kit, const struct kst_packet *packet,
+static void kst__through(struct kst *t, const struct kst_packet *packet,
                          struct kst_nat *nat, struct kst_result *r)
 {
     static const enum kst_nat_kind hooks[2] = {KST_NAT_DESTINATION, KST_NAT_SOURCE};
@@ -510,15 +507,15 @@ static void kst__through(struct kst *t, const struct kst__kit *kit, const struct
     for (uint32_t i = 0; i < 2; i++) {
         uint16_t reason = KST_REASON_NONE;
         if (t->pending != KST__NONE)
-            reason = (uint16_t)kst__nat_bind(t, kit, t->pending, hooks[i], nat->range[hooks[i]]);
+            reason = (uint16_t)kst__nat_bind(t, t->pending, hooks[i], nat->range[hooks[i]]);
         if (reason != KST_REASON_NAT_RANGE) /* too late, or used up: kst__finish will tell */
             reason = kst__translate(t, r, hooks[i], nat->bytes, packet->size);
         if (reason != KST_REASON_NONE) {
-            kst__nat_refuse(t, kit, reason, r);
+            kst__nat_refuse(t, reason, r);
             return;
         }
     }
-    kst__finish(t, kit, packet, &mangle, r);
+    kst__finish(t, packet, &mangle, r);
     if (mangle.changed)
         nat->size = mangle.size;
 }
@@ -532,16 +529,14 @@ KST_INLINE void kst__set_clock(struct kst *t, uint64_t now_ms)
 }
 
 /* Parses a packet and starts its lookup. */
-KST_INLINE void kst__look_ahead(struct kst *t, const struct kst__kit *kit,
-                                const struct kst_packet *packet, struct kst__parsed *p,
-                                struct kst__key *key)
+KST_INLINE void kst__look_ahead(struct kst *t, const struct kst_packet *packet,
+                                struct kst__parsed *p, struct kst__key *key)
 {
     kst__parse(packet, t->set[KST__SET_CHECKSUM] != 0, p);
     if (p->reason != KST_REASON_NONE)
         return;
     kst__key_make(t, &p->tuple, key);
-    if (kit->index->prefetch != NULL)
-        kit->index->prefetch(kst__index(t), key->hash);
+    kst__look_up(t, key);
 }
 
 /* The batch runs through a window: a packet is parsed and its bucket fetched a whole window
@@ -549,7 +544,7 @@ KST_INLINE void kst__look_ahead(struct kst *t, const struct kst__kit *kit,
  * latency is hidden, and the window never drains before the batch ends. What is done ahead
  * depends on the packets alone, or only fetches; so how packets are cut into batches changes
  * nothing. `nats`, unless NULL, has each go all the way before the next one is judged. */
-KST_INLINE void kst__run(struct kst *t, const struct kst__kit *kit, uint64_t now_ms,
+KST_INLINE void kst__run(struct kst *t, uint64_t now_ms,
                          const struct kst_packet *packets, struct kst_nat *nats, size_t count,
                          struct kst_result *results)
 {
@@ -558,28 +553,27 @@ KST_INLINE void kst__run(struct kst *t, const struct kst__kit *kit, uint64_t now
     struct kst__key keys[KST_BURST];
     kst__set_clock(t, now_ms);
     if (KST_UNLIKELY(t->pending != KST__NONE || t->closing != 0))
-        kst__pending_drop(t, kit);
+        kst__pending_drop(t);
     for (size_t i = 0; i < count && i < KST_BURST; i++)
-        kst__look_ahead(t, kit, &packets[i], &parsed[i], &keys[i]);
-    for (size_t i = 0; kit->index->peek != NULL && i < count && i < HALF; i++)
+        kst__look_ahead(t, &packets[i], &parsed[i], &keys[i]);
+    for (size_t i = 0; i < count && i < HALF; i++)
         if (parsed[i].reason == KST_REASON_NONE)
-            kit->index->peek(kst__index(t), t, keys[i].hash);
+            kst__look_closer(t, &keys[i], true);
     for (size_t i = 0; i < count; i++) {
         const size_t here = i % KST_BURST, half = (i + HALF) % KST_BURST;
-        if (kit->index->peek != NULL && HALF > 0 && i + HALF < count &&
-            parsed[half].reason == KST_REASON_NONE)
-            kit->index->peek(kst__index(t), t, keys[half].hash);
+        if (HALF > 0 && i + HALF < count && parsed[half].reason == KST_REASON_NONE)
+            kst__look_closer(t, &keys[half], true);
         if (nats == NULL) {
-            kst__judge_any(t, kit, &packets[i], &parsed[here], &keys[here], &results[i]);
+            kst__judge_any(t, &packets[i], &parsed[here], &keys[here], &results[i]);
         } else {
             struct kst_packet packet = packets[i];
             packet.flags |= KST_PACKET_DEFER;
             parsed[here].deferred = true;
-            kst__judge_any(t, kit, &packet, &parsed[here], &keys[here], &results[i]);
-            kst__through(t, kit, &packet, &nats[i], &results[i]);
+            kst__judge_any(t, &packet, &parsed[here], &keys[here], &results[i]);
+            kst__through(t, &packet, &nats[i], &results[i]);
         }
         if (i + KST_BURST < count)
-            kst__look_ahead(t, kit, &packets[i + KST_BURST], &parsed[here], &keys[here]);
+            kst__look_ahead(t, &packets[i + KST_BURST], &parsed[here], &keys[here]);
     }
 }
 

@@ -4,6 +4,7 @@
 #define KST_IMPLEMENTATION
 #include "keepstate.h"
 
+#include "../back_ends.h"
 #include "answer.h"
 #include "describe.h"
 #include "../rules/path.h"
@@ -138,6 +139,22 @@ void answer_table(struct answer *answer, const struct kst *t)
     }
 }
 
+static struct kst_config config = {
+    .max = ENTRIES_MAX, .reassembly_bytes = 4 << 20, .expectations = ENTRIES_MAX,
+    .features = KST_WITH_ACCOUNTING | KST_WITH_NAT | KST_WITH_TIMESTAMPS};
+
+bool answer_index(const char *name)
+{
+    config.index = back_end_number(kst_index_name, name);
+    return kst_index_name(config.index) != NULL;
+}
+
+bool answer_timer(const char *name)
+{
+    config.timer = back_end_number(kst_timer_name, name);
+    return kst_timer_name(config.timer) != NULL;
+}
+
 /* Rules, and the machine around them; NULL without rules. */
 struct machine {
     struct path *path;
@@ -195,11 +212,9 @@ static void ask_machine(struct machine *m, uint64_t now_ms, const struct vec_pac
 
 struct answer *ask_core(const struct vec_case *c, uint64_t seed)
 {
-    const struct kst_config config = {
-        .max = ENTRIES_MAX, .reassembly_bytes = 4 << 20, .expectations = ENTRIES_MAX,
-        .features = KST_WITH_ACCOUNTING | KST_WITH_NAT | KST_WITH_TIMESTAMPS, .seed = {seed, 0}};
     static void *memory;
     const size_t bytes = kst_bytes(&config);
+    config.seed[0] = seed;
     if (memory == NULL)
         memory = need(aligned_alloc(KST_ALIGN, bytes));
     struct kst *t = need(kst_init(memory, bytes, &config, NULL));

@@ -265,9 +265,9 @@ static void add_rule(struct talk_state *t, void (*make)(struct chance *, FILE *,
     FILE *out = need(open_memstream(&words, &size));
     make(chance, out, t->v6);
     fclose(out);
-    /* -p may have been drawn twice: nobody takes that */
+    /* Nobody takes -p twice; nor iptables-restore both of these, whose options have one name. */
     char *first = strstr(words, "-p "), *second = first != NULL ? strstr(first + 1, "-p ") : NULL;
-    if (second != NULL) {
+    if (second != NULL || (strstr(words, "-m mark") != NULL && strstr(words, "-m connmark") != NULL)) {
         free(words);
         return;
     }
@@ -323,6 +323,8 @@ struct ruling *ruling_begin(struct talk_state *t, uint64_t rules)
     r->chance = &t->chance;
     r->v6 = t->v6;
     r->t = need(kst_init(need(aligned_alloc(KST_ALIGN, bytes)), bytes, &config, NULL));
+    kst_attach_usual(r->t);
+    kst_attach(r->t, 6, 5061, kst_helper_number("sip"));
     r->path = need(path_new(r->t));
     for (size_t i = 0; vec_routes[i] != NULL; i++)
         path_add_route(r->path, vec_routes[i]);
@@ -497,6 +499,18 @@ static bool find_flow(const struct ruling *r, const struct parts *p, const uint8
     return false;
 }
 
+/* Sends a packet to where one is expected. */
+static void put_expected(const struct ruling *r, struct parts *p)
+{
+    struct kst_expectation expected;
+    for (kst_id id = 0; (id = kst_expectation_next(r->t, id)) != 0;)
+        if (kst_expectation_get(r->t, id, &expected) && expected.tuple.protocol == p->protocol) {
+            put_address(p, 1, expected.tuple.dst);
+            put_port(p, 1, expected.tuple.dst_port);
+            return;
+        }
+}
+
 void ruling_address(struct ruling *r, uint8_t *packet, size_t size, int from)
 {
     const uint8_t *client = r->client[one_in(r->chance, 8)];
@@ -518,6 +532,8 @@ void ruling_address(struct ruling *r, uint8_t *packet, size_t size, int from)
         put_address(&p, 1, reply->dst);
         put_port(&p, 0, reply->src_port);
         put_port(&p, 1, reply->dst_port);
+    } else if (one_in(r->chance, 2)) {
+        put_expected(r, &p);
     }
     seal(packet, &p, crc_right);
 }

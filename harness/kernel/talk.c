@@ -438,10 +438,13 @@ struct vec_case talk_ruled(uint64_t seed, uint64_t number)
     t.ruling = ruling_begin(&t, seed * UINT64_C(0x9e3779b97f4a7c15) + number / RULED_TALKS);
     static const uint8_t kinds[] = {0, 0, 0, 9, 9, 10, 11, 11, 12, 15};
     const uint32_t kind = PICK(&t.chance, kinds);
+    const enum speech speech = one_in(&t.chance, 4) ? speech_begin(&t) : SPEECH_NONE;
     const size_t count = 3 + below(&t.chance, PACKETS_MAX - 3);
     while (t.c.packets_count < count)
-        if (one_in(&t.chance, 10))
+        if (one_in(&t.chance, speech == SPEECH_NONE ? 10 : 25))
             talk_again(&t);
+        else if (speech != SPEECH_NONE && !one_in(&t.chance, 15))
+            speech_go_on(&t, speech);
         else
             go_on(&t, one_in(&t.chance, 12) ? 9 : kind);
     ruling_end(t.ruling);
