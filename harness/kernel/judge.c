@@ -232,7 +232,8 @@ bool judge(struct judge *judge, const struct vec_case *original)
 {
     struct vec_case c = copy_case(original);
     bool agree = false;
-    judge->by_chance += c.rules_count > 0 && draws(&c);
+    const bool chance = c.rules_count > 0 && draws(&c);
+    judge->by_chance += chance;
     for (int i = 0; i < TRIES && !agree; i++) {
         agree = !differs(&c);
         judge->by_the_clock += agree && i > 0;
@@ -241,7 +242,7 @@ bool judge(struct judge *judge, const struct vec_case *original)
         shrink(&c, judge->shrink_s != 0 ? seconds_now() + judge->shrink_s : HUGE_VAL);
         show(judge, &c);
     }
-    append(judge->record, &c);
+    append(chance ? NULL : judge->record, &c);
     vec_forget(&c);
     return agree;
 }

@@ -457,6 +457,12 @@ uint32_t kernel_max(void)
     return got > 0 ? (uint32_t)strtoul(value, NULL, 10) : 0;
 }
 
+bool kernel_takes_rules(void)
+{
+    return system("command -v iptables-legacy-restore >/dev/null && "
+                  "command -v ip6tables-legacy-restore >/dev/null") == 0;
+}
+
 static void must_run(const char *script, const char *what)
 {
     if (system(script) == 0)
