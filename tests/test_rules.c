@@ -244,6 +244,7 @@ START_TEST(matches)
         {"-m dscp ! --dscp 0", false},
         {"-m comment --comment \"whatever it is\"", true},
     };
+    const struct say syn = {.protocol = TCP, .from = 1, .to = 2, .sport = 1000, .dport = 80, .flags = SYN};
     for (size_t i = 0; i < COUNT(rules); i++) {
         char text[512];
         snprintf(text, sizeof text, "*filter\n-A FORWARD %s -j DROP\nCOMMIT\n", rules[i].words);
@@ -252,7 +253,7 @@ START_TEST(matches)
         struct rules_packet p = {.mark = 0xd};
         must(read != NULL);
         const enum rules_verdict verdict =
-            ask(read, RULES_FORWARD, (struct say){.protocol = TCP, .from = 1, .to = 2, .sport = 1000, .dport = 80, .flags = SYN}, &p);
+            ask(read, RULES_FORWARD, syn, &p);
         must_be(verdict, rules[i].met ? RULES_DROP : RULES_ACCEPT);
         must_be(rule_of(read, "FORWARD", 0)->packets, rules[i].met);
         must_be(rule_of(read, "FORWARD", 0)->bytes, rules[i].met ? p.length : 0);
@@ -278,12 +279,12 @@ START_TEST(chains_call_chains)
     struct rules_packet udp = {0}, tcp = {0};
     about("%s", why);
     must(rules != NULL);
-    must_be(ask(rules, RULES_FORWARD, (struct say){.protocol = UDP, .from = 1, .to = 2, .sport = 1, .dport = 2}, &udp), RULES_DROP);
+    must_be(ask(rules, RULES_FORWARD, (struct say){.protocol = UDP, .from = 1, .to = 2}, &udp), RULES_DROP);
     must_be(udp.mark, 7);
     must_be(rule_of(rules, "FORWARD", 1)->packets, 0);
     must_be(rule_of(rules, "a", 2)->packets, 1); /* b's goto came back to a */
     must_be(rule_of(rules, "b", 2)->packets, 0);
-    must_be(ask(rules, RULES_FORWARD, (struct say){.protocol = TCP, .from = 1, .to = 2, .sport = 1, .dport = 2, .flags = SYN}, &tcp), RULES_DROP);
+    must_be(ask(rules, RULES_FORWARD, (struct say){.protocol = TCP, .from = 1, .to = 2}, &tcp), RULES_DROP);
     must_be(tcp.mark, 7);
     must_be(rules->table[RULES_FILTER].chains[1].packets, 2); /* FORWARD's policy */
     must_be(ask(rules, RULES_INPUT, (struct say){.protocol = UDP, .from = 1, .to = 2}, &udp), RULES_ACCEPT);

@@ -141,8 +141,11 @@ static void put_match(struct chance *chance, FILE *out, bool v6)
     case 0:
     case 1: put_conntrack(chance, out, v6); break;
     case 2: fprintf(out, " -m state %s--state %s", not(chance), PICK(chance, states)); break;
-    case 3: fprintf(out, " -m mark %s--mark 0x%x/0x%x", not(chance), below(chance, 4), 3 + below(chance, 5)); break;
-    case 4: fprintf(out, " -m connmark %s--mark 0x%x/0x%x", not(chance), below(chance, 4), 3 + below(chance, 5)); break;
+    case 3:
+    case 4:
+        fprintf(out, " -m %s %s", one_in(chance, 2) ? "mark" : "connmark", not(chance));
+        fprintf(out, "--mark 0x%x/0x%x", below(chance, 4), 3 + below(chance, 5));
+        break;
     case 5: fprintf(out, " -m length %s--length %s", not(chance), PICK(chance, lengths)); break;
     case 6: {
         const char *name = v6 ? "hl" : "ttl";
@@ -151,8 +154,11 @@ static void put_match(struct chance *chance, FILE *out, bool v6)
                 way == 0 ? "eq" : way == 1 ? "lt" : "gt", 62 + below(chance, 4));
         break;
     }
-    case 7: fprintf(out, " -m limit --limit %u/hour --limit-burst %u", 1 + below(chance, 9), 1 + below(chance, 6)); break;
-    default: fprintf(out, " -m %s %s--%s %s", one_in(chance, 2) ? "dscp" : "dscp", not(chance), "dscp", one_in(chance, 2) ? "0" : "10");
+    case 7:
+        fprintf(out, " -m limit --limit %u/hour", 1 + below(chance, 9));
+        fprintf(out, " --limit-burst %u", 1 + below(chance, 6));
+        break;
+    default: fprintf(out, " -m dscp %s--dscp %s", not(chance), one_in(chance, 2) ? "0" : "10");
     }
 }
 
@@ -179,19 +185,25 @@ static void filter_rule(struct chance *chance, FILE *out, bool v6)
     static const char *const rejects[] = {"icmp-port-unreachable", "icmp-admin-prohibited"};
     static const char *const rejects6[] = {"icmp6-port-unreachable", "icmp6-adm-prohibited"};
     const char *chain = PICK(chance, chains);
+    const bool builtin = chain[0] < 'a', last = strcmp(chain, "two") == 0; /* one may lead to two */
     fprintf(out, "-A %s", chain);
     put_matches(chance, out, v6, true, strcmp(chain, "FORWARD") == 0);
-    switch (below(chance, 10)) {
+    switch (below(chance, 11)) {
     case 0:
     case 1:
     case 2: fputs(" -j ACCEPT", out); break;
     case 3:
     case 4: fputs(" -j DROP", out); break;
-    case 5: fprintf(out, " -j REJECT --reject-with %s", v6 ? PICK(chance, rejects6) : PICK(chance, rejects)); break;
+    case 5:
+        fprintf(out, " -j REJECT --reject-with %s", v6 ? PICK(chance, rejects6) : PICK(chance, rejects));
+        break;
     case 6: fputs(" -j RETURN", out); break;
-    case 7: fprintf(out, strcmp(chain, "two") == 0 ? "" : one_in(chance, 2) ? " -j two" : " -g two"); break;
-    case 8: fprintf(out, chain[0] == 'o' || chain[0] == 't' ? " -j CONNMARK --save-mark" : one_in(chance, 2) ? " -j one" : " -g one"); break;
-    default: fprintf(out, " -j MARK --set-xmark 0x%x/0x%x", below(chance, 8), 1 + below(chance, 7)); break;
+    case 7: fputs(last ? "" : one_in(chance, 2) ? " -j two" : " -g two", out); break;
+    case 8: fputs(!builtin ? " -j CONNMARK --save-mark" : one_in(chance, 2) ? " -j one" : " -g one", out); break;
+    case 9: fputs(" -p tcp -j REJECT --reject-with tcp-reset", out); break;
+    default:
+        fprintf(out, " -j MARK --set-xmark 0x%x", below(chance, 8));
+        fprintf(out, "/0x%x", 1 + below(chance, 7));
     }
 }
 
@@ -200,12 +212,18 @@ static void mangle_rule(struct chance *chance, FILE *out, bool v6)
     static const char *const chains[] = {"PREROUTING", "PREROUTING", "FORWARD", "POSTROUTING", "INPUT"};
     const char *chain = PICK(chance, chains);
     fprintf(out, "-t mangle -A %s", chain);
-    put_matches(chance, out, v6, chain[1] == 'R' || chain[0] == 'F' || chain[0] == 'I', chain[0] == 'F' || chain[1] == 'O');
+    put_matches(chance, out, v6, chain[1] != 'O', chain[0] == 'F' || chain[1] == 'O');
     switch (below(chance, 6)) {
     case 0: fprintf(out, " -j MARK --set-mark 0x%x", below(chance, 8)); break;
     case 1: fprintf(out, " -j MARK --%s-mark 0x%x", one_in(chance, 2) ? "or" : "xor", below(chance, 8)); break;
-    case 2: fprintf(out, " -j CONNMARK --set-xmark 0x%x/0x%x", below(chance, 8), below(chance, 8)); break;
-    case 3: fprintf(out, " -j CONNMARK --save-mark --nfmask 0x%x --ctmask 0x%x", below(chance, 8), below(chance, 8)); break;
+    case 2:
+        fprintf(out, " -j CONNMARK --set-xmark 0x%x", below(chance, 8));
+        fprintf(out, "/0x%x", below(chance, 8));
+        break;
+    case 3:
+        fprintf(out, " -j CONNMARK --save-mark --nfmask 0x%x", below(chance, 8));
+        fprintf(out, " --ctmask 0x%x", below(chance, 8));
+        break;
     case 4: fputs(" -j CONNMARK --restore-mark", out); break;
     default: fputs(one_in(chance, 3) ? " -j DROP" : " -j ACCEPT", out);
     }

@@ -271,8 +271,9 @@ static bool ask(struct walk *w, enum rules_table table)
     const struct rules_listener listener = {met, w};
     switch (rules_ask(w->rules, table, w->hook, &w->p, &listener)) {
     case RULES_DROP:
-        return w->p.hopeless ? stop(w, "too short or broken for what a rule asks of it, or rules without end")
-                             : false;
+        return w->p.hopeless   ? stop(w, "too short for what a rule asks of it, or rules without end")
+               : w->p.no_address ? stop(w, "the interface has no address (--address)")
+                                 : false;
     case RULES_REJECT:
         w->end->reject = w->p.reject;
 #ifdef KST_HAS_CLOSE
@@ -329,10 +330,7 @@ static bool translate(struct walk *w, enum kst_nat_kind kind)
     if ((result->state == KST_NEW || (result->state == KST_RELATED && !icmp)) && !(flow.status & done)) {
         w->p.translates = false;
         if (!ask(w, RULES_NAT))
-            return w->end->rule == NULL || w->end->rule->target.type == NULL ||
-                           strcmp(w->end->rule->target.type->name, "DROP") == 0 || w->end->why != NULL
-                       ? false
-                       : stop(w, "the interface has no address (--address)");
+            return false;
         reason = kst_bind(w->path->t, result->entry, kind, w->p.translates ? &w->p.range : NULL);
         if (reason != KST_REASON_NONE)
             say(w, "NAT: %s: %s", kst_reason_name(reason), kst_reason_text(reason));

@@ -103,6 +103,11 @@ static char *next_word(struct reader *r)
     return r->at < r->count ? r->words[r->at++] : NULL;
 }
 
+static bool no_more(struct reader *r)
+{
+    return r->at == r->count || fail(r, r->words[r->at], "too many words");
+}
+
 static bool count_read(const char *word, uint64_t *count)
 {
     char *end;
@@ -203,7 +208,7 @@ static bool read_chain(struct reader *r)
     counters = next_word(r);
     if (counters != NULL && !counters_read(counters, &chain->packets, &chain->bytes))
         return fail(r, counters, "counters are needed, [PACKETS:BYTES]");
-    return r->at == r->count || fail(r, r->words[r->at], "too many words");
+    return no_more(r);
 }
 
 /* ---- rules ---- */
@@ -572,13 +577,13 @@ static bool read_line(struct reader *r, char *line)
     if (word != NULL && is(word, "-A", "--append"))
         return read_rule(r, &counted);
     if (word != NULL && is(word, "-N", "--new-chain"))
-        return new_chain(r, next_word(r)) && (r->at == r->count || fail(r, r->words[r->at], "too many words"));
+        return new_chain(r, next_word(r)) && no_more(r);
     if (word != NULL && is(word, "-P", "--policy")) {
         const char *name = next_word(r);
         struct rules_chain *chain = name != NULL ? find_chain(r->table, name) : NULL;
         if (chain == NULL || !chain->builtin)
             return fail(r, name, "no built-in chain has this name");
-        return set_policy(r, chain, next_word(r)) && (r->at == r->count || fail(r, r->words[r->at], "too many words"));
+        return set_policy(r, chain, next_word(r)) && no_more(r);
     }
     return fail(r, word, "expected -A CHAIN, :CHAIN, *TABLE or COMMIT");
 }

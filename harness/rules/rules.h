@@ -194,6 +194,7 @@ struct rules_packet {
     void *context;
     /* what became of it */
     bool hopeless;              /* a match found it too broken to pass: dropped */
+    bool no_address;            /* a target found no address to translate to: dropped */
     bool ttl_ruled;             /* a rule has set the TTL */
     const char *reject;         /* with what it is rejected */
 };

@@ -387,7 +387,8 @@ static enum rules_verdict to_address_of(struct rules_part *part, struct rules_pa
 {
     take_range(part->values, part->type, p);
     p->range.flags |= KST_NAT_ADDRESS;
-    if (!p->address_of(p->context, interface, else_any, p->family, p->range.address[0]))
+    p->no_address = !p->address_of(p->context, interface, else_any, p->family, p->range.address[0]);
+    if (p->no_address)
         return RULES_DROP;
     memcpy(p->range.address[1], p->range.address[0], 16);
     return RULES_ACCEPT;
