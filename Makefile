@@ -8,6 +8,7 @@ PREFIX  ?= /usr/local
 CAPTURE ?= corpus/captures/desk.pcap
 VEC     ?= $(wildcard tests/vectors/*.vec.gz)
 PACKETS ?= 100000
+CONNECTIONS ?= 1000000
 T       ?= track
 TIME    ?= 60
 RUNS    ?= 20000
@@ -28,7 +29,7 @@ SUITES   := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
-.PHONY: all run test header agree fuzz install uninstall clean help
+.PHONY: all run test header agree fuzz flood install uninstall clean help
 
 all: keepstate.h $(B)/keepstate                ## builds the header and the command
 
@@ -104,13 +105,25 @@ $(B)/agree-sanitized: $(AGREE) $(wildcard harness/*.h harness/*/*.h) $(ROOMS)
 	@mkdir -p $(@D)
 	gcc $(C11) -g -O1 $(SANITIZE) -DKST_ALL_BACK_ENDS -Icore $(AGREE) -lpcap -lz -o $@
 
+flood: $(B)/flood                              ## a full table under attack: who is lost, who gets in
+	$< $(CONNECTIONS)
+
+$(B)/flood: tests/flood.c keepstate.h
+	@mkdir -p $(@D)
+	$(CC) $(C11) $(CFLAGS) -I. $< -o $@
+
+$(B)/flood-sanitized: tests/flood.c $(ROOMS)
+	@mkdir -p $(@D)
+	gcc $(C11) -g -O1 $(SANITIZE) -Icore $< -o $@
+
 # The index without vector instructions.
 $(B)/no-simd: tests/test_index.c tests/support.h $(ROOMS)
 	@mkdir -p $(@D)
 	gcc $(C11) -g -O1 $(SANITIZE) -DKST_NO_SIMD -Icore $< $$(pkg-config --cflags --libs check) -o $@
 
-test: all $(B)/keepstate-sanitized $(B)/agree-sanitized $(B)/agree $(B)/agree-kernel $(B)/no-simd \
-      $(SUITES:%=$(B)/rooms/%) $(SUITES:%=$(B)/header/%) $(KITS:%=$(B)/track-%) ## what CI runs
+test: all $(B)/keepstate-sanitized $(B)/agree-sanitized $(B)/agree $(B)/agree-kernel $(B)/no-simd $(B)/flood-sanitized \
+      $(SUITES:%=$(B)/rooms/%) $(SUITES:%=$(B)/header/%) $(KITS:%=$(B)/track-%) \
+      $(B)/bench-test/bench                    ## what CI runs
 	B=$(B) KITS="$(KITS)" RUNS=$(RUNS) tests/run.sh $(SUITES)
 
 install: all                                   ## copies the header and the command below PREFIX
@@ -124,9 +137,11 @@ uninstall:                                     ## removes them again
 clean:                                         ## removes build/
 	rm -rf $(B)
 
+include bench/bench.mk bench/report/report.mk
+
 help:                                          ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## */\1\t/p; s/^      .*## */test\t/p' $(MAKEFILE_LIST) | \
 	    awk -F'\t' '{printf "make %-10s %s\n", $$1, $$2}'
 	@echo
 	@echo "settings: CC, CFLAGS, PREFIX, CAPTURE=file.pcap (run, agree), VEC=file.vec, PACKETS=n, SEED=n (agree),"
-	@echo "          TIME=seconds, SEED=n, INDEX=name, TIMER=name (fuzz), RUNS=n sequences (test)"
+	@echo "          TIME=seconds, SEED=n, INDEX=name, TIMER=name (fuzz), RUNS=n sequences (test), CONNECTIONS=n (flood)"

@@ -16,7 +16,8 @@
  * reason from one list. It never makes a call fail, whatever it holds.
  *
  * What it never does: allocate, read a clock, lock, print, call the operating system, change a
- * packet, or read outside [data, data + size). One table serves one thread at a time.
+ * packet that it was not given to be translated (kst_track_nat), or read outside [data, data +
+ * size). One table serves one thread at a time.
  *
  * CONTENTS   1 Options and limits   2 Types   3 Calls   4 Implementation, room by room
  *
@@ -376,9 +377,12 @@ enum kst_class {
 enum kst_features { /* what an entry can hold beyond the minimum: bytes a connection */
     KST_WITH_ACCOUNTING = 1, /* counters for nf_conntrack_acct: 32 bytes */
     KST_WITH_NAT = 2,        /* reply tuples that do not mirror the original, by NAT or by zones of
-                              * one direction: 40 bytes and a second node in the index */
+                              * one direction: 52 bytes, with helpers 76, a second node in the index, and 4 to
+                              * 8 for the list of each source */
     KST_WITH_TIMESTAMPS = 4, /* the time of birth for nf_conntrack_timestamp: 8 bytes */
-    KST_WITH_LABELS = 8      /* 16 bytes */
+    KST_WITH_LABELS = 8,     /* 16 bytes */
+    KST_WITH_LIMITS = 16     /* counts by source and by zone, for keepstate_source_max and _zone_max:
+                              * about 70 bytes */
 };
 
 /* What a table is made of. Zero every field that you do not choose. */
@@ -387,6 +391,8 @@ struct kst_config {
     uint32_t buckets;  /* of the index; 0: as many as `max`. Rounded up to a power of two. With far
                         * fewer than `max` newcomers are refused, CHAIN_TOO_LONG */
     uint32_t features; /* enum kst_features, or'ed */
+    uint8_t source_prefix[2]; /* KST_WITH_LIMITS: bits of an IPv4 and of an IPv6 address that tell sources
+                        * apart; 0: 32 and 64 */
     uint8_t index, timer; /* their places in KST_INDEXES and KST_TIMERS, from 0; names are asked for by
                         * kst_index_name, kst_timer_name */
     uint32_t reassembly_bytes; /* for fragments, at least KST_REASSEMBLY_MIN: Linux has 4 MiB a family.
@@ -489,6 +495,10 @@ enum kst_column {
     X(TABLE_FULL, DROP, "the table is full, and nothing near is expired or may be evicted")        \
     X(TABLE_EVICTED, EARLY_DROP, "the table was full: the oldest evictable connection made room")  \
     X(CLASH, INSERT_FAILED | KST_COLUMN_DROP, "its answers would belong to another connection")    \
+    X(HALF_OPEN_FULL, DROP, "as many are not ASSURED as may be, and none of them may be evicted")  \
+    X(HALF_OPEN_EVICTED, EARLY_DROP, "as many were not ASSURED as may be: the oldest made room")   \
+    X(SOURCE_LIMIT, DROP, "its source has as many connections as keepstate_source_max allows")     \
+    X(ZONE_LIMIT, DROP, "its zone has as many connections as keepstate_zone_max allows")           \
     X(CHAIN_TOO_LONG, INSERT_FAILED | KST_COLUMN_CHAIN_TOO_LONG, "the index has no place for it")  \
     X(NAT_LATE, NONE, "too late to bind: the connection is confirmed, or this was decided before") \
     X(NAT_RANGE, NONE, "no range to translate to: reversed, no such prefix, or no KST_WITH_NAT")   \
@@ -521,12 +531,16 @@ enum kst_cause {
     KST_CAUSES
 };
 
+enum { KST_AGES = 24 };
+
 struct kst_stats {
     uint64_t packets;              /* tracked, whatever became of them */
     uint64_t reasons[KST_REASONS]; /* by enum kst_reason */
     uint64_t created;              /* connections that entered the table by a packet */
     uint64_t inserted;             /* by kst_insert */
     uint64_t gone[KST_CAUSES];     /* that left it, by enum kst_cause */
+    uint64_t victim_ages[KST_AGES]; /* EVICTED ones by how long they had been in their class: [0] below
+                                    * 64 ms, each next up to twice that, the last all that is longer */
     uint64_t reassembled;          /* datagrams */
     uint64_t reassembly_expired;   /* datagrams that were not complete in time */
     uint64_t expect_new;           /* connections that had been expected */
@@ -709,6 +723,7 @@ struct kst_event {
     X(BUCKETS, "config.buckets must not exceed 2 * KST_ENTRIES_MAX")                               \
     X(BACK_END, "config.index or config.timer is none of KST_INDEXES or KST_TIMERS")               \
     X(FEATURES, "config.features has a bit that means nothing")                                    \
+    X(PREFIX, "config.source_prefix must not exceed 32 and 128 bits")                              \
     X(EVICT, "config.evict names no class, one twice, or goes on after its end")                   \
     X(REASSEMBLY, "config.reassembly_bytes must be 0 or at least KST_REASSEMBLY_MIN")              \
     X(EXPECTATIONS, "config.expectations must not exceed KST_EXPECTATIONS_MAX")                    \
@@ -736,6 +751,7 @@ struct kst_event {
     X(FLOW_TIMEOUT, "the timeout is 0 or longer than KST_TIMEOUT_MAX_S")                           \
     X(FLOW_NAT, "the reply does not mirror the original and KST_WITH_NAT was left out")            \
     X(FLOW_EXISTS, "a connection with one of these tuples exists")                                 \
+    X(LIMIT, "its source or zone has as many connections as it may, or too many are not ASSURED")  \
     X(FULL, "the table is full, or the index has no place")
 
 enum kst_error {
@@ -797,7 +813,8 @@ KST_API enum kst_reason kst_confirm(struct kst *t, uint64_t now_ms, const struct
                                     size_t room);
 
 /* kst_track and all of the above for each packet: tracks, binds what is new, rewrites destination
- * and source, confirms. The results are those of packets that were confirmed. */
+ * and source, confirms. The results are those of packets that were confirmed. Needs KST_WITH_NAT;
+ * a fragment that completes a datagram is judged for all of it, but cannot be rewritten. */
 KST_API void kst_track_nat(struct kst *t, uint64_t now_ms, const struct kst_packet *packets,
                            struct kst_nat *nats, size_t count, struct kst_result *results);
 
@@ -894,7 +911,14 @@ KST_API enum kst_error kst_set_policy(struct kst *t, uint8_t policy, const char 
  * their units; times are seconds. A change holds from the next packet on; a running timeout
  * stays, as do the timeouts of a GRE flow and the accounting of any, which are settled at its
  * creation. A lower nf_conntrack_max removes nobody: as many as leave are let in. A connection
- * with a timeout of 0 is created and has expired. kst_setting reads one, kst_setting_range what
+ * with a timeout of 0 is created and has expired. Ours alone, by the prefix keepstate_:
+ *     half_open_max     percent of nf_conntrack_max that connections which are not ASSURED may take; the
+ *                       rest is reserved for those that completed a handshake. 100: no limit
+ *     source_max        connections of one source, 0: no limit; needs KST_WITH_LIMITS
+ *     zone_max          likewise of one zone
+ *     pressure_high, pressure_low    percent of nf_conntrack_max, KST_EVENT_PRESSURE and _RELIEF
+ *     udplite_rfc3828   1: UDP-Lite's checksum as the RFC has it, not as Linux.
+ * kst_setting reads one, kst_setting_range what
  * it takes (false: no such name); kst_setting_name lists them, NULL behind the last. */
 KST_API enum kst_error kst_set(struct kst *t, const char *name, uint32_t value);
 KST_API bool kst_setting(const struct kst *t, const char *name, uint32_t *value);
@@ -908,6 +932,15 @@ KST_API const char *kst_setting_name(uint32_t number);
 KST_API const struct kst_stats *kst_statistics(const struct kst *t);
 KST_API uint32_t kst_count(const struct kst *t);
 KST_API uint32_t kst_class_count(const struct kst *t, enum kst_class number);
+
+/* Connections, likewise, in this state of this IP protocol: enum kst_tcp_state, enum kst_sctp_state,
+ * 0 for others; those that Linux has no name for count together. Costs a constant. */
+KST_API uint32_t kst_state_count(const struct kst *t, uint8_t protocol, uint8_t state);
+
+/* Connections, likewise, of a source, the network that an address lies in (config.source_prefix), or
+ * of a zone, if `address` is NULL. 0 without KST_WITH_LIMITS. */
+KST_API uint32_t kst_source_count(const struct kst *t, uint16_t zone, enum kst_family family,
+                                  const uint8_t *address);
 KST_API uint64_t kst_column(const struct kst *t, enum kst_column column);
 
 /* Sizes that Linux chooses for a machine with this much memory (nf_conntrack_buckets and _max). */
@@ -1140,15 +1173,21 @@ static uint64_t kst__sum_pseudo(const uint8_t *addresses, size_t addresses_bytes
 
 /* ---- writing: what changes in a packet, its checksum follows (RFC 1624) ---- */
 
-/* What putting `size` bytes, a multiple of 2, in the place of others adds to a sum over them. */
+/* What putting `size` bytes in the place of others adds to a sum over them: 2, or a multiple of 4. */
 KST_INLINE uint64_t kst__sum_change(uint64_t sum, const uint8_t *old_, const uint8_t *new_,
                                     size_t size)
 {
-    for (size_t i = 0; i < size; i += 2) {
-        uint16_t was, is;
+    uint16_t was_half, is_half;
+    if (size == 2) {
+        memcpy(&was_half, old_, sizeof was_half);
+        memcpy(&is_half, new_, sizeof is_half);
+        return sum + (uint16_t)~was_half + is_half;
+    }
+    for (size_t i = 0; i < size; i += 4) {
+        uint32_t was, is;
         memcpy(&was, old_ + i, sizeof was);
         memcpy(&is, new_ + i, sizeof is);
-        sum += (uint64_t)(uint16_t)~was + is;
+        sum += (uint64_t)~was + is;
     }
     return sum;
 }
@@ -1284,13 +1323,22 @@ static const struct kst__protocol kst__protocols[] = {
     {KST__GRE, KST__KEYS, "gre"},
 };
 
+enum { KST__PROTOCOLS = sizeof kst__protocols / sizeof kst__protocols[0] };
+
+/* Its place among them, behind the last for one that Linux does not name. */
+static uint32_t kst__protocol_row(uint8_t number)
+{
+    uint32_t row = 0;
+    while (row < KST__PROTOCOLS && kst__protocols[row].number != number)
+        row++;
+    return row;
+}
+
 static const struct kst__protocol *kst__protocol_of(uint8_t number)
 {
     static const struct kst__protocol unknown = {0, KST__NO_PORTS, "unknown"};
-    for (size_t i = 0; i < sizeof kst__protocols / sizeof kst__protocols[0]; i++)
-        if (kst__protocols[i].number == number)
-            return &kst__protocols[i];
-    return &unknown;
+    const uint32_t row = kst__protocol_row(number);
+    return row < KST__PROTOCOLS ? &kst__protocols[row] : &unknown;
 }
 
 /* Questions and their answers (RFC 792, 950, 4443, 4620). What is not here starts nothing. */
@@ -1685,6 +1733,9 @@ static bool kst__checksum_right(const struct kst__parsed *p, uint32_t covered, u
     X(EVENTS, "nf_conntrack_events", 2, 0, 2)                                                      \
     X(EXPECT_MAX, "nf_conntrack_expect_max", 0, 0, KST_EXPECTATIONS_MAX)                           \
     X(TIMESTAMP, "nf_conntrack_timestamp", 0, 0, 1)                                                \
+    X(SOURCE_MAX, "keepstate_source_max", 0, 0, KST_ENTRIES_MAX)                                   \
+    X(ZONE_MAX, "keepstate_zone_max", 0, 0, KST_ENTRIES_MAX)                                       \
+    X(HALF_OPEN_MAX, "keepstate_half_open_max", 100, 1, 100)                                       \
     X(PRESSURE_HIGH, "keepstate_pressure_high", 95, 1, 100)                                        \
     X(PRESSURE_LOW, "keepstate_pressure_low", 85, 0, 100)                                          \
     X(FTP_LOOSE, "nf_conntrack_ftp_loose", 0, 0, 1)                                                \
@@ -1757,7 +1808,8 @@ static uint32_t kst__setting_number(const char *name)
 /* SPDX-License-Identifier: MIT */
 /* core/pool.h - the table and its entries: what lies where in the caller's block.
  *
- *     struct kst | index | timer | entries | columns | sources | expectations | events | reassembly
+ *     struct kst | index | timer | entries | columns | sources | tallies | expectations | events |
+ *     reassembly
  *
  * Entries live in slots 0..max, one more than may be in use: the spare is where a newcomer is
  * judged before anybody has to make room for it. All references are slot numbers or offsets from
@@ -1903,6 +1955,23 @@ struct kst__expectations {
     uint32_t serial;
 };
 
+/* How many connections a source or a zone has. */
+struct kst__tally {
+    uint8_t address[16]; /* of the source, without the host's bits */
+    uint16_t zone;
+    uint8_t family;      /* 0: this is the zone's */
+    uint8_t zero;
+    uint32_t count;
+    uint32_t next;       /* in its bucket, or the next free one; KST__NONE at the end */
+};
+
+/* Tallies lie behind this and their buckets. */
+struct kst__tallies {
+    uint32_t buckets;
+    uint32_t used; /* places ever used */
+    uint32_t free; /* first free place, KST__NONE: none */
+};
+
 /* What an entry may have beside its two lines: columns, an element a slot, there if the
  * configuration has the feature. X(NAME, feature, type) */
 #define KST__WITH_HELP (UINT32_C(1) << 31) /* what config.expectations asks for */
@@ -1940,12 +2009,14 @@ struct kst__attached { /* a port that has a helper */
     uint8_t helper; /* 0: this place is free, and those behind it */
 };
 
+typedef char kst__states_fit_a_row[(int)KST_SCTP_STATES <= (int)KST_TCP_STATES ? 1 : -1];
 typedef char kst__settings_fit_a_word[KST__SETTINGS <= 64 ? 1 : -1];
 
 struct kst {
     uint64_t index_at, timer_at, entries_at; /* offsets */
     uint64_t column_at[KST__COLUMNS];
     uint64_t sources_at; /* likewise; 0: no NAT. Heads of `sources` lists */
+    uint64_t tallies_at; /* likewise; 0: no limits */
     uint64_t expect_at; /* likewise; 0: no expectations, no helpers */
     uint64_t events_at; /* likewise; 0: no events */
     uint64_t defrag_at; /* likewise; 0: fragments are not reassembled */
@@ -1974,6 +2045,8 @@ struct kst {
     uint8_t index, timer; /* config.index, config.timer */
     uint8_t evict[KST_CLASSES];
     struct kst__class classes[KST_CLASSES];
+    uint8_t source_prefix[2]; /* bits of an IPv4 and of an IPv6 address that tell sources apart */
+    uint32_t states[KST__PROTOCOLS + 1][KST_TCP_STATES]; /* entries by protocol and state */
     struct kst_stats stats;
 };
 
@@ -2199,6 +2272,12 @@ static bool kst__state_sound(uint8_t protocol, uint8_t state)
     return protocol == KST__TCP    ? state > KST_TCP_NONE && state < KST_TCP_STATES
            : protocol == KST__SCTP ? state > KST_SCTP_NONE && state < KST_SCTP_STATES
                                    : state == 0;
+}
+
+/* How many entries of this protocol are in this state. */
+KST_INLINE uint32_t *kst__census(const struct kst *t, uint8_t protocol, uint8_t state)
+{
+    return (uint32_t *)(uintptr_t)&t->states[kst__protocol_row(protocol)][state];
 }
 
 /* ---- classes: who has been there longest ---- */
@@ -4708,6 +4787,171 @@ static const char *kst__expect_check_own(const struct kst *t, uint32_t slot)
 }
 
 #endif
+/* ======== core/limit.h =================================================================== */
+
+/* SPDX-License-Identifier: MIT */
+/* core/limit.h - who has how many: a tally for each source and each zone that has a connection, in a
+ * hash table of its own behind the columns. Under KST_WITH_LIMITS alone.
+ *
+ * A source is the network of an original source address (config.source_prefix) in its zone; the tally
+ * of a zone has no family. Counting costs one walk of a chain, which a newcomer finds at most
+ * KST_CHAIN_MAX long, or is refused. */
+#ifndef KST_LIMIT_H
+#define KST_LIMIT_H
+
+
+KST_INLINE struct kst__tallies *kst__tallies_of(const struct kst *t)
+{
+    return (struct kst__tallies *)kst__at(t, t->tallies_at);
+}
+
+KST_INLINE uint32_t *kst__tally_bucket(const struct kst *t, uint32_t number)
+{
+    return (uint32_t *)(kst__tallies_of(t) + 1) + number;
+}
+
+KST_INLINE struct kst__tally *kst__tally_at(const struct kst *t, uint32_t place)
+{
+    return (struct kst__tally *)(kst__tally_bucket(t, 0) + kst__tallies_of(t)->buckets) + place;
+}
+
+/* Each connection has two, at most, that nobody shares. */
+static uint32_t kst__tally_buckets(uint32_t slots)
+{
+    uint32_t buckets = 1;
+    while (buckets < 2 * slots)
+        buckets *= 2;
+    return buckets;
+}
+
+static uint64_t kst__tallies_bytes(uint32_t slots)
+{
+    return sizeof(struct kst__tallies) + kst__tally_buckets(slots) * (uint64_t)sizeof(uint32_t) +
+           2 * (uint64_t)slots * sizeof(struct kst__tally);
+}
+
+static void kst__tallies_init(struct kst *t)
+{
+    struct kst__tallies *tallies = kst__tallies_of(t);
+    tallies->buckets = kst__tally_buckets(kst__slots(t));
+    tallies->used = 0;
+    tallies->free = KST__NONE;
+    memset(kst__tally_bucket(t, 0), 0xff, tallies->buckets * sizeof(uint32_t)); /* KST__NONE */
+}
+
+/* The tally that a connection counts in, empty: its source's, or its zone's. Returns the bucket. */
+static uint32_t *kst__tally_of(const struct kst *t, const struct kst_tuple *tuple, bool source,
+                               struct kst__tally *tally)
+{
+    memset(tally, 0, sizeof *tally);
+    tally->zone = tuple->zone;
+    if (source) {
+        const uint32_t bits = t->source_prefix[tuple->family == KST_IPV6];
+        tally->family = tuple->family;
+        memcpy(tally->address, tuple->src, (bits + 7) / 8);
+        if (bits % 8 != 0)
+            tally->address[bits / 8] &= (uint8_t)(0xff << (8 - bits % 8));
+    }
+    const uint64_t words[3] = {kst__word(tally->address), kst__word(tally->address + 8),
+                               (uint64_t)tally->zone << 8 | tally->family};
+    const uint64_t hash = kst__hash(t->seed, words, 3);
+    return kst__tally_bucket(t, (uint32_t)hash & (kst__tallies_of(t)->buckets - 1));
+}
+
+/* The link, in a bucket or in a tally, that leads to one like this; to KST__NONE if there is none.
+ * Adds the steps it took. */
+static uint32_t *kst__tally_find(const struct kst *t, uint32_t *link, const struct kst__tally *like,
+                                 uint32_t *steps)
+{
+    for (; *link != KST__NONE; link = &kst__tally_at(t, *link)->next, *steps += 1)
+        if (memcmp(kst__tally_at(t, *link), like, offsetof(struct kst__tally, count)) == 0)
+            break;
+    return link;
+}
+
+/* How many connections a tuple's source, or its zone, has; and the length of the chain. */
+static uint32_t kst__tallied(const struct kst *t, const struct kst_tuple *tuple, bool source,
+                           uint32_t *steps)
+{
+    struct kst__tally like;
+    uint32_t *bucket = kst__tally_of(t, tuple, source, &like);
+    const uint32_t *link = kst__tally_find(t, bucket, &like, steps);
+    return *link != KST__NONE ? kst__tally_at(t, *link)->count : 0;
+}
+
+/* What a newcomer with this tuple is refused for, or NONE. */
+static uint16_t kst__over_limit(const struct kst *t, const struct kst_tuple *tuple)
+{
+    uint32_t steps = 0;
+    const uint32_t source_max = t->set[KST__SET_SOURCE_MAX], zone_max = t->set[KST__SET_ZONE_MAX];
+    if (kst__tallied(t, tuple, true, &steps) >= source_max && source_max != 0)
+        return KST_REASON_SOURCE_LIMIT;
+    if (kst__tallied(t, tuple, false, &steps) >= zone_max && zone_max != 0)
+        return KST_REASON_ZONE_LIMIT;
+    return steps < KST_CHAIN_MAX ? KST_REASON_NONE : KST_REASON_CHAIN_TOO_LONG;
+}
+
+static void kst__tally_add(struct kst *t, const struct kst_tuple *tuple, bool source)
+{
+    struct kst__tallies *tallies = kst__tallies_of(t);
+    struct kst__tally like;
+    uint32_t steps = 0;
+    uint32_t *bucket = kst__tally_of(t, tuple, source, &like);
+    uint32_t place = *kst__tally_find(t, bucket, &like, &steps);
+    if (place == KST__NONE) {
+        place = tallies->free;
+        if (place != KST__NONE)
+            tallies->free = kst__tally_at(t, place)->next;
+        else
+            place = tallies->used++;
+        like.next = *bucket;
+        *kst__tally_at(t, place) = like;
+        *bucket = place;
+    }
+    kst__tally_at(t, place)->count++;
+}
+
+static void kst__tally_drop(struct kst *t, const struct kst_tuple *tuple, bool source)
+{
+    struct kst__tallies *tallies = kst__tallies_of(t);
+    struct kst__tally like;
+    uint32_t steps = 0;
+    uint32_t *link = kst__tally_find(t, kst__tally_of(t, tuple, source, &like), &like, &steps);
+    const uint32_t place = *link;
+    KST_ASSERT(place != KST__NONE);
+    struct kst__tally *tally = kst__tally_at(t, place);
+    if (--tally->count > 0)
+        return;
+    *link = tally->next;
+    tally->next = tallies->free;
+    tallies->free = place;
+}
+
+/* Everything that is counted, counted again: the sum over all tallies of a kind is all connections. */
+static const char *kst__tallies_check(const struct kst *t)
+{
+    const struct kst__tallies *tallies = kst__tallies_of(t);
+    uint64_t connections = 0, places = 0;
+    if (tallies->used > 2 * (uint64_t)kst__slots(t))
+        return "limit: more tallies than there may be";
+    for (uint32_t i = 0; i < tallies->buckets; i++)
+        for (uint32_t place = *kst__tally_bucket(t, i); place != KST__NONE;
+             place = kst__tally_at(t, place)->next) {
+            if (place >= tallies->used || ++places > tallies->used)
+                return "limit: a chain leads astray";
+            if (kst__tally_at(t, place)->count == 0)
+                return "limit: a tally of nothing";
+            connections += kst__tally_at(t, place)->count;
+        }
+    for (uint32_t place = tallies->free; place != KST__NONE; place = kst__tally_at(t, place)->next)
+        if (place >= tallies->used || ++places > tallies->used)
+            return "limit: the free list leads astray";
+    if (places != tallies->used)
+        return "limit: a tally is lost";
+    return connections == 2 * (uint64_t)t->count ? NULL : "limit: a connection is in none";
+}
+
+#endif
 /* ======== core/defrag.h ================================================================== */
 
 /* SPDX-License-Identifier: MIT */
@@ -5485,6 +5729,11 @@ static void kst__unlink(struct kst *t, uint32_t slot,
     if (e->kind & KST__KIND_NAT)
         kst__index_ops(t)->remove(kst__index(t), slot + kst__slots(t), kst__reply_hash(t, slot));
     kst__index_ops(t)->remove(kst__index(t), slot, kst__tuple_hash(&e->tuple, t->seed));
+    if (KST_UNLIKELY(t->tallies_at != 0)) {
+        kst__tally_drop(t, &e->tuple, true);
+        kst__tally_drop(t, &e->tuple, false);
+    }
+    *kst__census(t, e->tuple.protocol, e->state) -= 1;
     kst__class_leave(t, slot);
     kst__slot_give_back(t, slot);
     t->count--;
@@ -5559,17 +5808,50 @@ KST_INLINE uint32_t kst__collect(struct kst *t, uint32_t *work)
     }
 }
 
+/* Whether that is a lack of room, not a fault of the newcomer's. */
+KST_INLINE bool kst__no_room(uint16_t reason)
+{
+    return reason == KST_REASON_TABLE_FULL || reason == KST_REASON_HALF_OPEN_FULL ||
+           reason == KST_REASON_SOURCE_LIMIT || reason == KST_REASON_ZONE_LIMIT;
+}
+
+/* Why a newcomer cannot simply be let in, or NONE. None is ASSURED. */
+KST_INLINE uint16_t kst__crowded(const struct kst *t)
+{
+    const uint64_t max = t->set[KST__SET_MAX], percent = t->set[KST__SET_HALF_OPEN_MAX];
+    const uint64_t half_open =
+        (uint64_t)t->classes[KST_CLASS_UNREPLIED].count + t->classes[KST_CLASS_REPLIED].count;
+    if (KST_UNLIKELY(percent < 100 && half_open * 100 >= max * percent))
+        return KST_REASON_HALF_OPEN_FULL;
+    return t->count >= max ? KST_REASON_TABLE_FULL : KST_REASON_NONE;
+}
+
+/* How long a victim stayed in its class, in beats, for the statistics. */
+static void kst__note_age(struct kst *t, uint32_t beats)
+{
+    uint32_t age = 0;
+    for (; beats != 0 && age < KST_AGES - 1; age++)
+        beats /= 2;
+    t->stats.victim_ages[age]++;
+}
+
 /* Makes room for one more: by an expired entry if one is near, else by the oldest of the first
- * class that may be evicted. Returns TABLE_FULL if nobody may go, TABLE_EVICTED or NONE. */
+ * class that may be evicted. Returns why there is none, or what was evicted for it, or NONE. */
 static uint16_t kst__make_room(struct kst *t)
 {
     uint32_t work = KST_COLLECT_MAX;
-    if (kst__collect(t, &work) > 0)
+    if (KST_LIKELY(kst__crowded(t) == KST_REASON_NONE))
+        return KST_REASON_NONE;
+    const bool collected = kst__collect(t, &work) > 0; /* where max was lowered as many as leave are let in */
+    const uint16_t crowded = kst__crowded(t);
+    const bool half_open = crowded == KST_REASON_HALF_OPEN_FULL;
+    if (collected && !half_open)
         return KST_REASON_NONE;
     for (uint32_t i = 0; i < KST_CLASSES && t->evict[i] != 0; i++) {
-        const struct kst__class *class_ = &t->classes[t->evict[i] - 1];
+        const uint32_t number = t->evict[i] - 1u;
+        const struct kst__class *class_ = &t->classes[number];
         const uint32_t victim = class_->oldest;
-        if (victim == KST__NONE)
+        if (victim == KST__NONE || (half_open && number > KST_CLASS_REPLIED))
             continue;
         if (kst__expired(t, victim)) { /* its time came, only the timer has not got there */
             kst__remove(t, victim, KST_GONE_EXPIRED);
@@ -5579,9 +5861,20 @@ static uint16_t kst__make_room(struct kst *t)
         if ((uint64_t)stayed * KST__BEAT_MS < class_->residence_ms)
             continue;
         kst__remove(t, victim, KST_GONE_EVICTED);
-        return KST_REASON_TABLE_EVICTED;
+        kst__note_age(t, stayed);
+        return half_open ? KST_REASON_HALF_OPEN_EVICTED : KST_REASON_TABLE_EVICTED;
     }
-    return KST_REASON_TABLE_FULL;
+    return crowded;
+}
+
+/* What a newcomer is refused for because of what its source and its zone have, or NONE; of those that
+ * have expired but not been collected some go first. */
+static uint16_t kst__limited(struct kst *t, const struct kst_tuple *tuple)
+{
+    uint32_t work = KST_COLLECT_MAX;
+    const uint16_t reason = kst__over_limit(t, tuple);
+    return reason != KST_REASON_NONE && kst__collect(t, &work) > 0 ? kst__over_limit(t, tuple)
+                                                                   : reason;
 }
 
 /* Frees a tuple that only an expired connection still holds; false if a live one has it, in the
@@ -5666,6 +5959,11 @@ static void kst__confirm(struct kst *t, uint32_t slot)
     t->count++;
     kst__name(t, slot);
     e->status |= KST_CONFIRMED;
+    *kst__census(t, e->tuple.protocol, e->state) += 1;
+    if (KST_UNLIKELY(t->tallies_at != 0)) {
+        kst__tally_add(t, &e->tuple, true);
+        kst__tally_add(t, &e->tuple, false);
+    }
     if (KST_UNLIKELY(kst__is_apart(t, slot)))
         t->apart++;
     if (KST_UNLIKELY(e->status & KST_SRC_NAT_DONE))
@@ -5677,10 +5975,10 @@ static void kst__confirm(struct kst *t, uint32_t slot)
 }
 
 /* Judged good: takes a newcomer in, if its tuples are its own, the index has a place and there is
- * room or can be made. NONE or TABLE_EVICTED if so, else why not, and nobody else has lost. */
+ * room or can be made. It is CONFIRMED if so: the reason is NONE or who had to go; else why not, and
+ * nobody has lost. */
 static uint16_t kst__admit(struct kst *t, uint32_t slot, uint64_t hash)
 {
-    uint16_t reason = KST_REASON_NONE;
     /* Without NAT a tuple and its inverse have one owner; with it another may own the inverse. A
      * zone of one direction parts it from what goes the other way. */
     if (t->features & KST_WITH_NAT) {
@@ -5691,11 +5989,15 @@ static uint16_t kst__admit(struct kst *t, uint32_t slot, uint64_t hash)
                        ? KST_REASON_NAT_EXHAUSTED
                        : KST_REASON_CLASH;
     }
+    if (KST_UNLIKELY(t->tallies_at != 0)) {
+        const uint16_t limited = kst__limited(t, &kst__entry_at(t, slot)->tuple);
+        if (limited != KST_REASON_NONE)
+            return limited;
+    }
     if (!kst__index_in(t, slot, hash))
         return KST_REASON_CHAIN_TOO_LONG;
-    if (t->count >= t->set[KST__SET_MAX])
-        reason = kst__make_room(t);
-    if (reason != KST_REASON_TABLE_FULL) {
+    const uint16_t reason = kst__make_room(t);
+    if (!kst__no_room(reason)) {
         kst__confirm(t, slot);
         return reason;
     }
@@ -5707,14 +6009,16 @@ static uint16_t kst__admit(struct kst *t, uint32_t slot, uint64_t hash)
 
 /* ---- pending: a newcomer that was judged but not confirmed ---- */
 
-/* Lets a newcomer wait. NONE or TABLE_EVICTED, or TABLE_FULL: as in Linux room is made before any
- * rule has seen the packet. */
+/* Lets a newcomer wait, if there is room or can be made: as in Linux before any rule has seen the
+ * packet. NONE or who had to go, else why there is none. */
 static uint16_t kst__pend(struct kst *t, uint32_t slot)
 {
     uint16_t reason = KST_REASON_NONE;
-    if (t->count >= t->set[KST__SET_MAX])
+    if (KST_UNLIKELY(t->tallies_at != 0))
+        reason = kst__limited(t, &kst__entry_at(t, slot)->tuple);
+    if (reason == KST_REASON_NONE)
         reason = kst__make_room(t);
-    if (reason == KST_REASON_TABLE_FULL)
+    if (kst__no_room(reason))
         return reason;
     kst__name(t, slot);
     t->pending = slot;
@@ -7374,19 +7678,31 @@ KST_INLINE struct kst__end kst__end_of(const struct kst_tuple *tuple, enum kst_n
     return end;
 }
 
-/* Where a protocol has its checksum, and what that covers. */
-struct kst__summed {
-    uint8_t protocol;
-    uint8_t at;
-    uint8_t least;  /* bytes of a header that has one; of fewer, in an ICMP error, just the ports change */
-    bool pseudo;    /* the addresses */
-    bool optional;  /* 0: there is none */
-};
-static const struct kst__summed kst__summed[] = {
-    {KST__TCP, 16, 20, true, false},    {KST__UDP, 6, 8, true, true},
-    {KST__UDPLITE, 6, 8, true, false},  {KST__ICMP, 2, 8, false, false},
-    {KST__ICMPV6, 2, 8, true, false},
-};
+/* Lets the checksum in a transport header follow; of an ICMP error's short one just the ports
+ * change. `addresses` is the change of what it covers but in ICMP. */
+KST_INLINE void kst__checksum_follow(uint8_t *l4, uint32_t here, uint8_t protocol, uint64_t change,
+                                     uint64_t addresses)
+{
+    uint32_t crc;
+    switch (protocol) {
+    case KST__TCP:
+        if (here >= 20)
+            kst__checksum_change(l4 + 16, change + addresses, false);
+        break;
+    case KST__UDP: kst__checksum_change(l4 + 6, change + addresses, true); break;
+    case KST__UDPLITE: kst__checksum_change(l4 + 6, change + addresses, false); break;
+    case KST__ICMP: kst__checksum_change(l4 + 2, change, false); break;
+    case KST__ICMPV6: kst__checksum_change(l4 + 2, change + addresses, false); break;
+    case KST__SCTP:
+        if (here < KST__SCTP_HEADER)
+            break;
+        crc = kst__sctp_crc(l4, here);
+        for (uint32_t i = 0; i < 4; i++)
+            l4[8 + i] = (uint8_t)(crc >> 8 * i);
+        break;
+    default: break;
+    }
+}
 
 /* Where in its header the port of an end stands, if it has one there that NAT changes. */
 static uint32_t kst__port_at(const uint8_t *l4, uint8_t protocol, enum kst_nat_kind kind, bool *is)
@@ -7427,16 +7743,7 @@ static bool kst__rewrite_l4(uint8_t *l4, uint32_t here, uint8_t protocol, enum k
         change = kst__sum_change(0, l4 + at, is, sizeof is);
         memcpy(l4 + at, is, sizeof is);
     }
-    if (protocol == KST__SCTP && here >= KST__SCTP_HEADER) {
-        const uint32_t crc = kst__sctp_crc(l4, here);
-        for (uint32_t i = 0; i < 4; i++)
-            l4[8 + i] = (uint8_t)(crc >> 8 * i);
-    }
-    for (size_t i = 0; i < sizeof kst__summed / sizeof kst__summed[0]; i++) {
-        const struct kst__summed *s = &kst__summed[i];
-        if (s->protocol == protocol && here >= s->least)
-            kst__checksum_change(l4 + s->at, s->pseudo ? change + addresses : change, s->optional);
-    }
+    kst__checksum_follow(l4, here, protocol, change, addresses);
     return true;
 }
 
@@ -7450,14 +7757,18 @@ static bool kst__rewrite(uint8_t *bytes, uint32_t here, enum kst_nat_kind kind, 
     if (ip.addresses == NULL || (v4 && (ip.reason != KST_REASON_NONE || ip.l4_at < 20)))
         return false;
     uint8_t *address = bytes + (ip.addresses - bytes) + (kind == KST_NAT_SOURCE ? 0 : address_bytes);
-    const uint64_t change = kst__sum_change(0, address, end.address, address_bytes);
+    const uint64_t change = v4 ? kst__sum_change(0, address, end.address, 4)
+                               : kst__sum_change(0, address, end.address, 16);
     /* Behind a header that nobody knows, or in the middle of a datagram, there is none to see. */
     if (ip.reason == KST_REASON_NONE && ip.fragment_at == 0 &&
         !kst__rewrite_l4(bytes + ip.l4_at, here - ip.l4_at, ip.protocol, kind, end.port, change))
         return false;
-    memcpy(address, end.address, address_bytes);
-    if (v4)
+    if (v4) {
+        memcpy(address, end.address, 4);
         kst__checksum_change(bytes + 10, change, false);
+    } else {
+        memcpy(address, end.address, 16);
+    }
     return true;
 }
 
@@ -9681,7 +9992,7 @@ static void kst__judge_first(struct kst *t, const struct kst_packet *packet,
             kst__nat_follow(t, slot, kst__expected_at(t, place));
         reason = p->deferred ? kst__pend(t, slot) : kst__admit(t, slot, key->hash);
     }
-    if (place != KST__NONE && reason != KST_REASON_TABLE_FULL &&
+    if (place != KST__NONE && !kst__no_room(reason) &&
         kst__expected_at(t, place)->serial == serial)
         kst__expected_came(t, place);
     if (judgement.action == KST__REFUSE) {
@@ -9751,6 +10062,10 @@ KST_INLINE void kst__judge_packet(struct kst *t, const struct kst_packet *packet
         if (KST_LIKELY(!kst__expired(t, slot))) {
             const struct kst__case c = kst__case_of(t, p, node, key);
             const struct kst__judgement judgement = kst__judge(&c);
+            if (c.entry->state != c.state) {
+                *kst__census(t, c.entry->tuple.protocol, c.state) -= 1;
+                *kst__census(t, c.entry->tuple.protocol, c.entry->state) += 1;
+            }
             if (KST_UNLIKELY(judgement.action == KST__REFUSE)) {
                 kst__refuse(t, &c, slot, &judgement, r);
                 return;
@@ -9861,25 +10176,26 @@ static uint16_t kst__translate(const struct kst *t, const struct kst_result *r,
         return KST_REASON_NONE;
     const struct kst__entry *e = kst__entry_at(t, slot);
     const bool reply = r->direction == KST_REPLY, source = kind == KST_NAT_SOURCE;
-    if (!(e->status & (KST_SRC_NAT | KST_DST_NAT)) || r->verdict != KST_ACCEPT)
-        return KST_REASON_NONE;
     /* Answers have their destination changed if the source was, and the other way round. */
-    const struct kst_tuple other = reply ? e->tuple : kst__reply_of(t, slot);
-    const struct kst__end end = {source ? other.dst : other.src,
-                                 source && !kst__is_icmp(other.protocol) ? other.dst_port
-                                                                         : other.src_port};
+    const bool bound = (e->status & (source != reply ? KST_SRC_NAT : KST_DST_NAT)) != 0;
+    if (!(e->status & (KST_SRC_NAT | KST_DST_NAT)) || r->verdict != KST_ACCEPT ||
+        (!bound && r->state != KST_RELATED))
+        return KST_REASON_NONE;
+    const struct kst_tuple *other = reply ? &e->tuple : kst__reply_tuple(t, slot);
+    const struct kst__end end = {source ? other->dst : other->src,
+                                 source && !kst__is_icmp(other->protocol) ? other->dst_port
+                                                                          : other->src_port};
     const bool v4 = size > 0 && bytes[0] >> 4 == 4;
-    if (size < (v4 ? 20u : 40u) || bytes[0] >> 4 != (other.family == KST_IPV4 ? 4 : 6))
+    if (size < (v4 ? 20u : 40u) || bytes[0] >> 4 != (other->family == KST_IPV4 ? 4 : 6))
         return KST_REASON_NAT_PACKET;
     const uint32_t ip_bytes = v4 ? kst__be16(bytes + 2) : 40 + (uint32_t)kst__be16(bytes + 4);
     const uint32_t here = ip_bytes < size ? ip_bytes : size;
     const uint32_t error_at = r->state == KST_RELATED ? kst__error_at(bytes, here) : 0;
-    const bool bound = (e->status & (source != reply ? KST_SRC_NAT : KST_DST_NAT)) != 0;
     bool done = true;
     if (error_at != 0 && v4 && bytes[error_at] == 5) /* nobody here is to learn of another gateway */
         done = false;
     else if (bound && error_at != 0)
-        done = here == ip_bytes && kst__rewrite_error(bytes, here, error_at, kind, &other, end);
+        done = here == ip_bytes && kst__rewrite_error(bytes, here, error_at, kind, other, end);
     else if (bound)
         done = kst__rewrite(bytes, here, kind, end);
     return done ? KST_REASON_NONE : KST_REASON_NAT_PACKET;
@@ -9958,6 +10274,10 @@ static void kst__through(struct kst *t, const struct kst_packet *packet,
     nat->size = packet->size;
     if (r->entry == 0 || r->verdict != KST_ACCEPT)
         return;
+    const struct kst__entry *e = kst__entry_at(t, (uint32_t)r->entry);
+    const bool finished = t->pending == KST__NONE && t->closing == 0 && !(e->kind & KST__KIND_HELP);
+    if (finished && !(e->status & (KST_SRC_NAT | KST_DST_NAT)))
+        return;
     for (uint32_t i = 0; i < 2; i++) {
         uint16_t reason = KST_REASON_NONE;
         if (t->pending != KST__NONE)
@@ -9969,6 +10289,8 @@ static void kst__through(struct kst *t, const struct kst_packet *packet,
             return;
         }
     }
+    if (KST_LIKELY(finished))
+        return;
     kst__finish(t, packet, &mangle, r);
     if (mangle.changed)
         nat->size = mangle.size;
@@ -9998,7 +10320,7 @@ KST_INLINE void kst__look_ahead(struct kst *t, const struct kst_packet *packet,
  * latency is hidden, and the window never drains before the batch ends. What is done ahead
  * depends on the packets alone, or only fetches; so how packets are cut into batches changes
  * nothing. `nats`, unless NULL, has each go all the way before the next one is judged. */
-KST_INLINE void kst__run(struct kst *t, uint64_t now_ms,
+static void kst__run(struct kst *t, uint64_t now_ms,
                          const struct kst_packet *packets, struct kst_nat *nats, size_t count,
                          struct kst_result *results)
 {
@@ -10017,15 +10339,17 @@ KST_INLINE void kst__run(struct kst *t, uint64_t now_ms,
         const size_t here = i % KST_BURST, half = (i + HALF) % KST_BURST;
         if (HALF > 0 && i + HALF < count && parsed[half].reason == KST_REASON_NONE)
             kst__look_closer(t, &keys[half], true);
-        if (nats == NULL) {
-            kst__judge_any(t, &packets[i], &parsed[here], &keys[here], &results[i]);
-        } else {
-            struct kst_packet packet = packets[i];
-            packet.flags |= KST_PACKET_DEFER;
+        const struct kst_packet *packet = &packets[i];
+        struct kst_packet deferred;
+        if (nats != NULL) {
+            deferred = *packet;
+            deferred.flags |= KST_PACKET_DEFER;
+            packet = &deferred;
             parsed[here].deferred = true;
-            kst__judge_any(t, &packet, &parsed[here], &keys[here], &results[i]);
-            kst__through(t, &packet, &nats[i], &results[i]);
         }
+        kst__judge_any(t, packet, &parsed[here], &keys[here], &results[i]);
+        if (nats != NULL)
+            kst__through(t, packet, &nats[i], &results[i]);
         if (i + KST_BURST < count)
             kst__look_ahead(t, &packets[i + KST_BURST], &parsed[here], &keys[here]);
     }
@@ -10063,8 +10387,10 @@ static enum kst_error kst__config_error(const struct kst_config *config)
     if (config->index >= KST__INDEXES || config->timer >= KST__TIMERS)
         return KST_ERROR_BACK_END;
     if (config->features & ~(uint32_t)(KST_WITH_ACCOUNTING | KST_WITH_NAT | KST_WITH_TIMESTAMPS |
-                                       KST_WITH_LABELS))
+                                       KST_WITH_LABELS | KST_WITH_LIMITS))
         return KST_ERROR_FEATURES;
+    if (config->source_prefix[0] > 32 || config->source_prefix[1] > 128)
+        return KST_ERROR_PREFIX;
     if (config->expectations > KST_EXPECTATIONS_MAX)
         return KST_ERROR_EXPECTATIONS;
     if (config->events > KST_EVENTS_MAX)
@@ -10110,6 +10436,8 @@ static struct kst__layout kst__lay_out(const struct kst_config *config)
 
     t->capacity = config->max;
     t->features = config->features;
+    t->source_prefix[0] = config->source_prefix[0] != 0 ? config->source_prefix[0] : 32;
+    t->source_prefix[1] = config->source_prefix[1] != 0 ? config->source_prefix[1] : 64;
     t->index = config->index;
     t->timer = config->timer;
     t->buckets = kst__power_of_two(config->buckets != 0 ? config->buckets : config->max);
@@ -10130,6 +10458,8 @@ static struct kst__layout kst__lay_out(const struct kst_config *config)
         t->sources = kst__power_of_two(t->capacity);
         t->sources_at = kst__lay(&end, (uint64_t)t->sources * sizeof(uint32_t));
     }
+    if (t->features & KST_WITH_LIMITS)
+        t->tallies_at = kst__lay(&end, kst__tallies_bytes(kst__slots(t)));
     if (config->expectations != 0)
         t->expect_at = kst__lay(&end, kst__expect_bytes(config->expectations));
     if (config->events != 0)
@@ -10174,6 +10504,9 @@ static void kst__clear(struct kst *t)
     kst__timer_ops(t)->init(kst__timer(t), kst__timed(t), t->now_ms);
     if (t->sources_at != 0)
         kst__sources_init(t);
+    memset(t->states, 0, sizeof t->states);
+    if (t->tallies_at != 0)
+        kst__tallies_init(t);
     if (t->expect_at != 0)
         kst__expect_init(t);
 }
@@ -10508,6 +10841,9 @@ static enum kst_error kst__insert(struct kst *t, const struct kst_flow *flow, ks
         kst__collect(t, &work);
     if (t->count >= t->set[KST__SET_MAX])
         return KST_ERROR_FULL;
+    if ((t->tallies_at != 0 && kst__over_limit(t, original) != KST_REASON_NONE) ||
+        (!(flow->status & KST_ASSURED) && kst__crowded(t) != KST_REASON_NONE))
+        return KST_ERROR_LIMIT;
 
     const uint32_t slot = kst__newcomer(t, original, flow->policy);
     struct kst__entry *e = kst__entry_at(t, slot);
@@ -10795,6 +11131,18 @@ bool kst_setting_range(const struct kst *t, const char *name, uint32_t *lowest, 
     return true;
 }
 
+/* What a setting needs before it can be other than 0. */
+static uint32_t kst__needed_feature(uint32_t number)
+{
+    switch (number) {
+    case KST__SET_ACCT: return KST_WITH_ACCOUNTING;
+    case KST__SET_TIMESTAMP: return KST_WITH_TIMESTAMPS;
+    case KST__SET_SOURCE_MAX:
+    case KST__SET_ZONE_MAX: return KST_WITH_LIMITS;
+    default: return 0;
+    }
+}
+
 enum kst_error kst_set(struct kst *t, const char *name, uint32_t value)
 {
     const uint32_t number = kst__setting_number(name);
@@ -10806,8 +11154,7 @@ enum kst_error kst_set(struct kst *t, const char *name, uint32_t value)
     kst_setting_range(t, name, &lowest, &highest);
     if (value < lowest || value > highest)
         return KST_ERROR_SETTING_RANGE;
-    if ((number == KST__SET_ACCT && value != 0 && !(t->features & KST_WITH_ACCOUNTING)) ||
-        (number == KST__SET_TIMESTAMP && value != 0 && !(t->features & KST_WITH_TIMESTAMPS)))
+    if (value != 0 && (kst__needed_feature(number) & ~t->features) != 0)
         return KST_ERROR_SETTING_FEATURE;
     t->set[number] = value;
     for (uint32_t i = 0; i < KST_POLICIES; i++)
@@ -10866,6 +11213,26 @@ uint32_t kst_count(const struct kst *t)
 uint32_t kst_class_count(const struct kst *t, enum kst_class number)
 {
     return (uint32_t)number < KST_CLASSES ? t->classes[number].count : 0;
+}
+
+uint32_t kst_state_count(const struct kst *t, uint8_t protocol, uint8_t state)
+{
+    return state < KST_TCP_STATES ? *kst__census(t, protocol, state) : 0;
+}
+
+uint32_t kst_source_count(const struct kst *t, uint16_t zone, enum kst_family family,
+                          const uint8_t *address)
+{
+    struct kst_tuple tuple;
+    uint32_t steps = 0;
+    if (t->tallies_at == 0)
+        return 0;
+    memset(&tuple, 0, sizeof tuple);
+    tuple.zone = zone;
+    tuple.family = (uint8_t)family;
+    if (address != NULL)
+        memcpy(tuple.src, address, family == KST_IPV6 ? 16 : 4);
+    return kst__tallied(t, &tuple, address != NULL, &steps);
 }
 
 static const uint8_t kst__reason_columns[KST_REASONS] = {
@@ -10971,6 +11338,7 @@ static const char *kst__check_all(const struct kst *t)
 {
     const char *broken;
     uint32_t live = 0, bound = 0, with_nat = 0, spare = 0, nodes = 0, armed = 0, apart = 0;
+    uint32_t states[KST__PROTOCOLS + 1][KST_TCP_STATES] = {{0}};
     const struct kst_stats *s = &t->stats;
     if (t->used > kst__slots(t) || t->count > t->capacity)
         return "pool: more slots in use than there are";
@@ -10995,6 +11363,8 @@ static const char *kst__check_all(const struct kst *t)
         if ((kst__entry_at(t, slot)->kind & KST__KIND_HELP) &&
             (broken = kst__expect_check_own(t, slot)) != NULL)
             return broken;
+        const struct kst__entry *e = kst__entry_at(t, slot);
+        states[kst__protocol_row(e->tuple.protocol)][e->state]++;
         live++;
         bound += (kst__entry_at(t, slot)->status & KST_SRC_NAT_DONE) != 0;
         with_nat += (kst__entry_at(t, slot)->kind & KST__KIND_NAT) != 0;
@@ -11006,7 +11376,11 @@ static const char *kst__check_all(const struct kst *t)
         return "pool: what is pending is in the table";
     if (live != t->count || live + spare + (t->pending != KST__NONE) != t->used)
         return "pool: a slot is lost";
+    if (memcmp(states, t->states, sizeof states) != 0)
+        return "pool: the states are counted wrong";
     if (t->sources_at != 0 && (broken = kst__source_check(t, bound)) != NULL)
+        return broken;
+    if (t->tallies_at != 0 && (broken = kst__tallies_check(t)) != NULL)
         return broken;
     if (t->defrag_at != 0 && (broken = kst__defrag_check(t)) != NULL)
         return broken;

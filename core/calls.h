@@ -27,8 +27,10 @@ static enum kst_error kst__config_error(const struct kst_config *config)
     if (config->index >= KST__INDEXES || config->timer >= KST__TIMERS)
         return KST_ERROR_BACK_END;
     if (config->features & ~(uint32_t)(KST_WITH_ACCOUNTING | KST_WITH_NAT | KST_WITH_TIMESTAMPS |
-                                       KST_WITH_LABELS))
+                                       KST_WITH_LABELS | KST_WITH_LIMITS))
         return KST_ERROR_FEATURES;
+    if (config->source_prefix[0] > 32 || config->source_prefix[1] > 128)
+        return KST_ERROR_PREFIX;
     if (config->expectations > KST_EXPECTATIONS_MAX)
         return KST_ERROR_EXPECTATIONS;
     if (config->events > KST_EVENTS_MAX)
@@ -74,6 +76,8 @@ static struct kst__layout kst__lay_out(const struct kst_config *config)
 
     t->capacity = config->max;
     t->features = config->features;
+    t->source_prefix[0] = config->source_prefix[0] != 0 ? config->source_prefix[0] : 32;
+    t->source_prefix[1] = config->source_prefix[1] != 0 ? config->source_prefix[1] : 64;
     t->index = config->index;
     t->timer = config->timer;
     t->buckets = kst__power_of_two(config->buckets != 0 ? config->buckets : config->max);
@@ -94,6 +98,8 @@ static struct kst__layout kst__lay_out(const struct kst_config *config)
         t->sources = kst__power_of_two(t->capacity);
         t->sources_at = kst__lay(&end, (uint64_t)t->sources * sizeof(uint32_t));
     }
+    if (t->features & KST_WITH_LIMITS)
+        t->tallies_at = kst__lay(&end, kst__tallies_bytes(kst__slots(t)));
     if (config->expectations != 0)
         t->expect_at = kst__lay(&end, kst__expect_bytes(config->expectations));
     if (config->events != 0)
@@ -138,6 +144,9 @@ static void kst__clear(struct kst *t)
     kst__timer_ops(t)->init(kst__timer(t), kst__timed(t), t->now_ms);
     if (t->sources_at != 0)
         kst__sources_init(t);
+    memset(t->states, 0, sizeof t->states);
+    if (t->tallies_at != 0)
+        kst__tallies_init(t);
     if (t->expect_at != 0)
         kst__expect_init(t);
 }
@@ -472,6 +481,9 @@ static enum kst_error kst__insert(struct kst *t, const struct kst_flow *flow, ks
         kst__collect(t, &work);
     if (t->count >= t->set[KST__SET_MAX])
         return KST_ERROR_FULL;
+    if ((t->tallies_at != 0 && kst__over_limit(t, original) != KST_REASON_NONE) ||
+        (!(flow->status & KST_ASSURED) && kst__crowded(t) != KST_REASON_NONE))
+        return KST_ERROR_LIMIT;
 
     const uint32_t slot = kst__newcomer(t, original, flow->policy);
     struct kst__entry *e = kst__entry_at(t, slot);
@@ -759,6 +771,18 @@ bool kst_setting_range(const struct kst *t, const char *name, uint32_t *lowest, 
     return true;
 }
 
+/* What a setting needs before it can be other than 0. */
+static uint32_t kst__needed_feature(uint32_t number)
+{
+    switch (number) {
+    case KST__SET_ACCT: return KST_WITH_ACCOUNTING;
+    case KST__SET_TIMESTAMP: return KST_WITH_TIMESTAMPS;
+    case KST__SET_SOURCE_MAX:
+    case KST__SET_ZONE_MAX: return KST_WITH_LIMITS;
+    default: return 0;
+    }
+}
+
 enum kst_error kst_set(struct kst *t, const char *name, uint32_t value)
 {
     const uint32_t number = kst__setting_number(name);
@@ -770,8 +794,7 @@ enum kst_error kst_set(struct kst *t, const char *name, uint32_t value)
     kst_setting_range(t, name, &lowest, &highest);
     if (value < lowest || value > highest)
         return KST_ERROR_SETTING_RANGE;
-    if ((number == KST__SET_ACCT && value != 0 && !(t->features & KST_WITH_ACCOUNTING)) ||
-        (number == KST__SET_TIMESTAMP && value != 0 && !(t->features & KST_WITH_TIMESTAMPS)))
+    if (value != 0 && (kst__needed_feature(number) & ~t->features) != 0)
         return KST_ERROR_SETTING_FEATURE;
     t->set[number] = value;
     for (uint32_t i = 0; i < KST_POLICIES; i++)
@@ -830,6 +853,26 @@ uint32_t kst_count(const struct kst *t)
 uint32_t kst_class_count(const struct kst *t, enum kst_class number)
 {
     return (uint32_t)number < KST_CLASSES ? t->classes[number].count : 0;
+}
+
+uint32_t kst_state_count(const struct kst *t, uint8_t protocol, uint8_t state)
+{
+    return state < KST_TCP_STATES ? *kst__census(t, protocol, state) : 0;
+}
+
+uint32_t kst_source_count(const struct kst *t, uint16_t zone, enum kst_family family,
+                          const uint8_t *address)
+{
+    struct kst_tuple tuple;
+    uint32_t steps = 0;
+    if (t->tallies_at == 0)
+        return 0;
+    memset(&tuple, 0, sizeof tuple);
+    tuple.zone = zone;
+    tuple.family = (uint8_t)family;
+    if (address != NULL)
+        memcpy(tuple.src, address, family == KST_IPV6 ? 16 : 4);
+    return kst__tallied(t, &tuple, address != NULL, &steps);
 }
 
 static const uint8_t kst__reason_columns[KST_REASONS] = {

@@ -52,15 +52,21 @@ static uint64_t kst__sum_pseudo(const uint8_t *addresses, size_t addresses_bytes
 
 /* ---- writing: what changes in a packet, its checksum follows (RFC 1624) ---- */
 
-/* What putting `size` bytes, a multiple of 2, in the place of others adds to a sum over them. */
+/* What putting `size` bytes in the place of others adds to a sum over them: 2, or a multiple of 4. */
 KST_INLINE uint64_t kst__sum_change(uint64_t sum, const uint8_t *old_, const uint8_t *new_,
                                     size_t size)
 {
-    for (size_t i = 0; i < size; i += 2) {
-        uint16_t was, is;
+    uint16_t was_half, is_half;
+    if (size == 2) {
+        memcpy(&was_half, old_, sizeof was_half);
+        memcpy(&is_half, new_, sizeof is_half);
+        return sum + (uint16_t)~was_half + is_half;
+    }
+    for (size_t i = 0; i < size; i += 4) {
+        uint32_t was, is;
         memcpy(&was, old_ + i, sizeof was);
         memcpy(&is, new_ + i, sizeof is);
-        sum += (uint64_t)(uint16_t)~was + is;
+        sum += (uint64_t)~was + is;
     }
     return sum;
 }

@@ -85,6 +85,7 @@ static const char *kst__check_all(const struct kst *t)
 {
     const char *broken;
     uint32_t live = 0, bound = 0, with_nat = 0, spare = 0, nodes = 0, armed = 0, apart = 0;
+    uint32_t states[KST__PROTOCOLS + 1][KST_TCP_STATES] = {{0}};
     const struct kst_stats *s = &t->stats;
     if (t->used > kst__slots(t) || t->count > t->capacity)
         return "pool: more slots in use than there are";
@@ -109,6 +110,8 @@ static const char *kst__check_all(const struct kst *t)
         if ((kst__entry_at(t, slot)->kind & KST__KIND_HELP) &&
             (broken = kst__expect_check_own(t, slot)) != NULL)
             return broken;
+        const struct kst__entry *e = kst__entry_at(t, slot);
+        states[kst__protocol_row(e->tuple.protocol)][e->state]++;
         live++;
         bound += (kst__entry_at(t, slot)->status & KST_SRC_NAT_DONE) != 0;
         with_nat += (kst__entry_at(t, slot)->kind & KST__KIND_NAT) != 0;
@@ -120,7 +123,11 @@ static const char *kst__check_all(const struct kst *t)
         return "pool: what is pending is in the table";
     if (live != t->count || live + spare + (t->pending != KST__NONE) != t->used)
         return "pool: a slot is lost";
+    if (memcmp(states, t->states, sizeof states) != 0)
+        return "pool: the states are counted wrong";
     if (t->sources_at != 0 && (broken = kst__source_check(t, bound)) != NULL)
+        return broken;
+    if (t->tallies_at != 0 && (broken = kst__tallies_check(t)) != NULL)
         return broken;
     if (t->defrag_at != 0 && (broken = kst__defrag_check(t)) != NULL)
         return broken;

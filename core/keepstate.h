@@ -15,7 +15,8 @@
  * reason from one list. It never makes a call fail, whatever it holds.
  *
  * What it never does: allocate, read a clock, lock, print, call the operating system, change a
- * packet, or read outside [data, data + size). One table serves one thread at a time.
+ * packet that it was not given to be translated (kst_track_nat), or read outside [data, data +
+ * size). One table serves one thread at a time.
  *
  * CONTENTS   1 Options and limits   2 Types   3 Calls   4 Implementation, room by room
  *
@@ -65,6 +66,7 @@ extern "C" {
 #include "kit.h"
 #include "event.h"
 #include "expect.h"
+#include "limit.h"
 #include "defrag.h"
 #include "source.h"
 #include "table.h"

@@ -29,19 +29,31 @@ KST_INLINE struct kst__end kst__end_of(const struct kst_tuple *tuple, enum kst_n
     return end;
 }
 
-/* Where a protocol has its checksum, and what that covers. */
-struct kst__summed {
-    uint8_t protocol;
-    uint8_t at;
-    uint8_t least;  /* bytes of a header that has one; of fewer, in an ICMP error, just the ports change */
-    bool pseudo;    /* the addresses */
-    bool optional;  /* 0: there is none */
-};
-static const struct kst__summed kst__summed[] = {
-    {KST__TCP, 16, 20, true, false},    {KST__UDP, 6, 8, true, true},
-    {KST__UDPLITE, 6, 8, true, false},  {KST__ICMP, 2, 8, false, false},
-    {KST__ICMPV6, 2, 8, true, false},
-};
+/* Lets the checksum in a transport header follow; of an ICMP error's short one just the ports
+ * change. `addresses` is the change of what it covers but in ICMP. */
+KST_INLINE void kst__checksum_follow(uint8_t *l4, uint32_t here, uint8_t protocol, uint64_t change,
+                                     uint64_t addresses)
+{
+    uint32_t crc;
+    switch (protocol) {
+    case KST__TCP:
+        if (here >= 20)
+            kst__checksum_change(l4 + 16, change + addresses, false);
+        break;
+    case KST__UDP: kst__checksum_change(l4 + 6, change + addresses, true); break;
+    case KST__UDPLITE: kst__checksum_change(l4 + 6, change + addresses, false); break;
+    case KST__ICMP: kst__checksum_change(l4 + 2, change, false); break;
+    case KST__ICMPV6: kst__checksum_change(l4 + 2, change + addresses, false); break;
+    case KST__SCTP:
+        if (here < KST__SCTP_HEADER)
+            break;
+        crc = kst__sctp_crc(l4, here);
+        for (uint32_t i = 0; i < 4; i++)
+            l4[8 + i] = (uint8_t)(crc >> 8 * i);
+        break;
+    default: break;
+    }
+}
 
 /* Where in its header the port of an end stands, if it has one there that NAT changes. */
 static uint32_t kst__port_at(const uint8_t *l4, uint8_t protocol, enum kst_nat_kind kind, bool *is)
@@ -82,16 +94,7 @@ static bool kst__rewrite_l4(uint8_t *l4, uint32_t here, uint8_t protocol, enum k
         change = kst__sum_change(0, l4 + at, is, sizeof is);
         memcpy(l4 + at, is, sizeof is);
     }
-    if (protocol == KST__SCTP && here >= KST__SCTP_HEADER) {
-        const uint32_t crc = kst__sctp_crc(l4, here);
-        for (uint32_t i = 0; i < 4; i++)
-            l4[8 + i] = (uint8_t)(crc >> 8 * i);
-    }
-    for (size_t i = 0; i < sizeof kst__summed / sizeof kst__summed[0]; i++) {
-        const struct kst__summed *s = &kst__summed[i];
-        if (s->protocol == protocol && here >= s->least)
-            kst__checksum_change(l4 + s->at, s->pseudo ? change + addresses : change, s->optional);
-    }
+    kst__checksum_follow(l4, here, protocol, change, addresses);
     return true;
 }
 
@@ -105,14 +108,18 @@ static bool kst__rewrite(uint8_t *bytes, uint32_t here, enum kst_nat_kind kind, 
     if (ip.addresses == NULL || (v4 && (ip.reason != KST_REASON_NONE || ip.l4_at < 20)))
         return false;
     uint8_t *address = bytes + (ip.addresses - bytes) + (kind == KST_NAT_SOURCE ? 0 : address_bytes);
-    const uint64_t change = kst__sum_change(0, address, end.address, address_bytes);
+    const uint64_t change = v4 ? kst__sum_change(0, address, end.address, 4)
+                               : kst__sum_change(0, address, end.address, 16);
     /* Behind a header that nobody knows, or in the middle of a datagram, there is none to see. */
     if (ip.reason == KST_REASON_NONE && ip.fragment_at == 0 &&
         !kst__rewrite_l4(bytes + ip.l4_at, here - ip.l4_at, ip.protocol, kind, end.port, change))
         return false;
-    memcpy(address, end.address, address_bytes);
-    if (v4)
+    if (v4) {
+        memcpy(address, end.address, 4);
         kst__checksum_change(bytes + 10, change, false);
+    } else {
+        memcpy(address, end.address, 16);
+    }
     return true;
 }
 

@@ -6,6 +6,7 @@
 
 #include "event.h"
 #include "expect.h"
+#include "limit.h"
 #include "source.h"
 
 /* The class that an entry belongs to by what is known of it now. */
@@ -113,6 +114,11 @@ static void kst__unlink(struct kst *t, uint32_t slot,
     if (e->kind & KST__KIND_NAT)
         kst__index_ops(t)->remove(kst__index(t), slot + kst__slots(t), kst__reply_hash(t, slot));
     kst__index_ops(t)->remove(kst__index(t), slot, kst__tuple_hash(&e->tuple, t->seed));
+    if (KST_UNLIKELY(t->tallies_at != 0)) {
+        kst__tally_drop(t, &e->tuple, true);
+        kst__tally_drop(t, &e->tuple, false);
+    }
+    *kst__census(t, e->tuple.protocol, e->state) -= 1;
     kst__class_leave(t, slot);
     kst__slot_give_back(t, slot);
     t->count--;
@@ -187,17 +193,50 @@ KST_INLINE uint32_t kst__collect(struct kst *t, uint32_t *work)
     }
 }
 
+/* Whether that is a lack of room, not a fault of the newcomer's. */
+KST_INLINE bool kst__no_room(uint16_t reason)
+{
+    return reason == KST_REASON_TABLE_FULL || reason == KST_REASON_HALF_OPEN_FULL ||
+           reason == KST_REASON_SOURCE_LIMIT || reason == KST_REASON_ZONE_LIMIT;
+}
+
+/* Why a newcomer cannot simply be let in, or NONE. None is ASSURED. */
+KST_INLINE uint16_t kst__crowded(const struct kst *t)
+{
+    const uint64_t max = t->set[KST__SET_MAX], percent = t->set[KST__SET_HALF_OPEN_MAX];
+    const uint64_t half_open =
+        (uint64_t)t->classes[KST_CLASS_UNREPLIED].count + t->classes[KST_CLASS_REPLIED].count;
+    if (KST_UNLIKELY(percent < 100 && half_open * 100 >= max * percent))
+        return KST_REASON_HALF_OPEN_FULL;
+    return t->count >= max ? KST_REASON_TABLE_FULL : KST_REASON_NONE;
+}
+
+/* How long a victim stayed in its class, in beats, for the statistics. */
+static void kst__note_age(struct kst *t, uint32_t beats)
+{
+    uint32_t age = 0;
+    for (; beats != 0 && age < KST_AGES - 1; age++)
+        beats /= 2;
+    t->stats.victim_ages[age]++;
+}
+
 /* Makes room for one more: by an expired entry if one is near, else by the oldest of the first
- * class that may be evicted. Returns TABLE_FULL if nobody may go, TABLE_EVICTED or NONE. */
+ * class that may be evicted. Returns why there is none, or what was evicted for it, or NONE. */
 static uint16_t kst__make_room(struct kst *t)
 {
     uint32_t work = KST_COLLECT_MAX;
-    if (kst__collect(t, &work) > 0)
+    if (KST_LIKELY(kst__crowded(t) == KST_REASON_NONE))
+        return KST_REASON_NONE;
+    const bool collected = kst__collect(t, &work) > 0; /* where max was lowered as many as leave are let in */
+    const uint16_t crowded = kst__crowded(t);
+    const bool half_open = crowded == KST_REASON_HALF_OPEN_FULL;
+    if (collected && !half_open)
         return KST_REASON_NONE;
     for (uint32_t i = 0; i < KST_CLASSES && t->evict[i] != 0; i++) {
-        const struct kst__class *class_ = &t->classes[t->evict[i] - 1];
+        const uint32_t number = t->evict[i] - 1u;
+        const struct kst__class *class_ = &t->classes[number];
         const uint32_t victim = class_->oldest;
-        if (victim == KST__NONE)
+        if (victim == KST__NONE || (half_open && number > KST_CLASS_REPLIED))
             continue;
         if (kst__expired(t, victim)) { /* its time came, only the timer has not got there */
             kst__remove(t, victim, KST_GONE_EXPIRED);
@@ -207,9 +246,20 @@ static uint16_t kst__make_room(struct kst *t)
         if ((uint64_t)stayed * KST__BEAT_MS < class_->residence_ms)
             continue;
         kst__remove(t, victim, KST_GONE_EVICTED);
-        return KST_REASON_TABLE_EVICTED;
+        kst__note_age(t, stayed);
+        return half_open ? KST_REASON_HALF_OPEN_EVICTED : KST_REASON_TABLE_EVICTED;
     }
-    return KST_REASON_TABLE_FULL;
+    return crowded;
+}
+
+/* What a newcomer is refused for because of what its source and its zone have, or NONE; of those that
+ * have expired but not been collected some go first. */
+static uint16_t kst__limited(struct kst *t, const struct kst_tuple *tuple)
+{
+    uint32_t work = KST_COLLECT_MAX;
+    const uint16_t reason = kst__over_limit(t, tuple);
+    return reason != KST_REASON_NONE && kst__collect(t, &work) > 0 ? kst__over_limit(t, tuple)
+                                                                   : reason;
 }
 
 /* Frees a tuple that only an expired connection still holds; false if a live one has it, in the
@@ -294,6 +344,11 @@ static void kst__confirm(struct kst *t, uint32_t slot)
     t->count++;
     kst__name(t, slot);
     e->status |= KST_CONFIRMED;
+    *kst__census(t, e->tuple.protocol, e->state) += 1;
+    if (KST_UNLIKELY(t->tallies_at != 0)) {
+        kst__tally_add(t, &e->tuple, true);
+        kst__tally_add(t, &e->tuple, false);
+    }
     if (KST_UNLIKELY(kst__is_apart(t, slot)))
         t->apart++;
     if (KST_UNLIKELY(e->status & KST_SRC_NAT_DONE))
@@ -305,10 +360,10 @@ static void kst__confirm(struct kst *t, uint32_t slot)
 }
 
 /* Judged good: takes a newcomer in, if its tuples are its own, the index has a place and there is
- * room or can be made. NONE or TABLE_EVICTED if so, else why not, and nobody else has lost. */
+ * room or can be made. It is CONFIRMED if so: the reason is NONE or who had to go; else why not, and
+ * nobody has lost. */
 static uint16_t kst__admit(struct kst *t, uint32_t slot, uint64_t hash)
 {
-    uint16_t reason = KST_REASON_NONE;
     /* Without NAT a tuple and its inverse have one owner; with it another may own the inverse. A
      * zone of one direction parts it from what goes the other way. */
     if (t->features & KST_WITH_NAT) {
@@ -319,11 +374,15 @@ static uint16_t kst__admit(struct kst *t, uint32_t slot, uint64_t hash)
                        ? KST_REASON_NAT_EXHAUSTED
                        : KST_REASON_CLASH;
     }
+    if (KST_UNLIKELY(t->tallies_at != 0)) {
+        const uint16_t limited = kst__limited(t, &kst__entry_at(t, slot)->tuple);
+        if (limited != KST_REASON_NONE)
+            return limited;
+    }
     if (!kst__index_in(t, slot, hash))
         return KST_REASON_CHAIN_TOO_LONG;
-    if (t->count >= t->set[KST__SET_MAX])
-        reason = kst__make_room(t);
-    if (reason != KST_REASON_TABLE_FULL) {
+    const uint16_t reason = kst__make_room(t);
+    if (!kst__no_room(reason)) {
         kst__confirm(t, slot);
         return reason;
     }
@@ -335,14 +394,16 @@ static uint16_t kst__admit(struct kst *t, uint32_t slot, uint64_t hash)
 
 /* ---- pending: a newcomer that was judged but not confirmed ---- */
 
-/* Lets a newcomer wait. NONE or TABLE_EVICTED, or TABLE_FULL: as in Linux room is made before any
- * rule has seen the packet. */
+/* Lets a newcomer wait, if there is room or can be made: as in Linux before any rule has seen the
+ * packet. NONE or who had to go, else why there is none. */
 static uint16_t kst__pend(struct kst *t, uint32_t slot)
 {
     uint16_t reason = KST_REASON_NONE;
-    if (t->count >= t->set[KST__SET_MAX])
+    if (KST_UNLIKELY(t->tallies_at != 0))
+        reason = kst__limited(t, &kst__entry_at(t, slot)->tuple);
+    if (reason == KST_REASON_NONE)
         reason = kst__make_room(t);
-    if (reason == KST_REASON_TABLE_FULL)
+    if (kst__no_room(reason))
         return reason;
     kst__name(t, slot);
     t->pending = slot;

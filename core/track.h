@@ -227,7 +227,7 @@ static void kst__judge_first(struct kst *t, const struct kst_packet *packet,
             kst__nat_follow(t, slot, kst__expected_at(t, place));
         reason = p->deferred ? kst__pend(t, slot) : kst__admit(t, slot, key->hash);
     }
-    if (place != KST__NONE && reason != KST_REASON_TABLE_FULL &&
+    if (place != KST__NONE && !kst__no_room(reason) &&
         kst__expected_at(t, place)->serial == serial)
         kst__expected_came(t, place);
     if (judgement.action == KST__REFUSE) {
@@ -297,6 +297,10 @@ KST_INLINE void kst__judge_packet(struct kst *t, const struct kst_packet *packet
         if (KST_LIKELY(!kst__expired(t, slot))) {
             const struct kst__case c = kst__case_of(t, p, node, key);
             const struct kst__judgement judgement = kst__judge(&c);
+            if (c.entry->state != c.state) {
+                *kst__census(t, c.entry->tuple.protocol, c.state) -= 1;
+                *kst__census(t, c.entry->tuple.protocol, c.entry->state) += 1;
+            }
             if (KST_UNLIKELY(judgement.action == KST__REFUSE)) {
                 kst__refuse(t, &c, slot, &judgement, r);
                 return;
@@ -407,25 +411,26 @@ static uint16_t kst__translate(const struct kst *t, const struct kst_result *r,
         return KST_REASON_NONE;
     const struct kst__entry *e = kst__entry_at(t, slot);
     const bool reply = r->direction == KST_REPLY, source = kind == KST_NAT_SOURCE;
-    if (!(e->status & (KST_SRC_NAT | KST_DST_NAT)) || r->verdict != KST_ACCEPT)
-        return KST_REASON_NONE;
     /* Answers have their destination changed if the source was, and the other way round. */
-    const struct kst_tuple other = reply ? e->tuple : kst__reply_of(t, slot);
-    const struct kst__end end = {source ? other.dst : other.src,
-                                 source && !kst__is_icmp(other.protocol) ? other.dst_port
-                                                                         : other.src_port};
+    const bool bound = (e->status & (source != reply ? KST_SRC_NAT : KST_DST_NAT)) != 0;
+    if (!(e->status & (KST_SRC_NAT | KST_DST_NAT)) || r->verdict != KST_ACCEPT ||
+        (!bound && r->state != KST_RELATED))
+        return KST_REASON_NONE;
+    const struct kst_tuple *other = reply ? &e->tuple : kst__reply_tuple(t, slot);
+    const struct kst__end end = {source ? other->dst : other->src,
+                                 source && !kst__is_icmp(other->protocol) ? other->dst_port
+                                                                          : other->src_port};
     const bool v4 = size > 0 && bytes[0] >> 4 == 4;
-    if (size < (v4 ? 20u : 40u) || bytes[0] >> 4 != (other.family == KST_IPV4 ? 4 : 6))
+    if (size < (v4 ? 20u : 40u) || bytes[0] >> 4 != (other->family == KST_IPV4 ? 4 : 6))
         return KST_REASON_NAT_PACKET;
     const uint32_t ip_bytes = v4 ? kst__be16(bytes + 2) : 40 + (uint32_t)kst__be16(bytes + 4);
     const uint32_t here = ip_bytes < size ? ip_bytes : size;
     const uint32_t error_at = r->state == KST_RELATED ? kst__error_at(bytes, here) : 0;
-    const bool bound = (e->status & (source != reply ? KST_SRC_NAT : KST_DST_NAT)) != 0;
     bool done = true;
     if (error_at != 0 && v4 && bytes[error_at] == 5) /* nobody here is to learn of another gateway */
         done = false;
     else if (bound && error_at != 0)
-        done = here == ip_bytes && kst__rewrite_error(bytes, here, error_at, kind, &other, end);
+        done = here == ip_bytes && kst__rewrite_error(bytes, here, error_at, kind, other, end);
     else if (bound)
         done = kst__rewrite(bytes, here, kind, end);
     return done ? KST_REASON_NONE : KST_REASON_NAT_PACKET;
@@ -504,6 +509,10 @@ static void kst__through(struct kst *t, const struct kst_packet *packet,
     nat->size = packet->size;
     if (r->entry == 0 || r->verdict != KST_ACCEPT)
         return;
+    const struct kst__entry *e = kst__entry_at(t, (uint32_t)r->entry);
+    const bool finished = t->pending == KST__NONE && t->closing == 0 && !(e->kind & KST__KIND_HELP);
+    if (finished && !(e->status & (KST_SRC_NAT | KST_DST_NAT)))
+        return;
     for (uint32_t i = 0; i < 2; i++) {
         uint16_t reason = KST_REASON_NONE;
         if (t->pending != KST__NONE)
@@ -515,6 +524,8 @@ static void kst__through(struct kst *t, const struct kst_packet *packet,
             return;
         }
     }
+    if (KST_LIKELY(finished))
+        return;
     kst__finish(t, packet, &mangle, r);
     if (mangle.changed)
         nat->size = mangle.size;
@@ -544,7 +555,7 @@ KST_INLINE void kst__look_ahead(struct kst *t, const struct kst_packet *packet,
  * latency is hidden, and the window never drains before the batch ends. What is done ahead
  * depends on the packets alone, or only fetches; so how packets are cut into batches changes
  * nothing. `nats`, unless NULL, has each go all the way before the next one is judged. */
-KST_INLINE void kst__run(struct kst *t, uint64_t now_ms,
+static void kst__run(struct kst *t, uint64_t now_ms,
                          const struct kst_packet *packets, struct kst_nat *nats, size_t count,
                          struct kst_result *results)
 {
@@ -563,15 +574,17 @@ KST_INLINE void kst__run(struct kst *t, uint64_t now_ms,
         const size_t here = i % KST_BURST, half = (i + HALF) % KST_BURST;
         if (HALF > 0 && i + HALF < count && parsed[half].reason == KST_REASON_NONE)
             kst__look_closer(t, &keys[half], true);
-        if (nats == NULL) {
-            kst__judge_any(t, &packets[i], &parsed[here], &keys[here], &results[i]);
-        } else {
-            struct kst_packet packet = packets[i];
-            packet.flags |= KST_PACKET_DEFER;
+        const struct kst_packet *packet = &packets[i];
+        struct kst_packet deferred;
+        if (nats != NULL) {
+            deferred = *packet;
+            deferred.flags |= KST_PACKET_DEFER;
+            packet = &deferred;
             parsed[here].deferred = true;
-            kst__judge_any(t, &packet, &parsed[here], &keys[here], &results[i]);
-            kst__through(t, &packet, &nats[i], &results[i]);
         }
+        kst__judge_any(t, packet, &parsed[here], &keys[here], &results[i]);
+        if (nats != NULL)
+            kst__through(t, packet, &nats[i], &results[i]);
         if (i + KST_BURST < count)
             kst__look_ahead(t, &packets[i + KST_BURST], &parsed[here], &keys[here]);
     }

@@ -32,13 +32,22 @@ static const struct kst__protocol kst__protocols[] = {
     {KST__GRE, KST__KEYS, "gre"},
 };
 
+enum { KST__PROTOCOLS = sizeof kst__protocols / sizeof kst__protocols[0] };
+
+/* Its place among them, behind the last for one that Linux does not name. */
+static uint32_t kst__protocol_row(uint8_t number)
+{
+    uint32_t row = 0;
+    while (row < KST__PROTOCOLS && kst__protocols[row].number != number)
+        row++;
+    return row;
+}
+
 static const struct kst__protocol *kst__protocol_of(uint8_t number)
 {
     static const struct kst__protocol unknown = {0, KST__NO_PORTS, "unknown"};
-    for (size_t i = 0; i < sizeof kst__protocols / sizeof kst__protocols[0]; i++)
-        if (kst__protocols[i].number == number)
-            return &kst__protocols[i];
-    return &unknown;
+    const uint32_t row = kst__protocol_row(number);
+    return row < KST__PROTOCOLS ? &kst__protocols[row] : &unknown;
 }
 
 /* Questions and their answers (RFC 792, 950, 4443, 4620). What is not here starts nothing. */

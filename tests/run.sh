@@ -32,6 +32,7 @@ for suite in "$@"; do
 done
 check "suites, every pair of back ends" tests/pairs.sh "$B" "$@"
 check "test_index (KST_NO_SIMD)" "$B/no-simd"
+check "floods" "$B/flood-sanitized"
 check "README's example" tests/readme.sh
 check "vectors, the core" "$B/agree-sanitized" tests/vectors/*.vec.gz
 check "vectors, the naive tracker" "$B/agree" --naive tests/vectors/*.vec.gz
@@ -43,6 +44,8 @@ check "vectors, through the command" "$B/agree" --through "$B/keepstate" tests/v
 check "the command" tests/replay.sh "$B/keepstate-sanitized"
 check "rules" tests/rules.sh "$B/keepstate-sanitized"
 check "captures" tests/captures.sh "$B/keepstate-sanitized"
+check "benchmarks, each once" tests/bench.sh "$B/bench-test/bench"
+check "instructions an operation" bench/instructions.py "$B/bench-test/bench" bench/instructions.txt
 
 echo
 echo "$passed passed, $failed failed"

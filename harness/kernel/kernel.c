@@ -137,7 +137,7 @@ static bool load_rules(void)
     for (size_t i = 0; i < sizeof helpers / sizeof helpers[0]; i++)
         fprintf(nft, "ct helper h%zu { type \"%s\" protocol %s;%s }\n", i, helpers[i].name,
                 helpers[i].protocol, helpers[i].ipv4 ? " l3proto ip;" : "");
-    fputs("chain help { type filter hook prerouting priority 0;\n", nft);
+    fputs("chain help { type filter hook prerouting priority -150;\n", nft);
     for (size_t i = 0; i < sizeof helpers / sizeof helpers[0]; i++)
         fprintf(nft, "%s%s dport %d ct helper set \"h%zu\"\n", helpers[i].ipv4 ? "ip version 4 " : "",
                 helpers[i].protocol, helpers[i].port, i);

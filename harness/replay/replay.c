@@ -349,6 +349,7 @@ static int make_table(const struct options *options, struct kst **table)
                                 .index = options->index,
                                 .timer = options->timer,
                                 .features = KST_WITH_ACCOUNTING | KST_WITH_TIMESTAMPS |
+                                            KST_WITH_LIMITS |
                                             (firewall_wanted(&options->firewall) ? KST_WITH_NAT : 0u),
                                 .reassembly_bytes = REASSEMBLY_BYTES,
                                 .expectations = EXPECTATIONS,
