@@ -273,6 +273,7 @@ struct kst_packet {
 
 enum kst_result_flags {
     KST_CREATED = 1, /* this packet created the connection; one that it reopened is gone */
+    KST_REASSEMBLED = 4, /* this fragment completed its datagram, which was judged: kst_datagram has it */
     KST_CLOSED = 2   /* this packet ended it (a refused TCP connection): `entry` names it no more */
 };
 
@@ -788,6 +789,10 @@ KST_API void kst_track(struct kst *t, uint64_t now_ms, const struct kst_packet *
  * Later packets of the same batch have met it: who refuses, tracks one packet a call. */
 KST_API bool kst_refuse(struct kst *t, const struct kst_result *result);
 
+/* The datagram that a packet with the flag KST_REASSEMBLED has completed, until the next fragment
+ * comes. Who translates copies it, and sends it instead of the fragments. */
+KST_API const uint8_t *kst_datagram(const struct kst *t, size_t *size);
+
 /* Decides one kind of translation for a pending connection. `range` NULL is the null binding: it
  * keeps what it has, but for a source port if its answers would belong to another. NONE, or why
  * not: NAT_LATE, NAT_RANGE; NAT_EXHAUSTED says that no port was found: the connection is bound all
@@ -813,8 +818,8 @@ KST_API enum kst_reason kst_confirm(struct kst *t, uint64_t now_ms, const struct
                                     size_t room);
 
 /* kst_track and all of the above for each packet: tracks, binds what is new, rewrites destination
- * and source, confirms. The results are those of packets that were confirmed. Needs KST_WITH_NAT;
- * a fragment that completes a datagram is judged for all of it, but cannot be rewritten. */
+ * and source, confirms. The results are those of packets that were confirmed. Needs KST_WITH_NAT.
+ * Instead of a fragment that completes a datagram the whole one leaves, if there is room for it. */
 KST_API void kst_track_nat(struct kst *t, uint64_t now_ms, const struct kst_packet *packets,
                            struct kst_nat *nats, size_t count, struct kst_result *results);
 
@@ -1914,11 +1919,12 @@ struct kst__source {
 };
 
 /* What a helper's rewriting has done to the sequence numbers of each direction. */
+struct kst__adjust_side {
+    uint32_t at;            /* a segment that begins behind this is shifted by */
+    uint32_t before, after; /* the second, any other by the first; modulo 2^32 */
+};
 struct kst__adjust {
-    struct kst__adjust_side {
-        uint32_t at;            /* a segment that begins behind this */
-        uint32_t before, after; /* is shifted by so much, else by so much; modulo 2^32 */
-    } side[2];
+    struct kst__adjust_side side[2];
 };
 
 struct kst__label_bits {
@@ -2041,6 +2047,7 @@ struct kst {
     uint32_t pending; /* the slot of a newcomer that waits for kst_confirm, KST__NONE: none; */
     uint64_t pending_ms; /* since when */
     kst_id closing;   /* what a deferred packet has ended: removed once that is through; 0: none */
+    uint32_t datagram_bytes; /* of the last that was completed of fragments */
     bool pressed; /* PRESSURE was told, RELIEF not yet */
     uint8_t index, timer; /* config.index, config.timer */
     uint8_t evict[KST_CLASSES];
@@ -5429,13 +5436,20 @@ static uint32_t kst__queue_current(struct kst *t, const struct kst__datagram_key
     return KST__NONE;
 }
 
+/* Where a complete datagram is put together. */
+KST_INLINE uint8_t *kst__datagram(const struct kst *t)
+{
+    struct kst__defrag *d = kst__defrag_at(t);
+    return (uint8_t *)d + d->datagram_at;
+}
+
 /* Puts a complete datagram in the place of the fragment that `whole` describes. NONE, or BAD if it
  * is too large. */
 static uint8_t kst__queue_finish(struct kst *t, const struct kst__queue *queue,
                                  struct kst_packet *whole)
 {
     struct kst__defrag *d = kst__defrag_at(t);
-    whole->data = (uint8_t *)d + d->datagram_at;
+    whole->data = kst__datagram(t);
     whole->size = kst__queue_join(d, queue);
     whole->zone = queue->key.zone;
     whole->checksum = queue->checksum;
@@ -10145,6 +10159,8 @@ static void kst__judge_fragment(struct kst *t, const struct kst_packet *packet,
     if (parsed.reason == KST_REASON_NONE)
         kst__key_make(t, &parsed.tuple, &key);
     kst__judge_whole(t, &whole, &parsed, &key, r);
+    t->datagram_bytes = whole.size;
+    r->flags |= KST_REASSEMBLED;
 }
 
 /* Anything that was parsed. */
@@ -10271,7 +10287,18 @@ static void kst__through(struct kst *t, const struct kst_packet *packet,
 {
     static const enum kst_nat_kind hooks[2] = {KST_NAT_DESTINATION, KST_NAT_SOURCE};
     struct kst__mangle mangle = {nat->bytes, 0, nat->room, 0, false};
+    struct kst_packet whole = *packet;
     nat->size = packet->size;
+    if (KST_UNLIKELY(r->flags & KST_REASSEMBLED)) {
+        if (t->datagram_bytes > nat->room) {
+            kst__nat_refuse(t, KST_REASON_NAT_ROOM, r);
+            return;
+        }
+        memcpy(nat->bytes, kst__datagram(t), t->datagram_bytes);
+        nat->size = whole.size = t->datagram_bytes;
+        whole.data = nat->bytes;
+        packet = &whole;
+    }
     if (r->entry == 0 || r->verdict != KST_ACCEPT)
         return;
     const struct kst__entry *e = kst__entry_at(t, (uint32_t)r->entry);
@@ -10615,6 +10642,12 @@ bool kst_refuse(struct kst *t, const struct kst_result *result)
     else
         kst__remove(t, slot, KST_GONE_REFUSED);
     return true;
+}
+
+const uint8_t *kst_datagram(const struct kst *t, size_t *size)
+{
+    *size = t->datagram_bytes;
+    return t->defrag_at != 0 ? kst__datagram(t) : NULL;
 }
 
 enum kst_reason kst_bind(struct kst *t, kst_id id, enum kst_nat_kind kind,

@@ -77,6 +77,7 @@ struct kst_packet {
 
 enum kst_result_flags {
     KST_CREATED = 1, /* this packet created the connection; one that it reopened is gone */
+    KST_REASSEMBLED = 4, /* this fragment completed its datagram, which was judged: kst_datagram has it */
     KST_CLOSED = 2   /* this packet ended it (a refused TCP connection): `entry` names it no more */
 };
 
@@ -592,6 +593,10 @@ KST_API void kst_track(struct kst *t, uint64_t now_ms, const struct kst_packet *
  * Later packets of the same batch have met it: who refuses, tracks one packet a call. */
 KST_API bool kst_refuse(struct kst *t, const struct kst_result *result);
 
+/* The datagram that a packet with the flag KST_REASSEMBLED has completed, until the next fragment
+ * comes. Who translates copies it, and sends it instead of the fragments. */
+KST_API const uint8_t *kst_datagram(const struct kst *t, size_t *size);
+
 /* Decides one kind of translation for a pending connection. `range` NULL is the null binding: it
  * keeps what it has, but for a source port if its answers would belong to another. NONE, or why
  * not: NAT_LATE, NAT_RANGE; NAT_EXHAUSTED says that no port was found: the connection is bound all
@@ -617,8 +622,8 @@ KST_API enum kst_reason kst_confirm(struct kst *t, uint64_t now_ms, const struct
                                     size_t room);
 
 /* kst_track and all of the above for each packet: tracks, binds what is new, rewrites destination
- * and source, confirms. The results are those of packets that were confirmed. Needs KST_WITH_NAT;
- * a fragment that completes a datagram is judged for all of it, but cannot be rewritten. */
+ * and source, confirms. The results are those of packets that were confirmed. Needs KST_WITH_NAT.
+ * Instead of a fragment that completes a datagram the whole one leaves, if there is room for it. */
 KST_API void kst_track_nat(struct kst *t, uint64_t now_ms, const struct kst_packet *packets,
                            struct kst_nat *nats, size_t count, struct kst_result *results);
 

@@ -257,6 +257,12 @@ bool kst_refuse(struct kst *t, const struct kst_result *result)
     return true;
 }
 
+const uint8_t *kst_datagram(const struct kst *t, size_t *size)
+{
+    *size = t->datagram_bytes;
+    return t->defrag_at != 0 ? kst__datagram(t) : NULL;
+}
+
 enum kst_reason kst_bind(struct kst *t, kst_id id, enum kst_nat_kind kind,
                          const struct kst_nat_range *range)
 {

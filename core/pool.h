@@ -109,11 +109,12 @@ struct kst__source {
 };
 
 /* What a helper's rewriting has done to the sequence numbers of each direction. */
+struct kst__adjust_side {
+    uint32_t at;            /* a segment that begins behind this is shifted by */
+    uint32_t before, after; /* the second, any other by the first; modulo 2^32 */
+};
 struct kst__adjust {
-    struct kst__adjust_side {
-        uint32_t at;            /* a segment that begins behind this */
-        uint32_t before, after; /* is shifted by so much, else by so much; modulo 2^32 */
-    } side[2];
+    struct kst__adjust_side side[2];
 };
 
 struct kst__label_bits {
@@ -236,6 +237,7 @@ struct kst {
     uint32_t pending; /* the slot of a newcomer that waits for kst_confirm, KST__NONE: none; */
     uint64_t pending_ms; /* since when */
     kst_id closing;   /* what a deferred packet has ended: removed once that is through; 0: none */
+    uint32_t datagram_bytes; /* of the last that was completed of fragments */
     bool pressed; /* PRESSURE was told, RELIEF not yet */
     uint8_t index, timer; /* config.index, config.timer */
     uint8_t evict[KST_CLASSES];

@@ -380,6 +380,8 @@ static void kst__judge_fragment(struct kst *t, const struct kst_packet *packet,
     if (parsed.reason == KST_REASON_NONE)
         kst__key_make(t, &parsed.tuple, &key);
     kst__judge_whole(t, &whole, &parsed, &key, r);
+    t->datagram_bytes = whole.size;
+    r->flags |= KST_REASSEMBLED;
 }
 
 /* Anything that was parsed. */
@@ -506,7 +508,18 @@ static void kst__through(struct kst *t, const struct kst_packet *packet,
 {
     static const enum kst_nat_kind hooks[2] = {KST_NAT_DESTINATION, KST_NAT_SOURCE};
     struct kst__mangle mangle = {nat->bytes, 0, nat->room, 0, false};
+    struct kst_packet whole = *packet;
     nat->size = packet->size;
+    if (KST_UNLIKELY(r->flags & KST_REASSEMBLED)) {
+        if (t->datagram_bytes > nat->room) {
+            kst__nat_refuse(t, KST_REASON_NAT_ROOM, r);
+            return;
+        }
+        memcpy(nat->bytes, kst__datagram(t), t->datagram_bytes);
+        nat->size = whole.size = t->datagram_bytes;
+        whole.data = nat->bytes;
+        packet = &whole;
+    }
     if (r->entry == 0 || r->verdict != KST_ACCEPT)
         return;
     const struct kst__entry *e = kst__entry_at(t, (uint32_t)r->entry);

@@ -1147,6 +1147,51 @@ START_TEST(sip_names_who_is_seen_outside)
 }
 END_TEST
 
+/* A datagram in two fragments is translated whole, if there is room. */
+START_TEST(fragments_leave_as_a_datagram)
+{
+    for (uint32_t room = 0; room < 2; room++) {
+        struct kst *t = table_new((struct kst_config){.max = 4, .features = KST_WITH_NAT,
+                                                      .reassembly_bytes = KST_REASSEMBLY_MIN});
+        const struct kst_nat_range by = range_to(false, 9, 6000, 6000);
+        struct say say = {.protocol = UDP, .from = 1, .to = 2, .sport = 5000, .dport = 53, .bytes = 56};
+        const struct wire full = wire_of(&say);
+        struct wire part[2] = {full, full};
+        struct kst_result r;
+        size_t size;
+        part[0].size = 20 + 32;
+        put16(part[0].data + 6, 0x2000);
+        part[1].size = 20 + 32;
+        put16(part[1].data + 6, 4);
+        memcpy(part[1].data + 20, full.data + 52, 32);
+        for (uint32_t i = 0; i < 2; i++) {
+            put16(part[i].data + 2, part[i].size);
+            put16(part[i].data + 10, 0);
+            put16(part[i].data + 10, sum_folded(sum_of(0, part[i].data, 20)));
+            const struct kst_packet packet = {.data = part[i].data, .size = part[i].size};
+            struct kst_nat nat = {.range = {&by, NULL}, .bytes = part[i].data,
+                                  .room = room == 0 ? part[i].size : (uint32_t)ROOM};
+            kst_track_nat(t, 0, &packet, &nat, 1, &r);
+            part[i].size = nat.size;
+            if (i == 0)
+                must_be(r.verdict, KST_HOLD);
+        }
+        must_be_sound(t);
+        must_say(r, room == 0 ? KST_REASON_NAT_ROOM : KST_REASON_NONE);
+        must(kst_datagram(t, &size) != NULL);
+        must_be(size, full.size);
+        if (room != 0) {
+            must_be(r.flags, KST_CREATED | KST_REASSEMBLED);
+            say.from = 9;
+            say.sport = 6000;
+            must_be_same(part[1], say);
+        }
+        must_be(kst_count(t), room);
+        free(t);
+    }
+}
+END_TEST
+
 SUITE("nat", what_is_pending_is_known_but_not_found, what_is_refused_or_forgotten_leaves_nothing,
       a_full_table_makes_room_before_it_waits, what_a_packet_ends_stays_until_it_is_through,
       every_protocol_goes_out_and_comes_back, any_checksum_comes_out_right,
@@ -1158,4 +1203,5 @@ SUITE("nat", what_is_pending_is_known_but_not_found, what_is_refused_or_forgotte
       errors_are_rewritten_inside_and_out, some_errors_are_not_passed_on,
       numbers_follow_what_helpers_change, what_is_foretold_follows_its_master,
       a_port_that_is_expected_already_is_replaced, dcc_names_who_is_seen_outside,
-      a_line_that_finds_no_room_is_dropped, sip_names_who_is_seen_outside)
+      a_line_that_finds_no_room_is_dropped, sip_names_who_is_seen_outside,
+      fragments_leave_as_a_datagram)
