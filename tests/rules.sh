@@ -68,6 +68,13 @@ expect 0 'no --route and no --address names this interface' --rules "$work/rules
 expect 0 '^ +0 +0 DROP ' --rules "$work/rules" --route default=wan --route 198.51.0.0/16=wan --route 198.51.100.0/24=lan --route 192.0.2.0/24=lan corpus/captures/refused-v4.pcap
 expect 0 'dropped: there is no route' --rules "$work/rules" --route 192.0.2.0/24=lan --why corpus/captures/web-v4.pcap
 
+# fragments: rules see the datagram
+ruleset '*filter' '-A FORWARD -p udp -m udp --sport 53 -m length --length 1500: -j DROP' 'COMMIT'
+expect 0 '^ +1 +2096 DROP ' --rules "$work/rules" --write "$work/passed.pcap" corpus/captures/fragments-v4.pcap
+expect 0 ' 7 +packets tracked$' --stats "$work/passed.pcap"
+expect 0 '^ +1 +2116 DROP ' --rules6 "$work/rules" corpus/captures/fragments-v6.pcap
+expect 0 '  PREROUTING +held: a fragment, held until' --rules "$work/rules" --explain all corpus/captures/fragments-v4.pcap
+
 # IPv6
 ruleset '*filter' '-A FORWARD -p tcp -m tcp --dport 80 -m conntrack --ctstate NEW -j REJECT --reject-with tcp-reset' 'COMMIT'
 expect 0 'rejected by .*--reject-with tcp-reset$' --rules6 "$work/rules" --why corpus/captures/web-v6.pcap

@@ -251,7 +251,7 @@ __attribute__((format(printf, 2, 3))) static void say(const struct walk *w, cons
 static bool stop(struct walk *w, const char *why)
 {
     w->end->why = why;
-    say(w, "dropped: %s", why);
+    say(w, "%s: %s", w->end->held ? "held" : "dropped", why);
     return false;
 }
 
