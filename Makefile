@@ -57,7 +57,7 @@ $(B)/agree-kernel: $(KERNEL) $(wildcard harness/*.h harness/*/*.h) keepstate.h
 # CAPTURE and VEC have defaults: whoever names one on the command line wants just that.
 given = $(findstring command,$(origin $1))
 
-agree: $(B)/agree $(B)/agree-kernel            ## the core against the vectors; as root, against the kernel
+agree: $(B)/agree $(B)/agree-kernel            ## the core against the vectors; as root, against the kernel, also under random rules
 	$(if $(call given,CAPTURE),,$(B)/agree $(VEC))
 	$(if $(call given,CAPTURE),$(B)/agree-kernel --capture $(CAPTURE),$\
 	$(if $(call given,VEC),,$(B)/agree-kernel --packets $(PACKETS) $(if $(SEED),--seed $(SEED))))
