@@ -20,8 +20,9 @@ WARNINGS := -Wall -Wextra -Wpedantic -Wconversion -Wshadow
 C11      := -std=c11 $(WARNINGS)
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 ROOMS    := $(wildcard core/*.h)
-REPLAY   := $(wildcard harness/replay/*.c)
-AGREE    := $(wildcard harness/agree/*.c)
+RULES    := $(wildcard harness/rules/*.c)
+REPLAY   := $(wildcard harness/replay/*.c) $(RULES) harness/agree/describe.c
+AGREE    := $(wildcard harness/agree/*.c) $(RULES)
 KERNEL   := $(wildcard harness/kernel/*.c) $(filter-out %/agree.c,$(AGREE)) \
             harness/replay/link.c harness/replay/progress.c
 SUITES   := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
@@ -41,11 +42,11 @@ keepstate.h: $(ROOMS) ci/amalgamate.awk
 	awk -v core=core -f ci/amalgamate.awk core/keepstate.h > $@.new
 	mv $@.new $@
 
-$(B)/keepstate: $(REPLAY) $(wildcard harness/replay/*.h) keepstate.h
+$(B)/keepstate: $(REPLAY) $(wildcard harness/*/*.h) keepstate.h
 	@mkdir -p $(@D)
 	$(CC) $(C11) $(CFLAGS) -I. $(REPLAY) $(LDFLAGS) -lpcap -o $@
 
-$(B)/agree: $(AGREE) $(wildcard harness/*.h harness/agree/*.h) keepstate.h
+$(B)/agree: $(AGREE) $(wildcard harness/*.h harness/*/*.h) keepstate.h
 	@mkdir -p $(@D)
 	$(CC) $(C11) $(CFLAGS) -I. $(AGREE) $(LDFLAGS) -lpcap -lz -o $@
 
@@ -56,10 +57,12 @@ $(B)/agree-kernel: $(KERNEL) $(wildcard harness/*.h harness/*/*.h) keepstate.h
 # CAPTURE and VEC have defaults: whoever names one on the command line wants just that.
 given = $(findstring command,$(origin $1))
 
-agree: $(B)/agree $(B)/agree-kernel            ## the core against the vectors; as root, against the kernel
+agree: $(B)/agree $(B)/agree-kernel            ## the core against the vectors; as root, against the kernel, also under random rules
 	$(if $(call given,CAPTURE),,$(B)/agree $(VEC))
 	$(if $(call given,CAPTURE),$(B)/agree-kernel --capture $(CAPTURE),$\
 	$(if $(call given,VEC),,$(B)/agree-kernel --packets $(PACKETS) $(if $(SEED),--seed $(SEED))))
+	$(if $(call given,CAPTURE)$(call given,VEC),,$\
+	$(B)/agree-kernel --rules --packets $(PACKETS) $(if $(SEED),--seed $(SEED)))
 
 # The sequence harness, for the back ends that its name ends with: with libFuzzer, which needs clang, and with its
 # plain driver. `make test` takes these pairs: every back end once.
@@ -83,6 +86,7 @@ $(B)/track-%: harness/fuzz/track.c $(FUZZED)
 # Every suite twice: from the rooms under sanitizers, with all back ends to choose from, and from the
 # one header with the default ones, optimised, by clang.
 $(B)/rooms/test_prepare $(B)/header/test_prepare: harness/kernel/prepare.c
+$(B)/rooms/test_rules $(B)/header/test_rules: $(RULES) $(wildcard harness/rules/*.h)
 
 $(B)/rooms/%: tests/%.c $(wildcard tests/*.h) $(ROOMS)
 	@mkdir -p $(@D)
@@ -93,11 +97,11 @@ $(B)/header/%: tests/%.c $(wildcard tests/*.h) keepstate.h
 	@mkdir -p $(@D)
 	clang $(C11) -g -O2 -I. -Itests $(filter %.c,$^) $$(pkg-config --cflags --libs check) -o $@
 
-$(B)/keepstate-sanitized: $(REPLAY) $(wildcard harness/replay/*.h) keepstate.h
+$(B)/keepstate-sanitized: $(REPLAY) $(wildcard harness/*/*.h) keepstate.h
 	@mkdir -p $(@D)
 	gcc $(C11) -g -O1 $(SANITIZE) -I. $(REPLAY) -lpcap -o $@
 
-$(B)/agree-sanitized: $(AGREE) $(wildcard harness/*.h harness/agree/*.h) $(ROOMS)
+$(B)/agree-sanitized: $(AGREE) $(wildcard harness/*.h harness/*/*.h) $(ROOMS)
 	@mkdir -p $(@D)
 	gcc $(C11) -g -O1 $(SANITIZE) -DKST_ALL_BACK_ENDS -Icore $(AGREE) -lpcap -lz -o $@
 

@@ -24,7 +24,7 @@ check() { # check NAME COMMAND [ARGUMENT]...
 }
 
 check "header is up to date" ci/header.sh
-check "scripts" shellcheck ci/*.sh ci/deps tests/*.sh corpus/captures/record.sh .ci/run
+check "scripts" shellcheck ci/*.sh ci/deps tests/*.sh tests/rules/record.sh corpus/captures/record.sh .ci/run
 check "clean compiles" ci/compile.sh
 for suite in "$@"; do
     check "$suite (rooms, sanitized)" "$B/rooms/$suite"
@@ -42,6 +42,7 @@ for kit in $KITS; do # the default pair of back ends, then the others for a tent
 done
 check "vectors, through the command" "$B/agree" --through "$B/keepstate" tests/vectors/*.vec.gz
 check "the command" tests/replay.sh "$B/keepstate-sanitized"
+check "rules" tests/rules.sh "$B/keepstate-sanitized"
 check "captures" tests/captures.sh "$B/keepstate-sanitized"
 check "benchmarks, each once" tests/bench.sh "$B/bench-test/bench"
 check "reports" /usr/bin/python3 tests/report.py

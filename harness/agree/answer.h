@@ -10,6 +10,8 @@ struct answer {
     char is[64];        /* "STATE DIR" */
     char **lines;       /* the table: "ct ..." and "exp ...", in any order */
     size_t count;
+    uint8_t *out;       /* under rules: the packet as it leaves, NULL: it does not */
+    uint32_t out_size;
     const char *reason; /* the core's, "" of anybody else; never NULL in a whole answer */
 };
 
@@ -29,15 +31,19 @@ bool answer_index(const char *name);
 bool answer_timer(const char *name);
 
 /* Tracks a case with an empty table, one answer a packet. Ends the program if the table breaks. */
-struct answer *ask_core(const struct vec_case *c);
+struct answer *ask_core(const struct vec_case *c, uint64_t seed);
+
+/* NAT draws some ports at random: the first seed by which the core draws those that Linux drew, that
+ * is, by which the two agree on a case with rules; 1 if there is none near, or no rules. */
+uint64_t answer_seed(const struct vec_case *c);
 
 /* Likewise the naive tracker (harness/naive.h); and what a case needs that it leaves out, NULL: nothing. */
 struct answer *ask_naive(const struct vec_case *c);
 const char *naive_beyond(const struct vec_case *c);
 
-/* The same state and direction, and the same table but for the order of its lines and a second more
+/* The same state and direction, the same bytes going out where Linux says any, and the same table but for the order of its lines and a second more
  * or less left. */
-bool answers_agree(const struct vec_packet *linux_says, const struct answer *answer);
+bool answers_agree(const struct vec_case *c, size_t at, const struct answer *answer);
 
 /* Prints a case up to packet `at` and what both sides say of that one. */
 void answers_show(const struct vec_case *c, size_t at, const struct answer *answers);

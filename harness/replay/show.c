@@ -44,15 +44,19 @@ static void print_sorted(const char *word, struct line *lines, uint32_t count)
         printf("%s %s\n", word, lines[i].text);
 }
 
-void show_each(const struct kst *t, const struct kst_result *result)
+void show_each(const struct kst *t, const struct kst_result *result, const uint8_t *out, uint32_t size)
 {
-    const bool dropped = result->verdict != KST_ACCEPT;
+    const bool dropped = result == NULL || result->verdict != KST_ACCEPT;
     struct line *lines = lines_for(kst_count(t) + kst_expectation_count(t));
     uint32_t count = 0;
     struct kst_flow flow;
     struct kst_expectation expectation;
     printf("is %s %s\n", dropped ? "none" : kst_state_name(result->state),
            kst_direction_name(dropped ? KST_NO_DIRECTION : result->direction));
+    if (!dropped && out != NULL)
+        fputs("out ", stdout);
+    for (uint32_t i = 0; i < size && !dropped && out != NULL; i++)
+        printf(i + 1 == size ? "%02x\n" : "%02x", out[i]);
     for (kst_id id = 0; (id = kst_next(t, id)) != 0;)
         if (kst_get(t, id, &flow))
             kst_print(&flow, KST_FORMAT_PROC, lines[count++].text, sizeof lines->text);
