@@ -66,7 +66,7 @@ agree: $(B)/agree $(B)/agree-kernel            ## the core against the vectors; 
 
 # Targets of the fuzzers: harness/fuzz/T.c, built for the pair of back ends that the name ends with, T-INDEX-TIMER,
 # for each engine and for none. What a target needs beside the common driver stands here.
-TARGETS := parse tcp track index timer text
+TARGETS := parse helper frag tcp track index timer text api
 KITS    := swiss-wheel chain-hashed cuckoo-lists robin-heap# in make test: every back end once
 COMMON  := harness/fuzz/driver.c harness/fuzz/mutate.c
 FUZZED   = $(wildcard harness/*.h harness/fuzz/*.h harness/agree/*.h) $(ROOMS)
@@ -75,6 +75,7 @@ kit      = -DKST_INDEX=$(word 2,$(subst -, ,$1)) -DKST_TIMER=$(word 3,$(subst -,
 DEFAULT  = $(T)-$(INDEX)-$(TIMER)
 
 WITH_parse := harness/replay/link.c
+WITH_frag  := harness/agree/describe.c
 WITH_tcp   := harness/agree/describe.c
 WITH_track := harness/agree/describe.c
 WITH_text  := harness/agree/vec.c harness/replay/link.c
