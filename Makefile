@@ -9,6 +9,8 @@ CAPTURE ?= corpus/captures/desk.pcap
 VEC     ?= $(wildcard tests/vectors/*.vec.gz)
 PACKETS ?= 100000
 T       ?= track
+ENGINE  ?= libfuzzer
+J       ?= 1
 TIME    ?= 60
 RUNS    ?= 20000
 INDEX   ?= swiss
@@ -31,7 +33,7 @@ TIMERS   := hashed lists heap
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
-.PHONY: all run test header agree fuzz install uninstall clean help
+.PHONY: all run test header agree fuzz fuzz-smoke fuzz-gain fuzz-speed ledger crash seeds install uninstall clean help
 
 all: keepstate.h $(B)/keepstate                ## builds the header and the command
 
@@ -68,36 +70,68 @@ agree: $(B)/agree $(B)/agree-kernel            ## the core against the vectors; 
 # for each engine and for none. What a target needs beside the common driver stands here.
 TARGETS := parse helper frag tcp track index timer text api
 KITS    := swiss-wheel chain-hashed cuckoo-lists robin-heap# in make test: every back end once
-COMMON  := harness/fuzz/driver.c harness/fuzz/mutate.c
+COMMON  := harness/fuzz/driver.c harness/fuzz/mutate.c harness/agree/describe.c
 FUZZED   = $(wildcard harness/*.h harness/fuzz/*.h harness/agree/*.h) $(ROOMS)
 target   = $(word 1,$(subst -, ,$1))
 kit      = -DKST_INDEX=$(word 2,$(subst -, ,$1)) -DKST_TIMER=$(word 3,$(subst -, ,$1))
 DEFAULT  = $(T)-$(INDEX)-$(TIMER)
 
 WITH_parse := harness/replay/link.c
-WITH_frag  := harness/agree/describe.c
-WITH_tcp   := harness/agree/describe.c
-WITH_track := harness/agree/describe.c
 WITH_text  := harness/agree/vec.c harness/replay/link.c
 LIBS_text  := -lpcap -lz
 
 .SECONDEXPANSION:
-fuzz_sources = harness/fuzz/$(call target,$1).c $(COMMON) $(WITH_$(call target,$1))
+.SECONDARY:
 define fuzzer # $(1): folder below build/fuzz, $(2): compiler and flags
-$(B)/fuzz/$(1)/%: $$$$(call fuzz_sources,$$$$*) $$(FUZZED)
+$(B)/fuzz/$(1)/%.o: %.c $$(FUZZED)
 	@mkdir -p $$(@D)
-	$(2) $(C11) $$(call kit,$$*) -Icore $$(filter %.c,$$^) $$(LIBS_$$(call target,$$*)) -o $$@
+	$(2) $(C11) -Icore -c $$< -o $$@
+$(B)/fuzz/$(1)/%: harness/fuzz/$$$$(call target,$$$$*).c $$(FUZZED) $$(COMMON:%.c=$(B)/fuzz/$(1)/%.o) $$$$(patsubst %.c,$(B)/fuzz/$(1)/%.o,$$$$(WITH_$$$$(call target,$$$$*)))
+	$(2) $(C11) $$(call kit,$$*) -Icore $$(filter %.c %.o,$$^) $$(LIBS_$$(call target,$$*)) $(3) -o $$@
 endef
 HARDER := -g -fno-omit-frame-pointer
 $(eval $(call fuzzer,plain,gcc -O1 $(HARDER) $(SANITIZE)))
-$(eval $(call fuzzer,msan,clang -O1 $(HARDER) -fsanitize=memory -fsanitize-memory-track-origins))
-$(eval $(call fuzzer,steps,clang -O1 $(HARDER) -fsanitize-coverage=trace-pc))
+$(eval $(call fuzzer,replay,clang -O0 $(HARDER) $(SANITIZE)))
+$(eval $(call fuzzer,msan,clang -O0 $(HARDER) -fsanitize=memory))
+$(eval $(call fuzzer,steps,clang -O0 $(HARDER) -fsanitize-coverage=trace-pc))
 $(eval $(call fuzzer,libfuzzer,clang -O2 $(HARDER) -DFUZZ_ENGINE -DFUZZ_MUTATOR -fsanitize=fuzzer $(SANITIZE)))
 
-fuzz: $(B)/fuzz/libfuzzer/$(DEFAULT)           ## T=track TIME=60: a campaign of one target
-	@mkdir -p $<.corpus
-	$< -max_total_time=$(TIME) -max_len=8192 -timeout=20 -use_value_profile=1 -print_final_stats=1 \
-	    $(if $(SEED),-seed=$(SEED)) -artifact_prefix=$<.crash- $<.corpus
+$(eval $(call fuzzer,plainer,clang -O1 $(HARDER) -DFUZZ_ENGINE -fsanitize=fuzzer $(SANITIZE)))
+# AFL++ says how by the environment. The mutator is a library: all of the target, of which it asks what inputs are.
+AFL := AFL_QUIET=1 AFL_LLVM_INSTRUMENT=PCGUARD
+$(eval $(call fuzzer,afl,$(AFL) AFL_USE_ASAN=1 AFL_USE_UBSAN=1 afl-clang-fast -O2 $(HARDER) -DFUZZ_ENGINE -fsanitize=fuzzer))
+$(eval $(call fuzzer,cmplog,$(AFL) AFL_LLVM_CMPLOG=1 afl-clang-fast -O1 $(HARDER) -DFUZZ_ENGINE -fsanitize=fuzzer))
+$(eval $(call fuzzer,mutator,gcc -O2 -fPIC -DFUZZ_ENGINE,-shared))
+
+NEEDS_libfuzzer = $(B)/fuzz/libfuzzer/$1
+NEEDS_afl       = $(B)/fuzz/afl/$1 $(B)/fuzz/cmplog/$1 $(B)/fuzz/mutator/$1
+kitted          = $(TARGETS:%=$1/%-$(INDEX)-$(TIMER))
+
+fuzz: $(call NEEDS_$(ENGINE),$(DEFAULT))       ## T=track ENGINE=libfuzzer TIME=60 J=1: a campaign of one target
+	B=$(B) KIT=$(INDEX)-$(TIMER) SEED=$(or $(SEED),0) harness/fuzz/campaign.sh $(T) $(ENGINE) $(TIME) $(J)
+
+fuzz-smoke: $(call kitted,$(B)/fuzz/libfuzzer) ## all targets, two minutes together
+	for target in $(TARGETS); do B=$(B) harness/fuzz/campaign.sh $$target libfuzzer 13 || exit 1; done
+
+fuzz-gain: $(call kitted,$(B)/fuzz/libfuzzer) $(call kitted,$(B)/fuzz/plainer) ## what the mutator is worth: TIME=60 seconds with and without
+	B=$(B) harness/fuzz/gain.sh $(TIME) $(TARGETS)
+
+fuzz-speed: $(call kitted,$(B)/fuzz/plain) $(call kitted,$(B)/fuzz/libfuzzer) $(call kitted,$(B)/fuzz/afl) $(call kitted,$(B)/fuzz/mutator) ## executions per second of each target, both engines
+	B=$(B) harness/fuzz/speed.sh $(if $(call given,TIME),$(TIME),10) $(TARGETS)
+
+ledger:                                        ## adds the campaigns since the last time to harness/LEDGER.md
+	B=$(B) harness/fuzz/ledger.sh
+
+crash: $(B)/fuzz/plain/$(DEFAULT)              ## T=track F=FILE: tells a failing input in words, writes F.pcap
+	-$< --tell --packets --pcap $(F).pcap $(F)
+	@echo "its packets: $(F).pcap"
+
+$(B)/fuzz/seed: harness/fuzz/seed.c harness/agree/vec.c harness/replay/link.c harness/fuzz/packet.h
+	@mkdir -p $(@D)
+	$(CC) $(C11) $(CFLAGS) $(filter %.c,$^) -lpcap -lz -o $@
+
+seeds: $(B)/fuzz/seed $(call kitted,$(B)/fuzz/libfuzzer) $(call kitted,$(B)/fuzz/plain) ## makes corpus/seeds anew, of captures and vectors
+	B=$(B) corpus/seeds.sh $(TIME) $(TARGETS)
 
 # Every suite twice: from the rooms under sanitizers, and from the one header, optimised, by clang.
 $(B)/rooms/test_prepare $(B)/header/test_prepare: harness/kernel/prepare.c
@@ -144,8 +178,10 @@ $(B)/timer-%/built: $(AGREE) $(wildcard harness/agree/*.h) $(wildcard tests/*.[c
 test: $(TIMERS:%=$(B)/timer-%/built)
 test: all $(B)/keepstate-sanitized $(B)/agree-sanitized $(B)/agree $(B)/agree-kernel \
       $(SUITES:%=$(B)/rooms/%) $(SUITES:%=$(B)/header/%) $(KITS:%=$(B)/fuzz/plain/track-%) $\
+      $(call kitted,$(B)/fuzz/replay) $(call kitted,$(B)/fuzz/msan) $(call kitted,$(B)/fuzz/steps) $\
       $(INDEXED:%=$(B)/%) ## what CI runs
-	B=$(B) INDEXES="$(INDEXES)" TIMERS="$(TIMERS)" KITS="$(KITS)" RUNS=$(RUNS) tests/run.sh $(SUITES)
+	B=$(B) INDEXES="$(INDEXES)" TIMERS="$(TIMERS)" KITS="$(KITS)" TARGETS="$(TARGETS)" $\
+	    RUNS=$(RUNS) tests/run.sh $(SUITES)
 
 install: all                                   ## copies the header and the command below PREFIX
 	install -d $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/bin
@@ -159,8 +195,9 @@ clean:                                         ## removes build/
 	rm -rf $(B)
 
 help:                                          ## this list
-	@sed -n 's/^\([a-z]*\):[^#]*## */\1\t/p; s/^      .*## */test\t/p' $(MAKEFILE_LIST) | \
+	@sed -n 's/^\([a-z-]*\):[^#]*## */\1\t/p; s/^      .*## */test\t/p' $(MAKEFILE_LIST) | \
 	    awk -F'\t' '{printf "make %-10s %s\n", $$1, $$2}'
 	@echo
 	@echo "settings: CC, CFLAGS, PREFIX, CAPTURE=file.pcap (run, agree), VEC=file.vec, PACKETS=n, SEED=n (agree),"
-	@echo "          TIME=seconds, SEED=n, INDEX=name, TIMER=name (fuzz), RUNS=n sequences (test)"
+	@echo "          T=target ENGINE=libfuzzer|afl TIME=seconds, J=jobs, SEED=n, INDEX=name, TIMER=name, F=file (fuzz, crash),"
+	@echo "          RUNS=n sequences (test); targets: $(TARGETS)"

@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: MIT
 # run.sh - all that `make test` checks once everything is built: each step is one test, told in one
 # line; what a failing one printed is shown. B is the folder of builds, INDEXES names those in it that
-# stand for an index each, TIMERS those for a timer; the arguments are suites.
+# stand for an index each, TIMERS those for a timer, TARGETS what
+# the fuzzers feed; the arguments are suites.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
-: "${B:=build}" "${INDEXES:=}" "${TIMERS:=}" "${KITS:=swiss-wheel}" "${RUNS:=20000}"
+: "${B:=build}" "${INDEXES:=}" "${TIMERS:=}" "${KITS:=swiss-wheel}" "${RUNS:=20000}" "${TARGETS:=}"
 export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1 UBSAN_OPTIONS=print_stacktrace=1
 log=$B/test.log
 passed=0 failed=0
@@ -25,7 +26,7 @@ check() { # check NAME COMMAND [ARGUMENT]...
 }
 
 check "header is up to date" ci/header.sh
-check "scripts" shellcheck ci/*.sh ci/deps tests/*.sh corpus/captures/record.sh .ci/run
+check "scripts" shellcheck ci/*.sh ci/deps tests/*.sh corpus/*.sh corpus/captures/record.sh harness/fuzz/*.sh .ci/run
 check "clean compiles" ci/compile.sh
 for suite in "$@"; do
     check "$suite (rooms, sanitized)" "$B/rooms/$suite"
@@ -50,6 +51,17 @@ for timer in $TIMERS; do
         check "$suite (timer $timer)" "$B/timer-$timer/$suite"
     done
     check "vectors (timer $timer)" "$B/timer-$timer/agree" tests/vectors/*.vec.gz
+done
+for target in $TARGETS; do # seeds and every input that ever failed; then some by chance
+    inputs=$B/fuzz/committed/$target
+    rm -rf "$inputs"
+    mkdir -p "$inputs"
+    [ ! -f "corpus/seeds/$target.tar.gz" ] || tar -xzf "corpus/seeds/$target.tar.gz" -C "$inputs"
+    find corpus/regress -name "$target-*" -exec cp {} "$inputs" \;
+    kit=${KITS%% *}
+    check "corpus of $target (sanitized)" "$B/fuzz/replay/$target-$kit" --runs 100 --keep "$B/$target.bin" "$inputs"
+    check "corpus of $target (MSan)" "$B/fuzz/msan/$target-$kit" "$inputs"
+    check "corpus of $target (steps counted)" "$B/fuzz/steps/$target-$kit" --runs 100 --keep "$B/$target.bin" "$inputs"
 done
 check "vectors, through the command" "$B/agree" --through "$B/keepstate" tests/vectors/*.vec.gz
 check "the command" tests/replay.sh "$B/keepstate-sanitized"

@@ -159,7 +159,7 @@ static struct kst_tuple draw_tuple(void)
     tuple.dst_port = ports & 64 ? 21 : ports >> 2 & 3;
     if (tuple.protocol == ICMP || tuple.protocol == ICMP6)
         tuple.dst_port = v6 ? 0x8000 : 0x0800;
-    else if (tuple.protocol == 50 && !(ports & 128))
+    else if (tuple.protocol == 50 && ports != 255)
         tuple.src_port = tuple.dst_port = 0;
     tuple.zone = (uint16_t)PICK(0, 0, 0, 1);
     return tuple;
@@ -208,7 +208,7 @@ static void call_insert(void)
     enum kst_error why;
     memset(&flow, 0, sizeof flow);
     flow.tuple[0] = draw_tuple();
-    if (!kst__tuple_invert(&flow.tuple[0], &flow.tuple[1]) || draw_chance(48)) {
+    if (!kst__tuple_invert(&flow.tuple[0], &flow.tuple[1]) || draw_chance(24)) {
         flow.tuple[1] = draw_tuple();
         if (kst__is_icmp(flow.tuple[1].protocol))
             flow.tuple[1].dst_port = flow.tuple[1].family == KST_IPV4 ? 0 : 0x8100;
@@ -218,9 +218,9 @@ static void call_insert(void)
     flow.state = (uint8_t)(flow.tuple[0].protocol == TCP || flow.tuple[0].protocol == SCTP ? draw_below(11) : draw_chance(8));
     flow.mark = draw8();
     flow.labels[3] = (uint8_t)draw8();
-    flow.accounted = draw_chance(32);
+    flow.accounted = draw_chance(rig.config.features & KST_WITH_ACCOUNTING ? 128 : 8);
     flow.packets[0] = flow.accounted ? draw8() : 0;
-    flow.helper = (uint8_t)(draw_chance(48) ? draw_below(7) : 0);
+    flow.helper = (uint8_t)(draw_chance(16) ? draw_below(7) : 0);
     flow.policy = (uint8_t)(draw_chance(16) ? draw_below(9) : 0);
     const uint32_t count = kst_count(rig.t);
     const kst_id id = kst_insert(rig.t, &flow, &why);

@@ -39,6 +39,9 @@ enum { FUZZ_SIZE_MAX = 1 << 17 }; /* bytes of an input */
 extern bool fuzz_telling;   /* every step is to be told in words */
 extern uint64_t fuzz_steps; /* edges of the program that were passed, in a build that counts them */
 
+/* Unless NULL it is shown each packet that a target tracks. */
+extern void (*fuzz_watch)(uint64_t now_ms, const uint8_t *data, uint32_t size);
+
 /* Says what is wrong, in words, after the whole story, and aborts. */
 __attribute__((format(printf, 1, 2), noreturn)) void fuzz_fail(const char *format, ...);
 

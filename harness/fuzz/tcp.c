@@ -235,7 +235,9 @@ static struct kst_result say(const struct tcp_say *say, const struct packet_layo
     packet.size = size;
     packet.checksum = KST_CHECKSUM_VERIFY;
     packet.flags = 0;
-    return rig_track(rig.before, rig.now_ms, &packet);
+    struct kst_result result;
+    kst_track(rig.before, rig.now_ms, &packet, 1, &result);
+    return result;
 }
 
 /* An honest handshake between two that have a past, tried on a copy. */
