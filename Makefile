@@ -13,8 +13,6 @@ ENGINE  ?= libfuzzer
 J       ?= 1
 TIME    ?= 60
 RUNS    ?= 20000
-INDEX   ?= swiss
-TIMER   ?= wheel
 
 B        := build
 WARNINGS := -Wall -Wextra -Wpedantic -Wconversion -Wshadow
@@ -26,10 +24,6 @@ AGREE    := $(wildcard harness/agree/*.c)
 KERNEL   := $(wildcard harness/kernel/*.c) $(filter-out %/agree.c,$(AGREE)) \
             harness/replay/link.c harness/replay/progress.c
 SUITES   := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
-INDEXES  := chain cuckoo robin
-INDEXED  := $(foreach index,$(INDEXES),$(addprefix $(index)/,test_index test_table test_world agree)) $\
-            swiss+KST_NO_SIMD/test_index
-TIMERS   := hashed lists heap
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
@@ -66,15 +60,12 @@ agree: $(B)/agree $(B)/agree-kernel            ## the core against the vectors; 
 	$(if $(call given,CAPTURE),$(B)/agree-kernel --capture $(CAPTURE),$\
 	$(if $(call given,VEC),,$(B)/agree-kernel --packets $(PACKETS) $(if $(SEED),--seed $(SEED))))
 
-# Targets of the fuzzers: harness/fuzz/T.c, built for the pair of back ends that the name ends with, T-INDEX-TIMER,
-# for each engine and for none. What a target needs beside the common driver stands here.
+# Targets of the fuzzers: harness/fuzz/T.c, built for each engine and for none; each has all back ends. What a target
+# needs beside the common driver stands here.
 TARGETS := parse helper frag tcp track index timer text api
-KITS    := swiss-wheel chain-hashed cuckoo-lists robin-heap# in make test: every back end once
 COMMON  := harness/fuzz/driver.c harness/fuzz/mutate.c harness/agree/describe.c
 FUZZED   = $(wildcard harness/*.h harness/fuzz/*.h harness/agree/*.h) $(ROOMS)
-target   = $(word 1,$(subst -, ,$1))
-kit      = -DKST_INDEX=$(word 2,$(subst -, ,$1)) -DKST_TIMER=$(word 3,$(subst -, ,$1))
-DEFAULT  = $(T)-$(INDEX)-$(TIMER)
+each     = $(TARGETS:%=$(B)/fuzz/$1/%)
 
 WITH_parse := harness/replay/link.c
 WITH_text  := harness/agree/vec.c harness/replay/link.c
@@ -86,8 +77,8 @@ define fuzzer # $(1): folder below build/fuzz, $(2): compiler and flags
 $(B)/fuzz/$(1)/%.o: %.c $$(FUZZED)
 	@mkdir -p $$(@D)
 	$(2) $(C11) -Icore -c $$< -o $$@
-$(B)/fuzz/$(1)/%: harness/fuzz/$$$$(call target,$$$$*).c $$(FUZZED) $$(COMMON:%.c=$(B)/fuzz/$(1)/%.o) $$$$(patsubst %.c,$(B)/fuzz/$(1)/%.o,$$$$(WITH_$$$$(call target,$$$$*)))
-	$(2) $(C11) $$(call kit,$$*) -Icore $$(filter %.c %.o,$$^) $$(LIBS_$$(call target,$$*)) $(3) -o $$@
+$(B)/fuzz/$(1)/%: harness/fuzz/%.c $$(FUZZED) $(COMMON:%.c=$(B)/fuzz/$(1)/%.o) $$$$(addprefix $(B)/fuzz/$(1)/,$$$$(addsuffix .o,$$$$(basename $$$$(WITH_$$$$*))))
+	$(2) $(C11) -Icore $$(filter %.c %.o,$$^) $$(LIBS_$$*) $(3) -o $$@
 endef
 HARDER := -g -fno-omit-frame-pointer
 $(eval $(call fuzzer,plain,gcc -O1 $(HARDER) $(SANITIZE)))
@@ -103,26 +94,25 @@ $(eval $(call fuzzer,afl,$(AFL) AFL_USE_ASAN=1 AFL_USE_UBSAN=1 afl-clang-fast -O
 $(eval $(call fuzzer,cmplog,$(AFL) AFL_LLVM_CMPLOG=1 afl-clang-fast -O1 $(HARDER) -DFUZZ_ENGINE -fsanitize=fuzzer))
 $(eval $(call fuzzer,mutator,gcc -O2 -fPIC -DFUZZ_ENGINE,-shared))
 
-NEEDS_libfuzzer = $(B)/fuzz/libfuzzer/$1
-NEEDS_afl       = $(B)/fuzz/afl/$1 $(B)/fuzz/cmplog/$1 $(B)/fuzz/mutator/$1
-kitted          = $(TARGETS:%=$1/%-$(INDEX)-$(TIMER))
+NEEDS_libfuzzer = $(B)/fuzz/libfuzzer/$(T)
+NEEDS_afl       = $(B)/fuzz/afl/$(T) $(B)/fuzz/cmplog/$(T) $(B)/fuzz/mutator/$(T)
 
-fuzz: $(call NEEDS_$(ENGINE),$(DEFAULT))       ## T=track ENGINE=libfuzzer TIME=60 J=1: a campaign of one target
-	B=$(B) KIT=$(INDEX)-$(TIMER) SEED=$(or $(SEED),0) harness/fuzz/campaign.sh $(T) $(ENGINE) $(TIME) $(J)
+fuzz: $$(NEEDS_$(ENGINE))                       ## T=track ENGINE=libfuzzer TIME=60 J=1: a campaign of one target
+	B=$(B) SEED=$(or $(SEED),0) harness/fuzz/campaign.sh $(T) $(ENGINE) $(TIME) $(J)
 
-fuzz-smoke: $(call kitted,$(B)/fuzz/libfuzzer) ## all targets, two minutes together
+fuzz-smoke: $(call each,libfuzzer) ## all targets, two minutes together
 	for target in $(TARGETS); do B=$(B) harness/fuzz/campaign.sh $$target libfuzzer 13 || exit 1; done
 
-fuzz-gain: $(call kitted,$(B)/fuzz/libfuzzer) $(call kitted,$(B)/fuzz/plainer) ## what the mutator is worth: TIME=60 seconds with and without
+fuzz-gain: $(call each,libfuzzer) $(call each,plainer) ## what the mutator is worth: TIME=60 seconds with and without
 	B=$(B) harness/fuzz/gain.sh $(TIME) $(TARGETS)
 
-fuzz-speed: $(call kitted,$(B)/fuzz/plain) $(call kitted,$(B)/fuzz/libfuzzer) $(call kitted,$(B)/fuzz/afl) $(call kitted,$(B)/fuzz/mutator) ## executions per second of each target, both engines
+fuzz-speed: $(call each,plain) $(call each,libfuzzer) $(call each,afl) $(call each,mutator) ## executions per second of each target, both engines
 	B=$(B) harness/fuzz/speed.sh $(if $(call given,TIME),$(TIME),10) $(TARGETS)
 
 ledger:                                        ## adds the campaigns since the last time to harness/LEDGER.md
 	B=$(B) harness/fuzz/ledger.sh
 
-crash: $(B)/fuzz/plain/$(DEFAULT)              ## T=track F=FILE: tells a failing input in words, writes F.pcap
+crash: $(B)/fuzz/plain/$$(T)                   ## T=track F=FILE: tells a failing input in words, writes F.pcap
 	-$< --tell --packets --pcap $(F).pcap $(F)
 	@echo "its packets: $(F).pcap"
 
@@ -130,19 +120,21 @@ $(B)/fuzz/seed: harness/fuzz/seed.c harness/agree/vec.c harness/replay/link.c ha
 	@mkdir -p $(@D)
 	$(CC) $(C11) $(CFLAGS) $(filter %.c,$^) -lpcap -lz -o $@
 
-seeds: $(B)/fuzz/seed $(call kitted,$(B)/fuzz/libfuzzer) $(call kitted,$(B)/fuzz/plain) ## makes corpus/seeds anew, of captures and vectors
+seeds: $(B)/fuzz/seed $(call each,libfuzzer) $(call each,plain) ## makes corpus/seeds anew, of captures and vectors
 	B=$(B) corpus/seeds.sh $(TIME) $(TARGETS)
 
-# Every suite twice: from the rooms under sanitizers, and from the one header, optimised, by clang.
+# Every suite twice: from the rooms under sanitizers, with all back ends to choose from, and from the
+# one header with the default ones, optimised, by clang.
 $(B)/rooms/test_prepare $(B)/header/test_prepare: harness/kernel/prepare.c
 
 $(B)/rooms/%: tests/%.c $(wildcard tests/*.h) $(ROOMS)
 	@mkdir -p $(@D)
-	gcc $(C11) -g -O1 $(SANITIZE) -Icore $(filter %.c,$^) $$(pkg-config --cflags --libs check) -o $@
+	gcc $(C11) -g -O1 $(SANITIZE) -DKST_ALL_BACK_ENDS -Icore -Itests $(filter %.c,$^) \
+	    $$(pkg-config --cflags --libs check) -o $@
 
 $(B)/header/%: tests/%.c $(wildcard tests/*.h) keepstate.h
 	@mkdir -p $(@D)
-	clang $(C11) -g -O2 -I. $(filter %.c,$^) $$(pkg-config --cflags --libs check) -o $@
+	clang $(C11) -g -O2 -I. -Itests $(filter %.c,$^) $$(pkg-config --cflags --libs check) -o $@
 
 $(B)/keepstate-sanitized: $(REPLAY) $(wildcard harness/replay/*.h) keepstate.h
 	@mkdir -p $(@D)
@@ -150,38 +142,17 @@ $(B)/keepstate-sanitized: $(REPLAY) $(wildcard harness/replay/*.h) keepstate.h
 
 $(B)/agree-sanitized: $(AGREE) $(wildcard harness/*.h harness/agree/*.h) $(ROOMS)
 	@mkdir -p $(@D)
-	gcc $(C11) -g -O1 $(SANITIZE) -Icore $(AGREE) -lpcap -lz -o $@
+	gcc $(C11) -g -O1 $(SANITIZE) -DKST_ALL_BACK_ENDS -Icore $(AGREE) -lpcap -lz -o $@
 
-# What an index has a say in once more with each that is not the default: +OPTION defines one more.
-define with_index
-$(B)/$(1)/%: tests/%.c $(wildcard tests/*.h) $(ROOMS)
-	@mkdir -p $$(@D)
-	clang $(C11) -g -O0 $(SANITIZE) -DKST_INDEX=$(subst +, -D,$(1)) -Icore $$< $\
-	    $$$$(pkg-config --cflags --libs check) -o $$@
-
-$(B)/$(1)/agree: $(AGREE) $(wildcard harness/agree/*.h) keepstate.h
-	@mkdir -p $$(@D)
-	$(CC) $(C11) -O1 -DKST_INDEX=$(subst +, -D,$(1)) -I. $(AGREE) $(LDFLAGS) -lpcap -lz -o $$@
-endef
-$(foreach index,$(sort $(dir $(INDEXED))),$(eval $(call with_index,$(index:/=))))
-
-# What a timer has a say in, with each that is not the default.
-$(B)/timer-%/built: $(AGREE) $(wildcard harness/agree/*.h) $(wildcard tests/*.[ch]) $(ROOMS)
+# The index without vector instructions.
+$(B)/no-simd: tests/test_index.c tests/support.h $(ROOMS)
 	@mkdir -p $(@D)
-	for suite in test_timer test_table test_world; do \
-	    gcc $(C11) -g -O1 -DKST_TIMER=$* -Icore tests/$$suite.c \
-	        $$(pkg-config --cflags --libs check) -o $(@D)/$$suite || exit 1; \
-	done
-	gcc $(C11) -g -O1 -DKST_TIMER=$* -Icore $(AGREE) -lpcap -lz -o $(@D)/agree
-	touch $@
+	gcc $(C11) -g -O1 $(SANITIZE) -DKST_NO_SIMD -Icore $< $$(pkg-config --cflags --libs check) -o $@
 
-test: $(TIMERS:%=$(B)/timer-%/built)
-test: all $(B)/keepstate-sanitized $(B)/agree-sanitized $(B)/agree $(B)/agree-kernel \
-      $(SUITES:%=$(B)/rooms/%) $(SUITES:%=$(B)/header/%) $(KITS:%=$(B)/fuzz/plain/track-%) $\
-      $(call kitted,$(B)/fuzz/replay) $(call kitted,$(B)/fuzz/msan) $(call kitted,$(B)/fuzz/steps) $\
-      $(INDEXED:%=$(B)/%) ## what CI runs
-	B=$(B) INDEXES="$(INDEXES)" TIMERS="$(TIMERS)" KITS="$(KITS)" TARGETS="$(TARGETS)" $\
-	    RUNS=$(RUNS) tests/run.sh $(SUITES)
+test: all $(B)/keepstate-sanitized $(B)/agree-sanitized $(B)/agree $(B)/agree-kernel $(B)/no-simd $\
+      $(SUITES:%=$(B)/rooms/%) $(SUITES:%=$(B)/header/%) $(B)/fuzz/plain/track $\
+      $(call each,replay) $(call each,msan) $(call each,steps) ## what CI runs
+	B=$(B) TARGETS="$(TARGETS)" RUNS=$(RUNS) tests/run.sh $(SUITES)
 
 install: all                                   ## copies the header and the command below PREFIX
 	install -d $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/bin
@@ -199,5 +170,5 @@ help:                                          ## this list
 	    awk -F'\t' '{printf "make %-10s %s\n", $$1, $$2}'
 	@echo
 	@echo "settings: CC, CFLAGS, PREFIX, CAPTURE=file.pcap (run, agree), VEC=file.vec, PACKETS=n, SEED=n (agree),"
-	@echo "          T=target ENGINE=libfuzzer|afl TIME=seconds, J=jobs, SEED=n, INDEX=name, TIMER=name, F=file (fuzz, crash),"
+	@echo "          T=target ENGINE=libfuzzer|afl TIME=seconds, J=jobs, SEED=n, F=file (fuzz, crash),"
 	@echo "          RUNS=n sequences (test); targets: $(TARGETS)"

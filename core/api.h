@@ -172,7 +172,9 @@ enum kst_features { /* what an entry can hold beyond the minimum: bytes a connec
     KST_WITH_NAT = 2,        /* reply tuples that do not mirror the original, by NAT or by zones of
                               * one direction: 40 bytes and a second node in the index */
     KST_WITH_TIMESTAMPS = 4, /* the time of birth for nf_conntrack_timestamp: 8 bytes */
-    KST_WITH_LABELS = 8      /* 16 bytes */
+    KST_WITH_LABELS = 8,     /* 16 bytes */
+    KST_WITH_LIMITS = 16     /* counts by source and by zone, for keepstate_source_max and _zone_max:
+                              * about 70 bytes */
 };
 
 /* What a table is made of. Zero every field that you do not choose. */
@@ -181,6 +183,10 @@ struct kst_config {
     uint32_t buckets;  /* of the index; 0: as many as `max`. Rounded up to a power of two. With far
                         * fewer than `max` newcomers are refused, CHAIN_TOO_LONG */
     uint32_t features; /* enum kst_features, or'ed */
+    uint8_t source_prefix[2]; /* KST_WITH_LIMITS: bits of an IPv4 and of an IPv6 address that tell sources
+                        * apart; 0: 32 and 64 */
+    uint8_t index, timer; /* their places in KST_INDEXES and KST_TIMERS, from 0; names are asked for by
+                        * kst_index_name, kst_timer_name */
     uint32_t reassembly_bytes; /* for fragments, at least KST_REASSEMBLY_MIN: Linux has 4 MiB a family.
                         * 0: none, a fragment is INVALID. Takes a quarter more, and 64 KiB, in all */
     uint32_t expectations; /* that helpers may have at a time, at most KST_EXPECTATIONS_MAX; Linux
@@ -281,6 +287,10 @@ enum kst_column {
     X(TABLE_FULL, DROP, "the table is full, and nothing near is expired or may be evicted")        \
     X(TABLE_EVICTED, EARLY_DROP, "the table was full: the oldest evictable connection made room")  \
     X(CLASH, INSERT_FAILED | KST_COLUMN_DROP, "its answers would belong to another connection")    \
+    X(HALF_OPEN_FULL, DROP, "as many are not ASSURED as may be, and none of them may be evicted")  \
+    X(HALF_OPEN_EVICTED, EARLY_DROP, "as many were not ASSURED as may be: the oldest made room")   \
+    X(SOURCE_LIMIT, DROP, "its source has as many connections as keepstate_source_max allows")     \
+    X(ZONE_LIMIT, DROP, "its zone has as many connections as keepstate_zone_max allows")           \
     X(CHAIN_TOO_LONG, INSERT_FAILED | KST_COLUMN_CHAIN_TOO_LONG, "the index has no place for it")
 
 enum kst_reason {
@@ -307,12 +317,16 @@ enum kst_cause {
     KST_CAUSES
 };
 
+enum { KST_AGES = 24 };
+
 struct kst_stats {
     uint64_t packets;              /* tracked, whatever became of them */
     uint64_t reasons[KST_REASONS]; /* by enum kst_reason */
     uint64_t created;              /* connections that entered the table by a packet */
     uint64_t inserted;             /* by kst_insert */
     uint64_t gone[KST_CAUSES];     /* that left it, by enum kst_cause */
+    uint64_t victim_ages[KST_AGES]; /* EVICTED ones by how long they had been in their class: [0] below
+                                    * 64 ms, each next up to twice that, the last all that is longer */
     uint64_t reassembled;          /* datagrams */
     uint64_t reassembly_expired;   /* datagrams that were not complete in time */
     uint64_t expect_new;           /* connections that had been expected */
@@ -428,7 +442,9 @@ struct kst_event {
     X(NO_CONFIG, "no configuration given")                                                         \
     X(MAX, "config.max must lie in 1..KST_ENTRIES_MAX")                                            \
     X(BUCKETS, "config.buckets must not exceed 2 * KST_ENTRIES_MAX")                               \
+    X(BACK_END, "config.index or config.timer is none of KST_INDEXES or KST_TIMERS")               \
     X(FEATURES, "config.features has a bit that means nothing")                                    \
+    X(PREFIX, "config.source_prefix must not exceed 32 and 128 bits")                              \
     X(EVICT, "config.evict names no class, one twice, or goes on after its end")                   \
     X(REASSEMBLY, "config.reassembly_bytes must be 0 or at least KST_REASSEMBLY_MIN")              \
     X(EXPECTATIONS, "config.expectations must not exceed KST_EXPECTATIONS_MAX")                    \
@@ -456,6 +472,7 @@ struct kst_event {
     X(FLOW_TIMEOUT, "the timeout is 0 or longer than KST_TIMEOUT_MAX_S")                           \
     X(FLOW_NAT, "the reply does not mirror the original and KST_WITH_NAT was left out")            \
     X(FLOW_EXISTS, "a connection with one of these tuples exists")                                 \
+    X(LIMIT, "its source or zone has as many connections as it may, or too many are not ASSURED")  \
     X(FULL, "the table is full, or the index has no place")
 
 enum kst_error {
@@ -470,6 +487,10 @@ enum kst_error {
 /* Bytes that a table of this configuration needs, a multiple of KST_ALIGN; 0 if the configuration
  * is wrong (kst_init says why) or the size exceeds what size_t holds. */
 KST_API size_t kst_bytes(const struct kst_config *config);
+
+/* What kst_config.index and .timer choose from: "swiss", "wheel" and so on; NULL behind the last. */
+KST_API const char *kst_index_name(uint32_t number);
+KST_API const char *kst_timer_name(uint32_t number);
 
 /* Makes a table in `memory`, whose contents do not matter, and returns it; it lies at `memory`.
  * NULL on a wrong configuration or block; `why`, unless NULL, then holds the reason. The block may
@@ -498,6 +519,11 @@ KST_API uint32_t kst_advance(struct kst *t, uint64_t now_ms, uint32_t work_max);
 /* The connection that a packet with this tuple belongs to, or 0. `direction`, unless NULL, tells
  * which way the packet would go (enum kst_direction). */
 KST_API kst_id kst_find(const struct kst *t, const struct kst_tuple *tuple, uint8_t *direction);
+
+/* The same of many tuples, in the same order, each result 0 or an id; `directions`, unless NULL, has
+ * room for as many. Faster than one by one: their memory is fetched together. */
+KST_API void kst_find_batch(const struct kst *t, const struct kst_tuple *tuples, size_t count,
+                            kst_id *ids, uint8_t *directions);
 
 /* Copies a connection; false if it is gone. */
 KST_API bool kst_get(const struct kst *t, kst_id id, struct kst_flow *flow);
@@ -570,7 +596,14 @@ KST_API enum kst_error kst_set_policy(struct kst *t, uint8_t policy, const char 
  * their units; times are seconds. A change holds from the next packet on; a running timeout
  * stays, as do the timeouts of a GRE flow and the accounting of any, which are settled at its
  * creation. A lower nf_conntrack_max removes nobody: as many as leave are let in. A connection
- * with a timeout of 0 is created and has expired. kst_setting reads one, kst_setting_range what
+ * with a timeout of 0 is created and has expired. Ours alone, by the prefix keepstate_:
+ *     half_open_max     percent of nf_conntrack_max that connections which are not ASSURED may take; the
+ *                       rest is reserved for those that completed a handshake. 100: no limit
+ *     source_max        connections of one source, 0: no limit; needs KST_WITH_LIMITS
+ *     zone_max          likewise of one zone
+ *     pressure_high, pressure_low    percent of nf_conntrack_max, KST_EVENT_PRESSURE and _RELIEF
+ *     udplite_rfc3828   1: UDP-Lite's checksum as the RFC has it, not as Linux.
+ * kst_setting reads one, kst_setting_range what
  * it takes (false: no such name); kst_setting_name lists them, NULL behind the last. */
 KST_API enum kst_error kst_set(struct kst *t, const char *name, uint32_t value);
 KST_API bool kst_setting(const struct kst *t, const char *name, uint32_t *value);
@@ -584,6 +617,15 @@ KST_API const char *kst_setting_name(uint32_t number);
 KST_API const struct kst_stats *kst_statistics(const struct kst *t);
 KST_API uint32_t kst_count(const struct kst *t);
 KST_API uint32_t kst_class_count(const struct kst *t, enum kst_class number);
+
+/* Connections, likewise, in this state of this IP protocol: enum kst_tcp_state, enum kst_sctp_state,
+ * 0 for others; those that Linux has no name for count together. Costs a constant. */
+KST_API uint32_t kst_state_count(const struct kst *t, uint8_t protocol, uint8_t state);
+
+/* Connections, likewise, of a source, the network that an address lies in (config.source_prefix), or
+ * of a zone, if `address` is NULL. 0 without KST_WITH_LIMITS. */
+KST_API uint32_t kst_source_count(const struct kst *t, uint16_t zone, enum kst_family family,
+                                  const uint8_t *address);
 KST_API uint64_t kst_column(const struct kst *t, enum kst_column column);
 
 /* Sizes that Linux chooses for a machine with this much memory (nf_conntrack_buckets and _max). */

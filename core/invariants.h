@@ -41,12 +41,12 @@ static const char *kst__check_found(const struct kst *t, uint32_t slot)
     key.only = KST_ORIGINAL;
     if (kst__tuple_same(&key.tuple, &reply)) /* it is its own answer */
         key.only = KST_REPLY;
-    const uint32_t original_node = kst__find(t, &kst__kit, &key);
+    const uint32_t original_node = kst__find(t, &key);
     if (original_node == KST__NONE || kst__node_slot(t, original_node) != slot)
         return "index: an entry is not found by its original tuple";
     kst__key_make(t, &reply, &key);
     key.only = KST_REPLY;
-    const uint32_t reply_node = kst__find(t, &kst__kit, &key);
+    const uint32_t reply_node = kst__find(t, &key);
     if (reply_node == KST__NONE || kst__node_slot(t, reply_node) != slot)
         return "index: an entry is not found by its reply tuple";
     return NULL;
@@ -83,6 +83,7 @@ static const char *kst__check_all(const struct kst *t)
 {
     const char *broken;
     uint32_t live = 0, with_nat = 0, spare = 0, nodes = 0, armed = 0, apart = 0;
+    uint32_t states[KST__PROTOCOLS + 1][KST_TCP_STATES] = {{0}};
     const struct kst_stats *s = &t->stats;
     if (t->used > kst__slots(t) || t->count > t->capacity)
         return "pool: more slots in use than there are";
@@ -92,8 +93,8 @@ static const char *kst__check_all(const struct kst *t)
     if (s->created + s->inserted - gone != t->count)
         return "pool: who came and who went does not make who is there";
     /* The back ends first: nothing below can be walked if they lead astray. */
-    if ((broken = kst__kit.index->check(kst__index(t), t, &nodes)) != NULL ||
-        (broken = kst__kit.timer->check(kst__timer(t), t, &armed)) != NULL)
+    if ((broken = kst__index_ops(t)->check(kst__index(t), t, &nodes)) != NULL ||
+        (broken = kst__timer_ops(t)->check(kst__timer(t), t, &armed)) != NULL)
         return broken;
     for (uint32_t slot = t->free; slot != KST__NONE; slot = kst__entry_at(t, slot)->newer)
         if (slot >= t->used || kst__live(t, slot) || ++spare > t->used)
@@ -107,6 +108,8 @@ static const char *kst__check_all(const struct kst *t)
         if ((kst__entry_at(t, slot)->kind & KST__KIND_HELP) &&
             (broken = kst__expect_check_own(t, slot)) != NULL)
             return broken;
+        const struct kst__entry *e = kst__entry_at(t, slot);
+        states[kst__protocol_row(e->tuple.protocol)][e->state]++;
         live++;
         with_nat += (kst__entry_at(t, slot)->kind & KST__KIND_NAT) != 0;
         apart += kst__is_apart(t, slot);
@@ -115,6 +118,10 @@ static const char *kst__check_all(const struct kst *t)
         return "entry: zones of one direction are counted wrong";
     if (live != t->count || live + spare != t->used)
         return "pool: a slot is lost";
+    if (memcmp(states, t->states, sizeof states) != 0)
+        return "pool: the states are counted wrong";
+    if (t->tallies_at != 0 && (broken = kst__tallies_check(t)) != NULL)
+        return broken;
     if (t->defrag_at != 0 && (broken = kst__defrag_check(t)) != NULL)
         return broken;
     if (t->expect_at != 0 && (broken = kst__expect_check(t)) != NULL)

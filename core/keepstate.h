@@ -65,6 +65,7 @@ extern "C" {
 #include "kit.h"
 #include "event.h"
 #include "expect.h"
+#include "limit.h"
 #include "defrag.h"
 #include "table.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* core/pool.h - the table and its entries: what lies where in the caller's block.
  *
- *     struct kst | index | timer | entries | columns | expectations | events | reassembly
+ *     struct kst | index | timer | entries | columns | tallies | expectations | events | reassembly
  *
  * Entries live in slots 0..max, one more than may be in use: the spare is where a newcomer is
  * judged before anybody has to make room for it. All references are slot numbers or offsets from
@@ -47,25 +47,27 @@ struct kst__gre {
     uint32_t timeout_s, stream_s; /* until answered, and afterwards */
 };
 
-/* 128 bytes, two cache lines: who it is and until when; then what changes with each packet. */
+/* 128 bytes, two cache lines. A lookup, and a packet of an established UDP or ICMP conversation, needs
+ * the first alone; TCP's windows lie in the second. */
 struct kst__entry {
     struct kst_tuple tuple; /* original direction */
     uint64_t expires_ms;
+    uint32_t armed;  /* the time that its timer is set to, never after expires_ms; in beats */
+    uint32_t serial; /* upper half of its kst_id */
+    uint32_t mark;
+    uint16_t status; /* enum kst_status; 0: the slot is free */
+    uint8_t state;   /* enum kst_tcp_state or kst_sctp_state */
+    uint8_t kind;    /* enum kst_class, or'ed with the bits below */
+
     union {
         struct kst__tcp tcp;
         struct kst__udp udp;
         struct kst__sctp sctp;
         struct kst__gre gre;
     } proto;
-    uint32_t armed;  /* the time that its timer is set to, never after expires_ms; in beats */
     uint32_t joined; /* when it joined its class, in beats */
-    uint32_t serial; /* upper half of its kst_id */
-    uint32_t mark;
     uint32_t older;  /* neighbours in its class, KST__NONE at the ends; */
     uint32_t newer;  /* that of a free slot names the next free one */
-    uint16_t status; /* enum kst_status; 0: the slot is free */
-    uint8_t state;   /* enum kst_tcp_state or kst_sctp_state */
-    uint8_t kind;    /* enum kst_class, or'ed with the bits below */
 };
 
 enum { /* kst__entry.kind */
@@ -76,7 +78,10 @@ enum { /* kst__entry.kind */
     KST__KIND_POLICY = 32    /* times the number of its policy, in the highest three bits */
 };
 
-typedef char kst__entry_is_two_lines[sizeof(struct kst__entry) == 128 ? 1 : -1];
+typedef char kst__entry_is_two_lines[sizeof(struct kst__entry) == 128 &&
+                                             offsetof(struct kst__entry, proto) == 64
+                                         ? 1
+                                         : -1];
 typedef char kst__tuple_has_no_padding[sizeof(struct kst_tuple) == 40 ? 1 : -1];
 
 struct kst__counters {
@@ -127,6 +132,23 @@ struct kst__expectations {
     uint32_t serial;
 };
 
+/* How many connections a source or a zone has. */
+struct kst__tally {
+    uint8_t address[16]; /* of the source, without the host's bits */
+    uint16_t zone;
+    uint8_t family;      /* 0: this is the zone's */
+    uint8_t zero;
+    uint32_t count;
+    uint32_t next;       /* in its bucket, or the next free one; KST__NONE at the end */
+};
+
+/* Tallies lie behind this and their buckets. */
+struct kst__tallies {
+    uint32_t buckets;
+    uint32_t used; /* places ever used */
+    uint32_t free; /* first free place, KST__NONE: none */
+};
+
 /* What an entry may have beside its two lines: columns, an element a slot, there if the
  * configuration has the feature. X(NAME, feature, type) */
 #define KST__WITH_HELP (UINT32_C(1) << 31) /* what config.expectations asks for */
@@ -158,11 +180,13 @@ struct kst__attached { /* a port that has a helper */
     uint8_t helper; /* 0: this place is free, and those behind it */
 };
 
+typedef char kst__states_fit_a_row[(int)KST_SCTP_STATES <= (int)KST_TCP_STATES ? 1 : -1];
 typedef char kst__settings_fit_a_word[KST__SETTINGS <= 64 ? 1 : -1];
 
 struct kst {
     uint64_t index_at, timer_at, entries_at; /* offsets */
     uint64_t column_at[KST__COLUMNS];
+    uint64_t tallies_at; /* likewise; 0: no limits */
     uint64_t expect_at; /* likewise; 0: no expectations, no helpers */
     uint64_t events_at; /* likewise; 0: no events */
     uint64_t defrag_at; /* likewise; 0: fragments are not reassembled */
@@ -183,8 +207,11 @@ struct kst {
     struct kst__attached attached[KST_ATTACH_MAX];
     uint32_t apart; /* entries with a zone of one direction: a tuple may then be found both ways */
     bool pressed; /* PRESSURE was told, RELIEF not yet */
+    uint8_t index, timer; /* config.index, config.timer */
     uint8_t evict[KST_CLASSES];
     struct kst__class classes[KST_CLASSES];
+    uint8_t source_prefix[2]; /* bits of an IPv4 and of an IPv6 address that tell sources apart */
+    uint32_t states[KST__PROTOCOLS + 1][KST_TCP_STATES]; /* entries by protocol and state */
     struct kst_stats stats;
 };
 
@@ -399,6 +426,12 @@ static bool kst__state_sound(uint8_t protocol, uint8_t state)
     return protocol == KST__TCP    ? state > KST_TCP_NONE && state < KST_TCP_STATES
            : protocol == KST__SCTP ? state > KST_SCTP_NONE && state < KST_SCTP_STATES
                                    : state == 0;
+}
+
+/* How many entries of this protocol are in this state. */
+KST_INLINE uint32_t *kst__census(const struct kst *t, uint8_t protocol, uint8_t state)
+{
+    return (uint32_t *)(uintptr_t)&t->states[kst__protocol_row(protocol)][state];
 }
 
 /* ---- classes: who has been there longest ---- */

@@ -32,13 +32,22 @@ static const struct kst__protocol kst__protocols[] = {
     {KST__GRE, KST__KEYS, "gre"},
 };
 
+enum { KST__PROTOCOLS = sizeof kst__protocols / sizeof kst__protocols[0] };
+
+/* Its place among them, behind the last for one that Linux does not name. */
+static uint32_t kst__protocol_row(uint8_t number)
+{
+    uint32_t row = 0;
+    while (row < KST__PROTOCOLS && kst__protocols[row].number != number)
+        row++;
+    return row;
+}
+
 static const struct kst__protocol *kst__protocol_of(uint8_t number)
 {
     static const struct kst__protocol unknown = {0, KST__NO_PORTS, "unknown"};
-    for (size_t i = 0; i < sizeof kst__protocols / sizeof kst__protocols[0]; i++)
-        if (kst__protocols[i].number == number)
-            return &kst__protocols[i];
-    return &unknown;
+    const uint32_t row = kst__protocol_row(number);
+    return row < KST__PROTOCOLS ? &kst__protocols[row] : &unknown;
 }
 
 /* Questions and their answers (RFC 792, 950, 4443, 4620). What is not here starts nothing. */
@@ -136,7 +145,7 @@ static uint64_t kst__tuple_hash(const struct kst_tuple *tuple, const uint64_t se
         const bool swap = dst < src;
         const uint64_t words[3] = {(swap ? dst : src) | (uint64_t)tuple->zone << 48,
                                    (swap ? src : dst) | (uint64_t)tuple->protocol << 48, icmp};
-        return kst__siphash(seed, words, kst__is_icmp(tuple->protocol) ? 3 : 2, 1, 3);
+        return kst__hash(seed, words, kst__is_icmp(tuple->protocol) ? 3 : 2);
     }
     const uint64_t src[2] = {kst__word(tuple->src), kst__word(tuple->src + 8)};
     const uint64_t dst[2] = {kst__word(tuple->dst), kst__word(tuple->dst + 8)};
@@ -148,7 +157,7 @@ static uint64_t kst__tuple_hash(const struct kst_tuple *tuple, const uint64_t se
     const uint64_t words[5] = {first[0], first[1], second[0], second[1],
                                (ports | icmp) << 32 | (uint64_t)tuple->zone << 16 |
                                    tuple->protocol};
-    return kst__siphash(seed, words, 5, 1, 3);
+    return kst__hash(seed, words, 5);
 }
 
 #endif

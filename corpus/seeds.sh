@@ -7,16 +7,16 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=$1
 shift
-: "${B:=build}" "${KIT:=swiss-wheel}" "${SIZE_MAX:=4096}" "${BYTES_MAX:=700000}"
+: "${B:=build}" "${SIZE_MAX:=4096}" "${BYTES_MAX:=700000}"
 raw=$B/fuzz/raw
 rm -rf "$raw"
 "$B/fuzz/seed" "$raw" tests/vectors/*.vec.gz corpus/captures/*.pcap corpus/captures/*.pcapng
 mkdir -p corpus/seeds
 for target in "$@"; do
-    fuzzer=$B/fuzz/libfuzzer/$target-$KIT
+    fuzzer=$B/fuzz/libfuzzer/$target
     mkdir -p "$raw/$target"
     [ ! -f "corpus/seeds/$target.tar.gz" ] || tar -xzf "corpus/seeds/$target.tar.gz" -C "$raw/$target"
-    "$B/fuzz/plain/$target-$KIT" --make "$raw/$target" --seed 1 --runs 200
+    "$B/fuzz/plain/$target" --make "$raw/$target" --seed 1 --runs 200
     rm -rf "$raw/$target.first" "$raw/$target.min"
     mkdir -p "$raw/$target.first" "$raw/$target.min"
     "$fuzzer" -merge=1 -max_len="$SIZE_MAX" "$raw/$target.first" "$raw/$target" >"$raw/$target.log" 2>&1

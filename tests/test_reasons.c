@@ -46,10 +46,11 @@ static struct say sip(const char *message)
                         .bytes = (uint16_t)strlen(message), .body = message};
 }
 
-/* test_defrag.c, test_index.c and test_help.c have these. */
+/* test_defrag.c, test_index.c, test_limit.c and test_help.c have these. */
 static bool told_elsewhere(uint32_t reason)
 {
     return (reason > KST_REASON_FRAGMENT && reason <= KST_REASON_FRAGMENT_FULL) ||
+           (reason >= KST_REASON_HALF_OPEN_FULL && reason <= KST_REASON_ZONE_LIMIT) ||
            reason == KST_REASON_CLASH || reason == KST_REASON_HELPER;
 }
 

@@ -16,7 +16,7 @@ START_TEST(wrong_configurations)
         {{.max = UINT32_MAX}, KST_ERROR_MAX},
         {{.max = 1, .buckets = 2 * KST_ENTRIES_MAX + 1}, KST_ERROR_BUCKETS},
         {{.max = 1, .buckets = UINT32_MAX}, KST_ERROR_BUCKETS},
-        {{.max = 1, .features = 16}, KST_ERROR_FEATURES},
+        {{.max = 1, .features = 32}, KST_ERROR_FEATURES},
         {{.max = 1, .features = UINT32_C(1) << 31}, KST_ERROR_FEATURES},
         {{.max = 1, .expectations = KST_EXPECTATIONS_MAX + 1}, KST_ERROR_EXPECTATIONS},
         {{.max = 1, .expectations = UINT32_MAX}, KST_ERROR_EXPECTATIONS},
@@ -420,10 +420,10 @@ enum { INDEX_WAYS = 6 };
 
 static void break_index(struct kst *t, uint32_t way, uint32_t slot)
 {
-    const char *name = kst__kit.index->name;
+    const char *name = kst__index_ops(t)->name;
     void *ix = kst__index(t);
     if (way == 0) {
-        kst__kit.index->remove(ix, slot, kst__tuple_hash(&kst__entry_at(t, slot)->tuple, t->seed));
+        kst__index_ops(t)->remove(ix, slot, kst__tuple_hash(&kst__entry_at(t, slot)->tuple, t->seed));
     } else if (strcmp(name, "chain") == 0) {
         struct kst__chain *chain = ix;
         switch (way) {
@@ -499,11 +499,11 @@ static void break_heap(struct kst__heap *h, uint32_t way, uint32_t slot)
 
 static void break_timer(struct kst *t, uint32_t way, uint32_t slot)
 {
-    if (kst__kit.timer == &kst_timer_wheel)
+    if (kst__timer_ops(t) == &kst_timer_wheel)
         break_wheel(kst__timer(t), way, slot);
-    else if (kst__kit.timer == &kst_timer_hashed)
+    else if (kst__timer_ops(t) == &kst_timer_hashed)
         break_hashed(kst__timer(t), way, slot);
-    else if (kst__kit.timer == &kst_timer_lists)
+    else if (kst__timer_ops(t) == &kst_timer_lists)
         break_lists(kst__timer(t), way, slot);
     else
         break_heap(kst__timer(t), way, slot);
@@ -533,7 +533,7 @@ static void break_one(struct kst *t, uint32_t way, uint32_t slot)
     case 17:
     case 18:
     case 19: break_timer(t, way - 16, slot); break;
-    case 20: kst__kit.timer->disarm(kst__timer(t), slot); break;
+    case 20: kst__timer_ops(t)->disarm(kst__timer(t), slot); break;
     default: break_index(t, way - 21, slot); break;
     }
 }

@@ -449,6 +449,7 @@ static void run(const uint8_t *data, size_t size)
     rig.config.buckets = PICK(0, 0, 1, 64);
     rig.config.start_ms = rig.now_ms = PICK(0, 1000, UINT32_MAX - 1000);
     rig.config.seed[0] = draw8();
+    rig_back_ends(&rig.config, false);
     rig.bytes = kst_bytes(&rig.config);
     refuse(draw8());
     rig.t = rig_table(&rig.config);

@@ -4,12 +4,12 @@
 # left in build/fuzz/corpus, with what `make` has built, and notes what it came to in build/fuzz/campaigns.tsv
 # (ledger.sh adds that up). Fails if anything was found; says where it lies and how to look at it.
 #   ENGINE  libfuzzer, or afl: the first instance with sanitizers and our mutator, those behind it with CMPLOG
-#   KIT     index and timer, swiss-wheel by default; B the folder of builds; SEED a number for the chances
+#   B       the folder of builds; SEED a number for the chances
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 target=$1 engine=$2 seconds=$3 jobs=${4:-1}
-: "${B:=build}" "${KIT:=swiss-wheel}" "${SEED:=0}"
-name=$target-$KIT corpus=$B/fuzz/corpus/$target found=$B/fuzz/found/$target
+: "${B:=build}" "${SEED:=0}"
+name=$target corpus=$B/fuzz/corpus/$target found=$B/fuzz/found/$target
 mkdir -p "$corpus" "$found"
 if [ -f "corpus/seeds/$target.tar.gz" ]; then
     tar -xzf "corpus/seeds/$target.tar.gz" -C "$corpus" --skip-old-files

@@ -282,7 +282,9 @@ static void run(const uint8_t *data, size_t size)
     struct fuzz_frame frame;
     memset(&rig, 0, sizeof rig);
     config.start_ms = rig.now_ms = draw8() & 1 ? (UINT64_C(1) << 32) - 40000 : 0;
+    rig_back_ends(&config, true);
     rig.whole = rig_table(&config);
+    rig_back_ends(&config, false);
     config.reassembly_bytes = KST_REASSEMBLY_MIN;
     rig.cut = rig_table(&config);
     fuzz_must(kst_set(rig.cut, "nf_conntrack_acct", 1) == KST_ERROR_OK);

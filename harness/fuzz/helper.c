@@ -332,7 +332,7 @@ static void run(const uint8_t *data, size_t size)
                                            "nf_conntrack_sip_direct_signalling", "nf_conntrack_sip_external_media"};
     const uint8_t *at = data + (size < fuzz_target.head ? size : fuzz_target.head);
     const uint32_t what = draw8(), kind = draw8(), chosen = draw8();
-    const struct kst_config config = {.max = 60, .expectations = 1 + draw8() % EXPECTATIONS, .events = 2};
+    struct kst_config config = {.max = 60, .expectations = 1 + draw8() % EXPECTATIONS, .events = 2};
     struct fuzz_frame frame;
     memset(&rig, 0, sizeof rig);
     rig.policy = &policies[what % HELPERS];
@@ -341,6 +341,7 @@ static void run(const uint8_t *data, size_t size)
     if (strcmp(rig.policy->name, "sip") == 0 && (kind & 2))
         rig.protocol = TCP;
     rig.v6 = kind & 1 && strcmp(rig.policy->name, "irc") != 0 && strcmp(rig.policy->name, "pptp") != 0;
+    rig_back_ends(&config, false);
     rig.bytes = kst_bytes(&config);
     rig.t = rig_table(&config);
     rig.copy = rig_table(&config);

@@ -7,9 +7,18 @@
 #include "fuzz.h"
 
 #define KST_ASSERT(condition) ((condition) ? (void)0 : fuzz_fail("assertion: %s", #condition))
+#define KST_ALL_BACK_ENDS
 #define KST_IMPLEMENTATION
 #define KST_STATIC
 #include "keepstate.h"
+
+/* Gives a configuration the back ends that this run is about, or a pair that differs in both. */
+static inline void rig_back_ends(struct kst_config *config, bool others)
+{
+    const uint32_t kit = others ? fuzz_kit + 5 : fuzz_kit;
+    config->index = (uint8_t)(kit % KST__INDEXES);
+    config->timer = (uint8_t)(kit / KST__INDEXES % KST__TIMERS);
+}
 
 /* A table; the same bytes each time. */
 static inline struct kst *rig_table(const struct kst_config *config)

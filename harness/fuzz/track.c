@@ -962,6 +962,7 @@ static void rig_begin(void)
         rig.config.events = 3;
         rig.config.expectations = 4;
     }
+    rig_back_ends(&rig.config, false);
     rig.bytes = kst_bytes(&rig.config);
     rig.one = rig_table(&rig.config);
     rig.many = rig_table(&rig.config);

@@ -5,6 +5,7 @@
 #include "command.h"
 
 #include <inttypes.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -154,6 +155,14 @@ void show_stats(const struct kst *t, const struct show_counts *counts)
         if (stats->gone[i] > 0)
             printf("%10" PRIu64 "  gone: %s\n", stats->gone[i], kst_cause_text((enum kst_cause)i));
     printf("%10" PRIu32 "  live at the end\n", kst_count(t));
+    for (uint8_t state = KST_TCP_SYN_SENT; state < KST_TCP_STATES; state++)
+        if (kst_state_count(t, IPPROTO_TCP, state) > 0)
+            printf("%10" PRIu32 "  in TCP's state %s\n", kst_state_count(t, IPPROTO_TCP, state),
+                   kst_tcp_state_name((enum kst_tcp_state)state));
+    for (uint32_t age = 0; age < KST_AGES; age++)
+        if (stats->victim_ages[age] > 0)
+            printf("%10" PRIu64 "  evicted from their class after less than %.3f s\n",
+                   stats->victim_ages[age], 0.064 * (double)(UINT32_C(1) << age));
     for (int i = LINK_IP + 1; i < LINK_CONTENTS; i++)
         if (counts->contents[i] > 0)
             printf("%10" PRIu64 "  frames: %s\n", counts->contents[i],
