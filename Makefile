@@ -11,6 +11,7 @@ PACKETS ?= 100000
 T       ?= track
 ENGINE  ?= libfuzzer
 J       ?= 1
+FUZZ_O  ?= -O2# -O0 builds in a tenth of the time and runs at a third of the speed
 TIME    ?= 60
 RUNS    ?= 20000
 
@@ -85,9 +86,9 @@ $(eval $(call fuzzer,plain,gcc -O1 $(HARDER) $(SANITIZE)))
 $(eval $(call fuzzer,replay,clang -O0 $(HARDER) $(SANITIZE)))
 $(eval $(call fuzzer,msan,clang -O0 $(HARDER) -fsanitize=memory))
 $(eval $(call fuzzer,steps,clang -O0 $(HARDER) -fsanitize-coverage=trace-pc))
-$(eval $(call fuzzer,libfuzzer,clang -O2 $(HARDER) -DFUZZ_ENGINE -DFUZZ_MUTATOR -fsanitize=fuzzer $(SANITIZE)))
+$(eval $(call fuzzer,libfuzzer,clang $(FUZZ_O) $(HARDER) -DFUZZ_ENGINE -DFUZZ_MUTATOR -fsanitize=fuzzer $(SANITIZE)))
 
-$(eval $(call fuzzer,plainer,clang -O1 $(HARDER) -DFUZZ_ENGINE -fsanitize=fuzzer $(SANITIZE)))
+$(eval $(call fuzzer,plainer,clang $(FUZZ_O) $(HARDER) -DFUZZ_ENGINE -fsanitize=fuzzer $(SANITIZE)))
 # AFL++ says how by the environment. The mutator is a library: all of the target, of which it asks what inputs are.
 AFL := AFL_QUIET=1 AFL_LLVM_INSTRUMENT=PCGUARD
 $(eval $(call fuzzer,afl,$(AFL) AFL_USE_ASAN=1 AFL_USE_UBSAN=1 afl-clang-fast -O2 $(HARDER) -DFUZZ_ENGINE -fsanitize=fuzzer))
@@ -112,7 +113,7 @@ fuzz-speed: $(call each,plain) $(call each,libfuzzer) $(call each,afl) $(call ea
 ledger:                                        ## adds the campaigns since the last time to harness/LEDGER.md
 	B=$(B) harness/fuzz/ledger.sh
 
-crash: $(B)/fuzz/plain/$$(T)                   ## T=track F=FILE: tells a failing input in words, writes F.pcap
+crash: $(B)/fuzz/replay/$$(T)                   ## T=track F=FILE: tells a failing input in words, writes F.pcap
 	-$< --tell --packets --pcap $(F).pcap $(F)
 	@echo "its packets: $(F).pcap"
 
@@ -120,7 +121,7 @@ $(B)/fuzz/seed: harness/fuzz/seed.c harness/agree/vec.c harness/replay/link.c ha
 	@mkdir -p $(@D)
 	$(CC) $(C11) $(CFLAGS) $(filter %.c,$^) -lpcap -lz -o $@
 
-seeds: $(B)/fuzz/seed $(call each,libfuzzer) $(call each,plain) ## makes corpus/seeds anew, of captures and vectors
+seeds: $(B)/fuzz/seed $(call each,libfuzzer) $(call each,replay) ## makes corpus/seeds anew, of captures and vectors
 	B=$(B) corpus/seeds.sh $(TIME) $(TARGETS)
 
 # Every suite twice: from the rooms under sanitizers, with all back ends to choose from, and from the

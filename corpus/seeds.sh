@@ -16,7 +16,7 @@ for target in "$@"; do
     fuzzer=$B/fuzz/libfuzzer/$target
     mkdir -p "$raw/$target"
     [ ! -f "corpus/seeds/$target.tar.gz" ] || tar -xzf "corpus/seeds/$target.tar.gz" -C "$raw/$target"
-    "$B/fuzz/plain/$target" --make "$raw/$target" --seed 1 --runs 200
+    "$B/fuzz/replay/$target" --make "$raw/$target" --seed 1 --runs 200
     rm -rf "$raw/$target.first" "$raw/$target.min"
     mkdir -p "$raw/$target.first" "$raw/$target.min"
     "$fuzzer" -merge=1 -max_len="$SIZE_MAX" "$raw/$target.first" "$raw/$target" >"$raw/$target.log" 2>&1
