@@ -91,9 +91,9 @@ $(eval $(call fuzzer,libfuzzer,clang $(FUZZ_O) $(HARDER) -DFUZZ_ENGINE -DFUZZ_MU
 $(eval $(call fuzzer,plainer,clang $(FUZZ_O) $(HARDER) -DFUZZ_ENGINE -fsanitize=fuzzer $(SANITIZE)))
 # AFL++ says how by the environment. The mutator is a library: all of the target, of which it asks what inputs are.
 AFL := AFL_QUIET=1 AFL_LLVM_INSTRUMENT=PCGUARD
-$(eval $(call fuzzer,afl,$(AFL) AFL_USE_ASAN=1 AFL_USE_UBSAN=1 afl-clang-fast -O2 $(HARDER) -DFUZZ_ENGINE -fsanitize=fuzzer))
-$(eval $(call fuzzer,cmplog,$(AFL) AFL_LLVM_CMPLOG=1 afl-clang-fast -O1 $(HARDER) -DFUZZ_ENGINE -fsanitize=fuzzer))
-$(eval $(call fuzzer,mutator,gcc -O2 -fPIC -DFUZZ_ENGINE,-shared))
+$(eval $(call fuzzer,afl,$(AFL) AFL_USE_ASAN=1 AFL_USE_UBSAN=1 afl-clang-fast $(FUZZ_O) $(HARDER) -DFUZZ_ENGINE -fsanitize=fuzzer))
+$(eval $(call fuzzer,cmplog,$(AFL) AFL_LLVM_CMPLOG=1 afl-clang-fast $(FUZZ_O) $(HARDER) -DFUZZ_ENGINE -fsanitize=fuzzer))
+$(eval $(call fuzzer,mutator,gcc -O1 -fPIC -DFUZZ_ENGINE,-shared))
 
 NEEDS_libfuzzer = $(B)/fuzz/libfuzzer/$(T)
 NEEDS_afl       = $(B)/fuzz/afl/$(T) $(B)/fuzz/cmplog/$(T) $(B)/fuzz/mutator/$(T)

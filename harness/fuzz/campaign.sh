@@ -39,7 +39,7 @@ case $engine in
         pids=()
         for job in $(seq "$jobs"); do
             if [ "$job" -eq 1 ]; then
-                AFL_CUSTOM_MUTATOR_LIBRARY=$PWD/$B/fuzz/mutator/$name afl-fuzz -V "$seconds" -S "a$job" -t 20000 -m none \
+                AFL_CUSTOM_MUTATOR_LIBRARY=$(realpath "$B/fuzz/mutator/$name") afl-fuzz -V "$seconds" -S "a$job" -t 20000 -m none \
                     -i "$corpus" -o "$out" ${dictionary:+-x "$dictionary"} -- "$B/fuzz/afl/$name" >"$log" 2>&1 &
             else
                 AFL_CMPLOG_ONLY_NEW=1 AFL_FAST_CAL=1 afl-fuzz -V "$seconds" -S "a$job" -t 20000 -m none -c 0 \
