@@ -36,7 +36,7 @@ check "README's example" tests/readme.sh
 check "vectors, the core" "$B/agree-sanitized" tests/vectors/*.vec.gz
 check "vectors, the naive tracker" "$B/agree" --naive tests/vectors/*.vec.gz
 check "sequences, core and naive tracker" "$B/fuzz/plain/track" --seed 1 --runs "$RUNS" --keep "$B/track.bin"
-for target in $TARGETS; do # seeds, and every input that ever failed, for each pair of back ends; then some by chance
+for target in $TARGETS; do # seeds, and every input that ever failed, with every back end; then some by chance
     inputs=$B/fuzz/committed/$target
     rm -rf "$inputs"
     mkdir -p "$inputs"
