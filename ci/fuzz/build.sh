@@ -5,16 +5,18 @@
 set -euo pipefail
 cd "${SRC:-/src}/keepstate"
 : "${TARGETS:=parse helper frag tcp track index timer text api}"
+objects_in=$(mktemp -d)
+trap 'rm -rf "$objects_in"' EXIT
 common=(harness/fuzz/driver.c harness/fuzz/mutate.c harness/agree/describe.c)
 for target in $TARGETS; do
     sources=("harness/fuzz/$target.c" "${common[@]}") libraries=()
     case $target in
         parse) sources+=(harness/replay/link.c) ;;
-        text) sources+=(harness/replay/link.c harness/agree/vec.c) libraries=(-Wl,-Bstatic -lpcap -lz -Wl,-Bdynamic) ;;
+        text) sources+=(harness/replay/link.c harness/agree/vec.c) libraries=("-Wl,-Bstatic" -lpcap -lz "-Wl,-Bdynamic") ;;
     esac
     objects=()
     for source in "${sources[@]}"; do
-        object=$(basename "$source" .c).o
+        object=$objects_in/$(basename "$source" .c).o
         # shellcheck disable=SC2086
         $CC $CFLAGS -std=c11 -DFUZZ_ENGINE -DFUZZ_MUTATOR -Icore -c "$source" -o "$object"
         objects+=("$object")
