@@ -184,7 +184,7 @@ static void check_policy(const struct kst *t)
         fuzz_note(x.flags);
         fuzz_note((uint64_t)x.tuple.src_port << 16 | x.tuple.dst_port);
     }
-    fuzz_same("expectations", there, kst_expectation_count(t));
+    fuzz_must(there <= kst_expectation_count(t)); /* which counts those that expired until they are collected */
     fuzz_must(there <= EXPECTATIONS);
 }
 
