@@ -10,10 +10,11 @@ VEC     ?= $(wildcard tests/vectors/*.vec.gz)
 PACKETS ?= 100000
 CONNECTIONS ?= 1000000
 T       ?= track
+ENGINE  ?= libfuzzer
+J       ?= 1
+FUZZ_O  ?= -O2# -O0 builds in a tenth of the time and runs at a third of the speed
 TIME    ?= 60
 RUNS    ?= 20000
-INDEX   ?= swiss
-TIMER   ?= wheel
 
 B        := build
 WARNINGS := -Wall -Wextra -Wpedantic -Wconversion -Wshadow
@@ -29,7 +30,8 @@ SUITES   := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
-.PHONY: all run test header agree fuzz flood install uninstall clean help
+.PHONY: all run test header agree fuzz fuzz-smoke fuzz-gain fuzz-speed ledger crash seeds flood install uninstall \
+        clean help
 
 all: keepstate.h $(B)/keepstate                ## builds the header and the command
 
@@ -64,24 +66,68 @@ agree: $(B)/agree $(B)/agree-kernel            ## the core against the vectors; 
 	$(if $(call given,CAPTURE)$(call given,VEC),,$\
 	$(B)/agree-kernel --rules --packets $(PACKETS) $(if $(SEED),--seed $(SEED)))
 
-# The sequence harness, for the back ends that its name ends with: with libFuzzer, which needs clang, and with its
-# plain driver. `make test` takes these pairs: every back end once.
-KITS  := swiss-wheel chain-hashed cuckoo-lists robin-heap
-FUZZED = harness/agree/describe.c $(wildcard harness/*.h harness/agree/*.h) $(ROOMS)
-kit    = -DKST_INDEX=$(word 1,$(subst -, ,$1)) -DKST_TIMER=$(word 2,$(subst -, ,$1))
+# Targets of the fuzzers: harness/fuzz/T.c, built for each engine and for none; each has all back ends. What a target
+# needs beside the common driver stands here.
+TARGETS := parse helper frag tcp track index timer text api
+COMMON  := harness/fuzz/driver.c harness/fuzz/mutate.c harness/agree/describe.c
+FUZZED   = $(wildcard harness/*.h harness/fuzz/*.h harness/agree/*.h) $(ROOMS)
+each     = $(TARGETS:%=$(B)/fuzz/$1/%)
 
-fuzz: $(B)/fuzz/$(T)-$(INDEX)-$(TIMER)         ## T=track TIME=60: random sequences, core against naive tracker
-	@mkdir -p $<.corpus
-	$< -max_total_time=$(TIME) -max_len=8192 -timeout=20 -use_value_profile=1 -print_final_stats=1 \
-	    $(if $(SEED),-seed=$(SEED)) -artifact_prefix=$<.crash- $<.corpus
+WITH_parse := harness/replay/link.c
+WITH_text  := harness/agree/vec.c harness/replay/link.c
+LIBS_text  := -lpcap -lz
 
-$(B)/fuzz/$(T)-%: harness/fuzz/$(T).c $(FUZZED)
+.SECONDEXPANSION:
+.SECONDARY:
+define fuzzer # $(1): folder below build/fuzz, $(2): compiler and flags
+$(B)/fuzz/$(1)/%.o: %.c $$(FUZZED)
+	@mkdir -p $$(@D)
+	$(2) $(C11) -Icore -c $$< -o $$@
+$(B)/fuzz/$(1)/%: harness/fuzz/%.c $$(FUZZED) $(COMMON:%.c=$(B)/fuzz/$(1)/%.o) $$$$(addprefix $(B)/fuzz/$(1)/,$$$$(addsuffix .o,$$$$(basename $$$$(WITH_$$$$*))))
+	$(2) $(C11) -Icore $$(filter %.c %.o,$$^) $$(LIBS_$$*) $(3) -o $$@
+endef
+HARDER := -g -fno-omit-frame-pointer
+$(eval $(call fuzzer,plain,gcc -O1 $(HARDER) $(SANITIZE)))
+$(eval $(call fuzzer,replay,clang -O0 $(HARDER) $(SANITIZE)))
+$(eval $(call fuzzer,msan,clang -O0 $(HARDER) -fsanitize=memory))
+$(eval $(call fuzzer,steps,clang -O0 $(HARDER) -fsanitize-coverage=trace-pc))
+$(eval $(call fuzzer,libfuzzer,clang $(FUZZ_O) $(HARDER) -DFUZZ_ENGINE -DFUZZ_MUTATOR -fsanitize=fuzzer $(SANITIZE)))
+
+$(eval $(call fuzzer,plainer,clang $(FUZZ_O) $(HARDER) -DFUZZ_ENGINE -fsanitize=fuzzer $(SANITIZE)))
+# AFL++ says how by the environment. The mutator is a library: all of the target, of which it asks what inputs are.
+AFL := AFL_QUIET=1 AFL_LLVM_INSTRUMENT=PCGUARD
+$(eval $(call fuzzer,afl,$(AFL) AFL_USE_ASAN=1 AFL_USE_UBSAN=1 afl-clang-fast $(FUZZ_O) $(HARDER) -DFUZZ_ENGINE -fsanitize=fuzzer))
+$(eval $(call fuzzer,cmplog,$(AFL) AFL_LLVM_CMPLOG=1 afl-clang-fast $(FUZZ_O) $(HARDER) -DFUZZ_ENGINE -fsanitize=fuzzer))
+$(eval $(call fuzzer,mutator,gcc -O1 -fPIC -DFUZZ_ENGINE,-shared))
+
+NEEDS_libfuzzer = $(B)/fuzz/libfuzzer/$(T)
+NEEDS_afl       = $(B)/fuzz/afl/$(T) $(B)/fuzz/cmplog/$(T) $(B)/fuzz/mutator/$(T)
+
+fuzz: $$(NEEDS_$(ENGINE))                       ## T=track ENGINE=libfuzzer TIME=60 J=1: a campaign of one target
+	B=$(B) SEED=$(or $(SEED),0) harness/fuzz/campaign.sh $(T) $(ENGINE) $(TIME) $(J)
+
+fuzz-smoke: $(call each,libfuzzer) ## all targets, two minutes together
+	for target in $(TARGETS); do B=$(B) harness/fuzz/campaign.sh $$target libfuzzer 13 || exit 1; done
+
+fuzz-gain: $(call each,libfuzzer) $(call each,plainer) ## what the mutator is worth: TIME=60 seconds with and without
+	B=$(B) harness/fuzz/gain.sh $(TIME) $(TARGETS)
+
+fuzz-speed: $(call each,plain) $(call each,libfuzzer) $(call each,afl) $(call each,mutator) ## executions per second of each target, both engines
+	B=$(B) harness/fuzz/speed.sh $(if $(call given,TIME),$(TIME),10) $(TARGETS)
+
+ledger:                                        ## adds the campaigns since the last time to harness/LEDGER.md
+	B=$(B) harness/fuzz/ledger.sh
+
+crash: $(B)/fuzz/replay/$$(T)                   ## T=track F=FILE: tells a failing input in words, writes F.pcap
+	-$< --tell --packets --pcap $(F).pcap $(F)
+	@echo "its packets: $(F).pcap"
+
+$(B)/fuzz/seed: harness/fuzz/seed.c harness/agree/vec.c harness/replay/link.c harness/fuzz/packet.h
 	@mkdir -p $(@D)
-	clang $(C11) -g -O1 -fsanitize=fuzzer $(SANITIZE) -DLIBFUZZER $(call kit,$*) -Icore $(filter %.c,$^) -o $@
+	$(CC) $(C11) $(CFLAGS) $(filter %.c,$^) -lpcap -lz -o $@
 
-$(B)/track-%: harness/fuzz/track.c $(FUZZED)
-	@mkdir -p $(@D)
-	gcc $(C11) -g -O1 $(SANITIZE) $(call kit,$*) -Icore $(filter %.c,$^) -o $@
+seeds: $(B)/fuzz/seed $(call each,libfuzzer) $(call each,replay) ## makes corpus/seeds anew, of captures and vectors
+	B=$(B) corpus/seeds.sh $(TIME) $(TARGETS)
 
 # Every suite twice: from the rooms under sanitizers, with all back ends to choose from, and from the
 # one header with the default ones, optimised, by clang.
@@ -121,10 +167,11 @@ $(B)/no-simd: tests/test_index.c tests/support.h $(ROOMS)
 	@mkdir -p $(@D)
 	gcc $(C11) -g -O1 $(SANITIZE) -DKST_NO_SIMD -Icore $< $$(pkg-config --cflags --libs check) -o $@
 
-test: all $(B)/keepstate-sanitized $(B)/agree-sanitized $(B)/agree $(B)/agree-kernel $(B)/no-simd $(B)/flood-sanitized \
-      $(SUITES:%=$(B)/rooms/%) $(SUITES:%=$(B)/header/%) $(KITS:%=$(B)/track-%) \
+test: all $(B)/keepstate-sanitized $(B)/agree-sanitized $(B)/agree $(B)/agree-kernel $(B)/no-simd \
+      $(B)/flood-sanitized $(SUITES:%=$(B)/rooms/%) $(SUITES:%=$(B)/header/%) $(B)/fuzz/plain/track \
+      $(call each,replay) $(call each,msan) $(call each,steps) \
       $(B)/bench-test/bench                    ## what CI runs
-	B=$(B) KITS="$(KITS)" RUNS=$(RUNS) tests/run.sh $(SUITES)
+	B=$(B) TARGETS="$(TARGETS)" RUNS=$(RUNS) tests/run.sh $(SUITES)
 
 install: all                                   ## copies the header and the command below PREFIX
 	install -d $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/bin
@@ -140,10 +187,11 @@ clean:                                         ## removes build/
 include bench/bench.mk bench/report/report.mk
 
 help:                                          ## this list
-	@sed -n 's/^\([a-z]*\):[^#]*## */\1\t/p; s/^      .*## */test\t/p' $(MAKEFILE_LIST) | \
+	@sed -n 's/^\([a-z-]*\):[^#]*## */\1\t/p; s/^      .*## */test\t/p' $(MAKEFILE_LIST) | \
 	    awk -F'\t' '{printf "make %-10s %s\n", $$1, $$2}'
 	@echo
 	@echo "settings: CC, CFLAGS, PREFIX, CAPTURE=file.pcap (run, agree, report), VEC=file.vec, PACKETS=n, SEED=n (agree),"
-	@echo "          TIME=seconds, SEED=n, INDEX=name, TIMER=name (fuzz), RUNS=n sequences (test), CONNECTIONS=n (flood),"
+	@echo "          T=target ENGINE=libfuzzer|afl TIME=seconds, J=jobs, SEED=n, F=file (fuzz, crash); targets: $(TARGETS),"
+	@echo "          RUNS=n sequences (test), CONNECTIONS=n (flood),"
 	@echo "          ARGS='...' (bench), ROUNDS=n, HUGE=1, KIT=index/timer (ratios),"
 	@echo "          QUICK=1, SECONDS=n, SIZES=64k,1M, FILTER=regex (report, compare), BASE, NEW, THRESHOLD=percent (compare)"
