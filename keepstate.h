@@ -823,6 +823,13 @@ KST_API enum kst_reason kst_confirm(struct kst *t, uint64_t now_ms, const struct
 KST_API void kst_track_nat(struct kst *t, uint64_t now_ms, const struct kst_packet *packets,
                            struct kst_nat *nats, size_t count, struct kst_result *results);
 
+/* Which of so many tables, 0 first, a packet is for, where each thread has a table of its own: the same
+ * for both directions of a connection, ICMP errors about it, all fragments of a datagram, and whatever
+ * else the same two hosts exchange, so that connections which helpers foretell find their masters. What
+ * cannot be read goes to 0. It looks at addresses alone: who translates them must shard on one side of
+ * the translation. Depends on nothing but its arguments. */
+KST_API uint32_t kst_shard(const struct kst_packet *packet, uint32_t shards, const uint64_t seed[2]);
+
 /* Moves the clock and removes expired connections, and datagrams that were not complete in time,
  * in at most `work_max` steps, each of constant cost (a datagram's: its fragments; a
  * connection's: what it expects, which its helper limits). Returns the
@@ -3414,12 +3421,12 @@ KST_INLINE uint64_t kst__rearm_ms(struct kst *t, uint32_t slot)
     return expires_ms;
 }
 
-/* What kst__rearm_ms will ask of an entry that is next, if it is one. */
+/* What kst__rearm_ms will ask of an entry that is next, if it is one, and who then removes it. */
 KST_INLINE void kst__rearm_prefetch(const struct kst *t, uint32_t slot)
 {
     if (slot < kst__slots(t)) {
         KST_PREFETCH(&kst__entry_at(t, slot)->expires_ms);
-        KST_PREFETCH(&kst__entry_at(t, slot)->armed);
+        KST_PREFETCH(&kst__entry_at(t, slot)->older);
     }
 }
 
@@ -3466,6 +3473,7 @@ struct kst__wheel {
     uint32_t chunks_used;         /* chunks ever used */
     uint32_t chunks_max;
     uint32_t emptying;            /* the place above level 0 that is being handed down, or 0 */
+    uint32_t fetched;             /* the chunk whose entries were asked for last */
     uint64_t pending[KST__WHEEL_LEVELS]; /* a bit for every place that holds something */
     uint32_t first[KST__WHEEL_PLACES];   /* chunk */
 };
@@ -3505,7 +3513,7 @@ static void kst__wheel_init(void *tm, uint32_t slots, uint64_t now_ms)
     memset(w->first, 0xff, sizeof w->first); /* KST__NONE */
     w->clock_ms = now_ms;
     w->chunks_max = kst__wheel_chunks_max(slots);
-    w->chunks_free = KST__NONE;
+    w->chunks_free = w->fetched = KST__NONE;
     w->chunks_at = kst__wheel_chunks_at();
     w->where_at = w->chunks_at + (uint64_t)w->chunks_max * sizeof(struct kst__chunk);
 }
@@ -3605,6 +3613,17 @@ static uint32_t kst__wheel_turn(struct kst__wheel *w, uint64_t now_ms)
     return KST__WHEEL_PLACES;
 }
 
+/* Starts the access to all that a chunk refers to, and to the chunk behind it. */
+static void kst__wheel_fetch(struct kst__wheel *w, const struct kst *t, uint32_t number)
+{
+    const struct kst__chunk *chunk = kst__wheel_chunk(w, number);
+    w->fetched = number;
+    for (uint32_t i = chunk->count; i-- > 0;)
+        kst__rearm_prefetch(t, chunk->ref[i]);
+    if (chunk->next != KST__NONE)
+        KST_PREFETCH(kst__wheel_chunk(w, chunk->next));
+}
+
 static uint32_t kst__wheel_next(void *tm, struct kst *t, uint64_t now_ms, uint32_t *work)
 {
     struct kst__wheel *w = (struct kst__wheel *)tm;
@@ -3619,6 +3638,8 @@ static uint32_t kst__wheel_next(void *tm, struct kst *t, uint64_t now_ms, uint32
             continue;
         }
         *work -= 1;
+        if (w->first[place] != w->fetched)
+            kst__wheel_fetch(w, t, w->first[place]);
         const uint32_t slot = kst__wheel_pop(w, place);
         w->emptying = place >= KST__WHEEL_TURN && w->first[place] != KST__NONE ? place : 0;
         const uint64_t due_ms = kst__rearm_ms(t, slot);
@@ -5784,6 +5805,11 @@ KST_INLINE void kst__expire_at(struct kst *t, uint32_t slot,
     }
 }
 
+KST_INLINE uint64_t kst__entry_hash(const struct kst *t, uint32_t slot)
+{
+    return kst__tuple_hash(&kst__entry_at(t, slot)->tuple, t->seed);
+}
+
 KST_INLINE uint64_t kst__reply_hash(const struct kst *t, uint32_t slot)
 {
     return kst__tuple_hash(kst__reply_tuple(t, slot), t->seed);
@@ -5851,8 +5877,7 @@ KST_INLINE void kst__look_closer(const struct kst *t, const struct kst__key *key
 
 /* Takes an entry that is not armed out of the rest. One that was called back before it was
  * confirmed goes without a word. */
-static void kst__unlink(struct kst *t, uint32_t slot,
-                        enum kst_cause cause)
+static void kst__unlink(struct kst *t, uint32_t slot, uint64_t hash, enum kst_cause cause)
 {
     const struct kst__entry *e = kst__entry_at(t, slot);
     if (KST_UNLIKELY(t->events_at != 0) && (e->status & KST_CONFIRMED))
@@ -5865,7 +5890,7 @@ static void kst__unlink(struct kst *t, uint32_t slot,
         kst__source_leave(t, slot);
     if (e->kind & KST__KIND_NAT)
         kst__index_ops(t)->remove(kst__index(t), slot + kst__slots(t), kst__reply_hash(t, slot));
-    kst__index_ops(t)->remove(kst__index(t), slot, kst__tuple_hash(&e->tuple, t->seed));
+    kst__index_ops(t)->remove(kst__index(t), slot, hash);
     if (KST_UNLIKELY(t->tallies_at != 0)) {
         kst__tally_drop(t, &e->tuple, true);
         kst__tally_drop(t, &e->tuple, false);
@@ -5883,7 +5908,7 @@ static void kst__remove(struct kst *t, uint32_t slot,
                         enum kst_cause cause)
 {
     kst__timer_ops(t)->disarm(kst__timer(t), slot);
-    kst__unlink(t, slot, cause);
+    kst__unlink(t, slot, kst__entry_hash(t, slot), cause);
 }
 
 /* Ends the call that a PPTP session has announced, in one direction: the connection, if it has
@@ -5928,20 +5953,47 @@ static void kst__foretells_no_more(struct kst *t, uint32_t slot)
         kst__expect_remove(t, help->newest);
 }
 
-/* Removes expired entries, all that `work` steps reach. Returns how many. */
-KST_INLINE uint32_t kst__collect(struct kst *t, uint32_t *work)
+/* Takes expired entries that are not armed out, in a row: first all is asked for that will be
+ * written. */
+static void kst__unlink_expired(struct kst *t, const uint32_t *slots, uint32_t count)
 {
-    uint32_t collected = 0;
+    uint64_t hashes[KST_BURST];
+    for (uint32_t i = 0; i < count; i++) {
+        const struct kst__entry *e = kst__entry_at(t, slots[i]);
+        hashes[i] = kst__entry_hash(t, slots[i]);
+        if (kst__index_ops(t)->prefetch != NULL)
+            kst__index_ops(t)->prefetch(kst__index(t), hashes[i]);
+        if (e->older != KST__NONE)
+            KST_PREFETCH(&kst__entry_at(t, e->older)->newer);
+        if (e->newer != KST__NONE)
+            KST_PREFETCH(&kst__entry_at(t, e->newer)->older);
+    }
+    for (uint32_t i = 0; i < count; i++)
+        kst__unlink(t, slots[i], hashes[i], KST_GONE_EXPIRED);
+}
+
+/* Removes expired entries, all that `work` steps reach. Returns how many. One that has to do with
+ * helpers may take others along: it goes by itself. */
+static uint32_t kst__collect(struct kst *t, uint32_t *work)
+{
+    uint32_t slots[KST_BURST], waiting = 0, collected = 0;
     for (;;) {
         const uint32_t slot = kst__timer_ops(t)->next(kst__timer(t), t, t->now_ms, work);
+        const bool entry = slot < kst__slots(t);
+        const bool alone = !entry || (kst__entry_at(t, slot)->kind & KST__KIND_HELP);
+        if (alone || waiting == KST_BURST) {
+            kst__unlink_expired(t, slots, waiting);
+            waiting = 0;
+        }
         if (slot == KST__NONE)
             return collected;
-        if (KST_UNLIKELY(slot >= kst__slots(t))) {
+        collected += entry;
+        if (!alone)
+            slots[waiting++] = slot;
+        else if (entry)
+            kst__unlink_expired(t, &slot, 1);
+        else
             kst__expect_unlink(t, slot - kst__slots(t));
-            continue;
-        }
-        kst__unlink(t, slot, KST_GONE_EXPIRED);
-        collected++;
     }
 }
 
@@ -5999,6 +6051,10 @@ static uint16_t kst__make_room(struct kst *t)
             continue;
         kst__remove(t, victim, KST_GONE_EVICTED);
         kst__note_age(t, stayed);
+        if (class_->oldest != KST__NONE) { /* probably the next one */
+            KST_PREFETCH(kst__entry_at(t, class_->oldest));
+            KST_PREFETCH(&kst__entry_at(t, class_->oldest)->proto);
+        }
         return half_open ? KST_REASON_HALF_OPEN_EVICTED : KST_REASON_TABLE_EVICTED;
     }
     return crowded;
@@ -10031,7 +10087,8 @@ KST_INLINE void kst__settle(struct kst *t, const struct kst__case *c,
         kst__expire_at(t, slot, kst__due_ms(t, judgement->timeout_s));
     if (c->direction == KST_REPLY)
         e->status |= KST_SEEN_REPLY;
-    if (!c->fresh || (e->status & KST_CONFIRMED))
+    if (KST_UNLIKELY(e->status != c->status || e->state != c->state) &&
+        (!c->fresh || (e->status & KST_CONFIRMED)))
         kst__reclass(t, slot);
     r->entry = kst__id(t, slot);
     kst__report(r,
@@ -11423,6 +11480,53 @@ uint64_t kst_column(const struct kst *t, enum kst_column column)
         if (kst__reason_columns[i] & column)
             sum += t->stats.reasons[i];
     return sum;
+}
+
+#endif
+/* ======== core/shard.h =================================================================== */
+
+/* SPDX-License-Identifier: MIT */
+/* core/shard.h - which of several tables a packet is for, by its two addresses alone. */
+#ifndef KST_SHARD_H
+#define KST_SHARD_H
+
+
+/* The addresses of a packet, or of the one that it, an ICMP error, is about; `bytes` tells how long both
+ * are. NULL if there are none. A fragment counts by its own, as all of its datagram must go the same
+ * way. */
+static const uint8_t *kst__shard_addresses(const struct kst_packet *packet, uint32_t *bytes)
+{
+    const uint32_t version = packet->size > 0 ? packet->data[0] >> 4 : 0;
+    const bool v4 = version == 4;
+    struct kst__parsed p;
+    if (packet->size < (v4 ? 20u : 40u) || (!v4 && version != 6))
+        return NULL;
+    *bytes = v4 ? 8 : 32;
+    kst__parse(packet, false, &p);
+    if (p.reason == KST_REASON_NONE && !p.fragment && p.tuple.protocol == kst__icmp_of(p.tuple.family) &&
+        (v4 ? kst__icmp4_sort(p.l4[0]) : kst__icmp6_sort(p.l4[0])) == KST__ICMP_ERROR &&
+        p.l4_here >= 8 + (v4 ? 20u : 40u))
+        return p.l4 + 8 + (v4 ? 12 : 8);
+    return packet->data + (v4 ? 12 : 8);
+}
+
+uint32_t kst_shard(const struct kst_packet *packet, uint32_t shards, const uint64_t seed[2])
+{
+    uint32_t bytes;
+    const uint8_t *at = kst__shard_addresses(packet, &bytes);
+    if (at == NULL || shards < 2)
+        return 0;
+    const bool swap = memcmp(at, at + bytes / 2, bytes / 2) > 0;
+    const uint8_t *low = swap ? at + bytes / 2 : at, *high = swap ? at : at + bytes / 2;
+    uint64_t hash;
+    if (bytes == 8) {
+        const uint64_t word = (uint64_t)kst__be32(low) << 32 | kst__be32(high);
+        hash = kst__hash(seed, &word, 1, UINT64_C(8) << 56);
+    } else {
+        const uint64_t words[4] = {kst__be64(low), kst__be64(low + 8), kst__be64(high), kst__be64(high + 8)};
+        hash = kst__hash(seed, words, 4, UINT64_C(32) << 56);
+    }
+    return (uint32_t)((hash >> 32) * shards >> 32);
 }
 
 #endif

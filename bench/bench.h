@@ -24,7 +24,7 @@ enum { ROUND = 65536 };
 #define KIT_CALLS(X)                                                                               \
     X(bytes) X(init) X(track) X(advance) X(find) X(get) X(next) X(delete) X(flush) X(insert)       \
     X(attach_usual) X(set) X(statistics) X(count) X(class_count) X(print) X(check)                 \
-    X(expectation_count) X(event_next) X(reason_name) X(error_text)
+    X(expectation_count) X(event_next) X(reason_name) X(error_text) X(shard)
 
 struct kit {
     const char *index, *timer;
@@ -134,7 +134,11 @@ struct kind {
     bool options;    /* TCP: with timestamps */
     bool verify;     /* the core computes the checksums */
     uint16_t port;   /* of the server; 0: 80 or 443 */
+    uint8_t shard, shards; /* IPv4: flows that kst_shard gives to this of so many; 0: any */
 };
+
+/* The key of kst_shard. */
+extern const uint64_t shard_seed[2];
 
 struct kst_tuple flow_tuple(const struct kind *kind, uint32_t flow);
 

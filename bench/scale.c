@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* bench/scale.c - threads, a table each, packets spread so that a connection's both directions meet the
- * same thread: by kst_shard if the core has it, else by the number of the flow. An operation is a
- * packet of any thread; the caller is the first of them. */
+/* bench/scale.c - threads, a table each, with the flows that kst_shard gives it. An operation is a packet
+ * of any thread; the caller is the first of them. */
 #include "bench.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 enum { THREADS_MAX = 64, BURST = 32 };
@@ -47,25 +47,37 @@ static void *worker(void *argument)
     }
 }
 
+/* Whether a packet, and an ICMP error about it, go to this shard. */
+static bool belongs(const struct kit *kit, const struct kst_packet *packet, uint32_t shard, uint32_t shards)
+{
+    uint8_t error[56] = {0x45, 0, 0, 56, 0, 0, 0, 0, 64, ICMP, 0, 0, 192, 0, 2, 1};
+    memcpy(error + 16, packet->data + 12, 4);
+    error[20] = 11; /* time exceeded, says a router */
+    memcpy(error + 28, packet->data, 28);
+    return kit->shard(packet, shards, shard_seed) == shard &&
+           kit->shard(&(struct kst_packet){.data = error, .size = sizeof error}, shards, shard_seed) == shard;
+}
+
 static void run(struct bench *b, const void *argument)
 {
     const struct scale *c = argument;
-    static const struct kind tcp = {.protocol = TCP};
+    struct kind kinds[THREADS_MAX];
     struct worker workers[THREADS_MAX] = {{0}};
     pthread_barrier_t begin;
     atomic_uint done = 0;
     atomic_bool over = false;
     const size_t count = ROUND < 4 * c->size ? ROUND : 4 * c->size;
     struct draw d = {c->size};
-    uint64_t sent = 0, before = 0, good = 0;
+    uint64_t sent = 0, before = 0, good = 0, astray = 0;
     pthread_barrier_init(&begin, NULL, c->threads);
     for (uint32_t i = 0; i < c->threads; i++) {
+        kinds[i] = (struct kind){.protocol = TCP, .shard = (uint8_t)i, .shards = (uint8_t)c->threads};
         struct table *w = table_of(b, &(struct shape){.kit = c->kit,
-                                                      .kind = tcp,
+                                                      .kind = kinds[i],
                                                       .max = c->size,
                                                       .flows = c->size,
                                                       .upto = STEP_DATA,
-                                                      .own = 100 + i});
+                                                      .own = 100 * c->threads + i});
         if (w == NULL)
             exit(1);
         workers[i] = (struct worker){.kit = c->kit, .w = w, .count = count, .begin = &begin, .done = &done,
@@ -83,8 +95,9 @@ static void run(struct bench *b, const void *argument)
                 const uint32_t flow = draw_below(&d, c->size);
                 const uint8_t way = draw(&d) >> 63 ? KST_REPLY : KST_ORIGINAL;
                 const uint32_t at[2] = {w->sent[0][flow], w->sent[1][flow]};
-                workers[t].packets[i] = packet_write(workers[t].wires[i], &tcp, flow, way, STEP_DATA, at, NULL, 24);
+                workers[t].packets[i] = packet_write(workers[t].wires[i], &kinds[t], flow, way, STEP_DATA, at, NULL, 24);
                 w->sent[way][flow] += 24;
+                astray += !belongs(c->kit, &workers[t].packets[i], t, c->threads);
             }
         atomic_store(&done, 0);
         pthread_barrier_wait(&begin);
@@ -105,7 +118,9 @@ static void run(struct bench *b, const void *argument)
         pages_free(workers[i].packets, count * sizeof *workers[i].packets);
     }
     pthread_barrier_destroy(&begin);
-    if (good - before != sent)
+    if (astray != 0)
+        bench_fail(b, "%llu packets, or errors about them, belong to another shard", (unsigned long long)astray);
+    else if (good - before != sent)
         bench_fail(b, "of %llu packets %llu were plain", (unsigned long long)sent,
                    (unsigned long long)(good - before));
     bench_counter(b, "threads", c->threads);

@@ -104,6 +104,16 @@ static uint64_t colliding_bits(uint32_t f)
     return bits;
 }
 
+const uint64_t shard_seed[2] = {11, 12};
+
+static uint32_t shard_between(uint32_t src, uint32_t dst, uint32_t shards)
+{
+    uint8_t header[20] = {0x45};
+    put32(header + 12, src);
+    put32(header + 16, dst);
+    return kits[0]->shard(&(struct kst_packet){.data = header, .size = sizeof header}, shards, shard_seed);
+}
+
 struct kst_tuple flow_tuple(const struct kind *kind, uint32_t flow)
 {
     const uint64_t any = mixed(flow);
@@ -135,6 +145,8 @@ struct kst_tuple flow_tuple(const struct kind *kind, uint32_t flow)
         tuple.src_port = (uint16_t)(bits >> 39);
         tuple.dst_port = 443;
     }
+    while (kind->shards > 1 && shard_between(src, dst, kind->shards) != kind->shard)
+        dst += 256;
     if (kind->v6) {
         put32(tuple.src, 0x20010db8);
         put32(tuple.dst, 0x20010db8);

@@ -627,6 +627,13 @@ KST_API enum kst_reason kst_confirm(struct kst *t, uint64_t now_ms, const struct
 KST_API void kst_track_nat(struct kst *t, uint64_t now_ms, const struct kst_packet *packets,
                            struct kst_nat *nats, size_t count, struct kst_result *results);
 
+/* Which of so many tables, 0 first, a packet is for, where each thread has a table of its own: the same
+ * for both directions of a connection, ICMP errors about it, all fragments of a datagram, and whatever
+ * else the same two hosts exchange, so that connections which helpers foretell find their masters. What
+ * cannot be read goes to 0. It looks at addresses alone: who translates them must shard on one side of
+ * the translation. Depends on nothing but its arguments. */
+KST_API uint32_t kst_shard(const struct kst_packet *packet, uint32_t shards, const uint64_t seed[2]);
+
 /* Moves the clock and removes expired connections, and datagrams that were not complete in time,
  * in at most `work_max` steps, each of constant cost (a datagram's: its fragments; a
  * connection's: what it expects, which its helper limits). Returns the

@@ -94,6 +94,7 @@ extern "C" {
 #include "track.h"
 
 #include "calls.h"
+#include "shard.h"
 #include "invariants.h"
 #include "print.h"
 

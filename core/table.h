@@ -44,6 +44,11 @@ KST_INLINE void kst__expire_at(struct kst *t, uint32_t slot,
     }
 }
 
+KST_INLINE uint64_t kst__entry_hash(const struct kst *t, uint32_t slot)
+{
+    return kst__tuple_hash(&kst__entry_at(t, slot)->tuple, t->seed);
+}
+
 KST_INLINE uint64_t kst__reply_hash(const struct kst *t, uint32_t slot)
 {
     return kst__tuple_hash(kst__reply_tuple(t, slot), t->seed);
@@ -111,8 +116,7 @@ KST_INLINE void kst__look_closer(const struct kst *t, const struct kst__key *key
 
 /* Takes an entry that is not armed out of the rest. One that was called back before it was
  * confirmed goes without a word. */
-static void kst__unlink(struct kst *t, uint32_t slot,
-                        enum kst_cause cause)
+static void kst__unlink(struct kst *t, uint32_t slot, uint64_t hash, enum kst_cause cause)
 {
     const struct kst__entry *e = kst__entry_at(t, slot);
     if (KST_UNLIKELY(t->events_at != 0) && (e->status & KST_CONFIRMED))
@@ -125,7 +129,7 @@ static void kst__unlink(struct kst *t, uint32_t slot,
         kst__source_leave(t, slot);
     if (e->kind & KST__KIND_NAT)
         kst__index_ops(t)->remove(kst__index(t), slot + kst__slots(t), kst__reply_hash(t, slot));
-    kst__index_ops(t)->remove(kst__index(t), slot, kst__tuple_hash(&e->tuple, t->seed));
+    kst__index_ops(t)->remove(kst__index(t), slot, hash);
     if (KST_UNLIKELY(t->tallies_at != 0)) {
         kst__tally_drop(t, &e->tuple, true);
         kst__tally_drop(t, &e->tuple, false);
@@ -143,7 +147,7 @@ static void kst__remove(struct kst *t, uint32_t slot,
                         enum kst_cause cause)
 {
     kst__timer_ops(t)->disarm(kst__timer(t), slot);
-    kst__unlink(t, slot, cause);
+    kst__unlink(t, slot, kst__entry_hash(t, slot), cause);
 }
 
 /* Ends the call that a PPTP session has announced, in one direction: the connection, if it has
@@ -188,20 +192,47 @@ static void kst__foretells_no_more(struct kst *t, uint32_t slot)
         kst__expect_remove(t, help->newest);
 }
 
-/* Removes expired entries, all that `work` steps reach. Returns how many. */
-KST_INLINE uint32_t kst__collect(struct kst *t, uint32_t *work)
+/* Takes expired entries that are not armed out, in a row: first all is asked for that will be
+ * written. */
+static void kst__unlink_expired(struct kst *t, const uint32_t *slots, uint32_t count)
 {
-    uint32_t collected = 0;
+    uint64_t hashes[KST_BURST];
+    for (uint32_t i = 0; i < count; i++) {
+        const struct kst__entry *e = kst__entry_at(t, slots[i]);
+        hashes[i] = kst__entry_hash(t, slots[i]);
+        if (kst__index_ops(t)->prefetch != NULL)
+            kst__index_ops(t)->prefetch(kst__index(t), hashes[i]);
+        if (e->older != KST__NONE)
+            KST_PREFETCH(&kst__entry_at(t, e->older)->newer);
+        if (e->newer != KST__NONE)
+            KST_PREFETCH(&kst__entry_at(t, e->newer)->older);
+    }
+    for (uint32_t i = 0; i < count; i++)
+        kst__unlink(t, slots[i], hashes[i], KST_GONE_EXPIRED);
+}
+
+/* Removes expired entries, all that `work` steps reach. Returns how many. One that has to do with
+ * helpers may take others along: it goes by itself. */
+static uint32_t kst__collect(struct kst *t, uint32_t *work)
+{
+    uint32_t slots[KST_BURST], waiting = 0, collected = 0;
     for (;;) {
         const uint32_t slot = kst__timer_ops(t)->next(kst__timer(t), t, t->now_ms, work);
+        const bool entry = slot < kst__slots(t);
+        const bool alone = !entry || (kst__entry_at(t, slot)->kind & KST__KIND_HELP);
+        if (alone || waiting == KST_BURST) {
+            kst__unlink_expired(t, slots, waiting);
+            waiting = 0;
+        }
         if (slot == KST__NONE)
             return collected;
-        if (KST_UNLIKELY(slot >= kst__slots(t))) {
+        collected += entry;
+        if (!alone)
+            slots[waiting++] = slot;
+        else if (entry)
+            kst__unlink_expired(t, &slot, 1);
+        else
             kst__expect_unlink(t, slot - kst__slots(t));
-            continue;
-        }
-        kst__unlink(t, slot, KST_GONE_EXPIRED);
-        collected++;
     }
 }
 
@@ -259,6 +290,10 @@ static uint16_t kst__make_room(struct kst *t)
             continue;
         kst__remove(t, victim, KST_GONE_EVICTED);
         kst__note_age(t, stayed);
+        if (class_->oldest != KST__NONE) { /* probably the next one */
+            KST_PREFETCH(kst__entry_at(t, class_->oldest));
+            KST_PREFETCH(&kst__entry_at(t, class_->oldest)->proto);
+        }
         return half_open ? KST_REASON_HALF_OPEN_EVICTED : KST_REASON_TABLE_EVICTED;
     }
     return crowded;

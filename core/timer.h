@@ -39,12 +39,12 @@ KST_INLINE uint64_t kst__rearm_ms(struct kst *t, uint32_t slot)
     return expires_ms;
 }
 
-/* What kst__rearm_ms will ask of an entry that is next, if it is one. */
+/* What kst__rearm_ms will ask of an entry that is next, if it is one, and who then removes it. */
 KST_INLINE void kst__rearm_prefetch(const struct kst *t, uint32_t slot)
 {
     if (slot < kst__slots(t)) {
         KST_PREFETCH(&kst__entry_at(t, slot)->expires_ms);
-        KST_PREFETCH(&kst__entry_at(t, slot)->armed);
+        KST_PREFETCH(&kst__entry_at(t, slot)->older);
     }
 }
 

@@ -39,6 +39,7 @@ struct kst__wheel {
     uint32_t chunks_used;         /* chunks ever used */
     uint32_t chunks_max;
     uint32_t emptying;            /* the place above level 0 that is being handed down, or 0 */
+    uint32_t fetched;             /* the chunk whose entries were asked for last */
     uint64_t pending[KST__WHEEL_LEVELS]; /* a bit for every place that holds something */
     uint32_t first[KST__WHEEL_PLACES];   /* chunk */
 };
@@ -78,7 +79,7 @@ static void kst__wheel_init(void *tm, uint32_t slots, uint64_t now_ms)
     memset(w->first, 0xff, sizeof w->first); /* KST__NONE */
     w->clock_ms = now_ms;
     w->chunks_max = kst__wheel_chunks_max(slots);
-    w->chunks_free = KST__NONE;
+    w->chunks_free = w->fetched = KST__NONE;
     w->chunks_at = kst__wheel_chunks_at();
     w->where_at = w->chunks_at + (uint64_t)w->chunks_max * sizeof(struct kst__chunk);
 }
@@ -178,6 +179,17 @@ static uint32_t kst__wheel_turn(struct kst__wheel *w, uint64_t now_ms)
     return KST__WHEEL_PLACES;
 }
 
+/* Starts the access to all that a chunk refers to, and to the chunk behind it. */
+static void kst__wheel_fetch(struct kst__wheel *w, const struct kst *t, uint32_t number)
+{
+    const struct kst__chunk *chunk = kst__wheel_chunk(w, number);
+    w->fetched = number;
+    for (uint32_t i = chunk->count; i-- > 0;)
+        kst__rearm_prefetch(t, chunk->ref[i]);
+    if (chunk->next != KST__NONE)
+        KST_PREFETCH(kst__wheel_chunk(w, chunk->next));
+}
+
 static uint32_t kst__wheel_next(void *tm, struct kst *t, uint64_t now_ms, uint32_t *work)
 {
     struct kst__wheel *w = (struct kst__wheel *)tm;
@@ -192,6 +204,8 @@ static uint32_t kst__wheel_next(void *tm, struct kst *t, uint64_t now_ms, uint32
             continue;
         }
         *work -= 1;
+        if (w->first[place] != w->fetched)
+            kst__wheel_fetch(w, t, w->first[place]);
         const uint32_t slot = kst__wheel_pop(w, place);
         w->emptying = place >= KST__WHEEL_TURN && w->first[place] != KST__NONE ? place : 0;
         const uint64_t due_ms = kst__rearm_ms(t, slot);

@@ -114,7 +114,8 @@ KST_INLINE void kst__settle(struct kst *t, const struct kst__case *c,
         kst__expire_at(t, slot, kst__due_ms(t, judgement->timeout_s));
     if (c->direction == KST_REPLY)
         e->status |= KST_SEEN_REPLY;
-    if (!c->fresh || (e->status & KST_CONFIRMED))
+    if (KST_UNLIKELY(e->status != c->status || e->state != c->state) &&
+        (!c->fresh || (e->status & KST_CONFIRMED)))
         kst__reclass(t, slot);
     r->entry = kst__id(t, slot);
     kst__report(r,
