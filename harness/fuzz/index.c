@@ -67,7 +67,9 @@ static bool model_matches(uint32_t back, uint32_t node, const struct kst__key *k
         return false;
     const struct kst_tuple *own = node < ENTRIES ? &e->tuple : kst__reply_tuple(rig.t, slot);
     const bool as_is = memcmp(own, &key->tuple, sizeof *own) == 0;
-    const bool mirrored = !nat && key->invertible && memcmp(own, &key->inverse, sizeof *own) == 0;
+    struct kst_tuple inverse;
+    const bool mirrored =
+        !nat && kst__tuple_invert(&key->tuple, &inverse) && memcmp(own, &inverse, sizeof *own) == 0;
     if (!as_is && !mirrored)
         return false;
     const uint32_t way = nat ? (node < ENTRIES ? KST_ORIGINAL : KST_REPLY) : mirrored ? KST_REPLY : KST_ORIGINAL;
