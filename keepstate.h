@@ -3397,7 +3397,9 @@ static const struct kst_index_ops kst_index_swiss = {
  *               costs a constant, or a logarithm of what is armed; it may find nothing that has
  *               expired. KST__NONE with `work` left: nothing expired is left. In which order those
  *               come out that have expired is the timer's own affair.
- *   => check    NULL, or what is wrong in words; `armed` counts what it holds. */
+ *   => check    NULL, or what is wrong in words; `armed` counts what it holds.
+ *   => prefetch starts the memory access of disarming this slot, which is armed. May be NULL.
+ *   => peek     once that has arrived: the access to what else it will want. May be NULL. */
 #ifndef KST_TIMER_H
 #define KST_TIMER_H
 
@@ -3410,6 +3412,8 @@ struct kst_timer_ops {
     void (*disarm)(void *tm, uint32_t slot);
     uint32_t (*next)(void *tm, struct kst *t, uint64_t now_ms, uint32_t *work);
     const char *(*check)(const void *tm, const struct kst *t, uint32_t *armed);
+    void (*prefetch)(const void *tm, uint32_t slot);
+    void (*peek)(const void *tm, uint32_t slot);
 };
 
 /* When an entry or an expectation expires; an entry notes it as what its timer is now set to. */
@@ -3650,6 +3654,17 @@ static uint32_t kst__wheel_next(void *tm, struct kst *t, uint64_t now_ms, uint32
     return KST__NONE;
 }
 
+static void kst__wheel_prefetch(const void *tm, uint32_t slot)
+{
+    KST_PREFETCH(kst__wheel_where((const struct kst__wheel *)tm, slot));
+}
+
+static void kst__wheel_peek(const void *tm, uint32_t slot)
+{
+    const struct kst__wheel *w = (const struct kst__wheel *)tm;
+    KST_PREFETCH(kst__wheel_chunk(w, *kst__wheel_where(w, slot) / KST__CHUNK_REFS));
+}
+
 static const char *kst__wheel_check(const void *tm, const struct kst *t, uint32_t *armed)
 {
     const struct kst__wheel *w = (const struct kst__wheel *)tm;
@@ -3695,8 +3710,9 @@ static const char *kst__wheel_check(const void *tm, const struct kst *t, uint32_
 }
 
 static const struct kst_timer_ops kst_timer_wheel = {
-    "wheel",           kst__wheel_bytes, kst__wheel_init, kst__wheel_arm,
-    kst__wheel_disarm, kst__wheel_next,  kst__wheel_check,
+    "wheel",           kst__wheel_bytes, kst__wheel_init,  kst__wheel_arm,
+    kst__wheel_disarm, kst__wheel_next,  kst__wheel_check, kst__wheel_prefetch,
+    kst__wheel_peek,
 };
 
 #endif
@@ -3988,7 +4004,7 @@ static const char *kst__hashed_check(const void *tm, const struct kst *t, uint32
 
 static const struct kst_timer_ops kst_timer_hashed = {
     "hashed",           kst__hashed_bytes, kst__hashed_init, kst__hashed_arm,
-    kst__hashed_disarm, kst__hashed_next,  kst__hashed_check,
+    kst__hashed_disarm, kst__hashed_next,  kst__hashed_check, NULL, NULL,
 };
 
 #endif
@@ -4201,7 +4217,7 @@ static const char *kst__lists_check(const void *tm, const struct kst *t, uint32_
 
 static const struct kst_timer_ops kst_timer_lists = {
     "lists",           kst__lists_bytes, kst__lists_init, kst__lists_arm,
-    kst__lists_disarm, kst__lists_next,  kst__lists_check,
+    kst__lists_disarm, kst__lists_next,  kst__lists_check, NULL, NULL,
 };
 
 #endif
@@ -4368,7 +4384,7 @@ static const char *kst__heap_check(const void *tm, const struct kst *t, uint32_t
 
 static const struct kst_timer_ops kst_timer_heap = {
     "heap",           kst__heap_bytes, kst__heap_init, kst__heap_arm,
-    kst__heap_disarm, kst__heap_next,  kst__heap_check,
+    kst__heap_disarm, kst__heap_next,  kst__heap_check, NULL, NULL,
 };
 
 #endif
@@ -6024,6 +6040,25 @@ static void kst__note_age(struct kst *t, uint32_t beats)
     t->stats.victim_ages[age]++;
 }
 
+/* Whoever is oldest now is probably the next victim: starts the access to what its removal will want,
+ * and to who comes after it, whose turn that will be next time. */
+static void kst__victims_ahead(const struct kst *t, uint32_t oldest)
+{
+    if (oldest == KST__NONE)
+        return;
+    const uint32_t then = kst__entry_at(t, oldest)->newer;
+    if (kst__index_ops(t)->prefetch != NULL)
+        kst__index_ops(t)->prefetch(kst__index(t), kst__entry_hash(t, oldest));
+    if (kst__timer_ops(t)->peek != NULL)
+        kst__timer_ops(t)->peek(kst__timer(t), oldest);
+    if (then == KST__NONE)
+        return;
+    KST_PREFETCH(kst__entry_at(t, then));
+    KST_PREFETCH(&kst__entry_at(t, then)->proto);
+    if (kst__timer_ops(t)->prefetch != NULL)
+        kst__timer_ops(t)->prefetch(kst__timer(t), then);
+}
+
 /* Makes room for one more: by an expired entry if one is near, else by the oldest of the first
  * class that may be evicted. Returns why there is none, or what was evicted for it, or NONE. */
 static uint16_t kst__make_room(struct kst *t)
@@ -6051,10 +6086,7 @@ static uint16_t kst__make_room(struct kst *t)
             continue;
         kst__remove(t, victim, KST_GONE_EVICTED);
         kst__note_age(t, stayed);
-        if (class_->oldest != KST__NONE) { /* probably the next one */
-            KST_PREFETCH(kst__entry_at(t, class_->oldest));
-            KST_PREFETCH(&kst__entry_at(t, class_->oldest)->proto);
-        }
+        kst__victims_ahead(t, class_->oldest);
         return half_open ? KST_REASON_HALF_OPEN_EVICTED : KST_REASON_TABLE_EVICTED;
     }
     return crowded;

@@ -263,6 +263,25 @@ static void kst__note_age(struct kst *t, uint32_t beats)
     t->stats.victim_ages[age]++;
 }
 
+/* Whoever is oldest now is probably the next victim: starts the access to what its removal will want,
+ * and to who comes after it, whose turn that will be next time. */
+static void kst__victims_ahead(const struct kst *t, uint32_t oldest)
+{
+    if (oldest == KST__NONE)
+        return;
+    const uint32_t then = kst__entry_at(t, oldest)->newer;
+    if (kst__index_ops(t)->prefetch != NULL)
+        kst__index_ops(t)->prefetch(kst__index(t), kst__entry_hash(t, oldest));
+    if (kst__timer_ops(t)->peek != NULL)
+        kst__timer_ops(t)->peek(kst__timer(t), oldest);
+    if (then == KST__NONE)
+        return;
+    KST_PREFETCH(kst__entry_at(t, then));
+    KST_PREFETCH(&kst__entry_at(t, then)->proto);
+    if (kst__timer_ops(t)->prefetch != NULL)
+        kst__timer_ops(t)->prefetch(kst__timer(t), then);
+}
+
 /* Makes room for one more: by an expired entry if one is near, else by the oldest of the first
  * class that may be evicted. Returns why there is none, or what was evicted for it, or NONE. */
 static uint16_t kst__make_room(struct kst *t)
@@ -290,10 +309,7 @@ static uint16_t kst__make_room(struct kst *t)
             continue;
         kst__remove(t, victim, KST_GONE_EVICTED);
         kst__note_age(t, stayed);
-        if (class_->oldest != KST__NONE) { /* probably the next one */
-            KST_PREFETCH(kst__entry_at(t, class_->oldest));
-            KST_PREFETCH(&kst__entry_at(t, class_->oldest)->proto);
-        }
+        kst__victims_ahead(t, class_->oldest);
         return half_open ? KST_REASON_HALF_OPEN_EVICTED : KST_REASON_TABLE_EVICTED;
     }
     return crowded;

@@ -14,7 +14,9 @@
  *               costs a constant, or a logarithm of what is armed; it may find nothing that has
  *               expired. KST__NONE with `work` left: nothing expired is left. In which order those
  *               come out that have expired is the timer's own affair.
- *   => check    NULL, or what is wrong in words; `armed` counts what it holds. */
+ *   => check    NULL, or what is wrong in words; `armed` counts what it holds.
+ *   => prefetch starts the memory access of disarming this slot, which is armed. May be NULL.
+ *   => peek     once that has arrived: the access to what else it will want. May be NULL. */
 #ifndef KST_TIMER_H
 #define KST_TIMER_H
 
@@ -28,6 +30,8 @@ struct kst_timer_ops {
     void (*disarm)(void *tm, uint32_t slot);
     uint32_t (*next)(void *tm, struct kst *t, uint64_t now_ms, uint32_t *work);
     const char *(*check)(const void *tm, const struct kst *t, uint32_t *armed);
+    void (*prefetch)(const void *tm, uint32_t slot);
+    void (*peek)(const void *tm, uint32_t slot);
 };
 
 /* When an entry or an expectation expires; an entry notes it as what its timer is now set to. */

@@ -285,7 +285,7 @@ static const char *kst__hashed_check(const void *tm, const struct kst *t, uint32
 
 static const struct kst_timer_ops kst_timer_hashed = {
     "hashed",           kst__hashed_bytes, kst__hashed_init, kst__hashed_arm,
-    kst__hashed_disarm, kst__hashed_next,  kst__hashed_check,
+    kst__hashed_disarm, kst__hashed_next,  kst__hashed_check, NULL, NULL,
 };
 
 #endif

@@ -160,7 +160,7 @@ static const char *kst__heap_check(const void *tm, const struct kst *t, uint32_t
 
 static const struct kst_timer_ops kst_timer_heap = {
     "heap",           kst__heap_bytes, kst__heap_init, kst__heap_arm,
-    kst__heap_disarm, kst__heap_next,  kst__heap_check,
+    kst__heap_disarm, kst__heap_next,  kst__heap_check, NULL, NULL,
 };
 
 #endif

@@ -206,7 +206,7 @@ static const char *kst__lists_check(const void *tm, const struct kst *t, uint32_
 
 static const struct kst_timer_ops kst_timer_lists = {
     "lists",           kst__lists_bytes, kst__lists_init, kst__lists_arm,
-    kst__lists_disarm, kst__lists_next,  kst__lists_check,
+    kst__lists_disarm, kst__lists_next,  kst__lists_check, NULL, NULL,
 };
 
 #endif

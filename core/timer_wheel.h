@@ -216,6 +216,17 @@ static uint32_t kst__wheel_next(void *tm, struct kst *t, uint64_t now_ms, uint32
     return KST__NONE;
 }
 
+static void kst__wheel_prefetch(const void *tm, uint32_t slot)
+{
+    KST_PREFETCH(kst__wheel_where((const struct kst__wheel *)tm, slot));
+}
+
+static void kst__wheel_peek(const void *tm, uint32_t slot)
+{
+    const struct kst__wheel *w = (const struct kst__wheel *)tm;
+    KST_PREFETCH(kst__wheel_chunk(w, *kst__wheel_where(w, slot) / KST__CHUNK_REFS));
+}
+
 static const char *kst__wheel_check(const void *tm, const struct kst *t, uint32_t *armed)
 {
     const struct kst__wheel *w = (const struct kst__wheel *)tm;
@@ -261,8 +272,9 @@ static const char *kst__wheel_check(const void *tm, const struct kst *t, uint32_
 }
 
 static const struct kst_timer_ops kst_timer_wheel = {
-    "wheel",           kst__wheel_bytes, kst__wheel_init, kst__wheel_arm,
-    kst__wheel_disarm, kst__wheel_next,  kst__wheel_check,
+    "wheel",           kst__wheel_bytes, kst__wheel_init,  kst__wheel_arm,
+    kst__wheel_disarm, kst__wheel_next,  kst__wheel_check, kst__wheel_prefetch,
+    kst__wheel_peek,
 };
 
 #endif
