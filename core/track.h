@@ -360,6 +360,14 @@ KST_INLINE void kst__judge_whole(struct kst *t, const struct kst_packet *packet,
     }
 }
 
+/* The same for who comes rarely, in one place of the code. */
+KST__NOINLINE static void kst__judge_datagram(struct kst *t, const struct kst_packet *packet,
+                                              const struct kst__parsed *p, struct kst__key *key,
+                                              struct kst_result *r)
+{
+    kst__judge_whole(t, packet, p, key, r);
+}
+
 /* A fragment: held, or the one that makes its datagram whole, which is then judged. */
 static void kst__judge_fragment(struct kst *t, const struct kst_packet *packet,
                                 const struct kst__parsed *p, struct kst__key *first,
@@ -370,7 +378,7 @@ static void kst__judge_fragment(struct kst *t, const struct kst_packet *packet,
     struct kst__key key;
     r->reason = kst__defrag_take(t, packet, p, &whole);
     if (r->reason == KST_REASON_FRAGMENT) {
-        kst__judge_whole(t, packet, p, first, r);
+        kst__judge_datagram(t, packet, p, first, r);
         return;
     }
     if (r->reason != KST_REASON_NONE) {
@@ -380,7 +388,7 @@ static void kst__judge_fragment(struct kst *t, const struct kst_packet *packet,
     kst__parse(&whole, t->set[KST__SET_CHECKSUM] != 0, &parsed);
     if (parsed.reason == KST_REASON_NONE)
         kst__key_make(t, &parsed.tuple, &key);
-    kst__judge_whole(t, &whole, &parsed, &key, r);
+    kst__judge_datagram(t, &whole, &parsed, &key, r);
     t->datagram_bytes = whole.size;
     r->flags |= KST_REASSEMBLED;
 }
