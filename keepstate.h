@@ -5860,7 +5860,7 @@ KST_INLINE uint32_t kst__find(const struct kst *t, const struct kst__key *key)
 }
 
 /* Of a batch that goes by groups: how many are in one. */
-KST_INLINE size_t kst__group_size(size_t group, size_t count)
+KST_INLINE size_t kst__burst_size(size_t group, size_t count)
 {
     const size_t left = count - group * KST_BURST;
     return left < KST_BURST ? left : KST_BURST;
@@ -10598,7 +10598,7 @@ static void kst__run(struct kst *t, uint64_t now_ms, const struct kst_packet *pa
     for (size_t group = 0; group < groups + 2; group++) {
         if (group < groups) {
             const struct kst_packet *packet = packets + group * KST_BURST;
-            const size_t here = kst__group_size(group, count);
+            const size_t here = kst__burst_size(group, count);
             for (size_t i = 0; i < here; i++) {
                 struct kst__parsed *p = &parsed[group % 3][i];
                 kst__parse(&packet[i], t->set[KST__SET_CHECKSUM] != 0, p);
@@ -10607,9 +10607,9 @@ static void kst__run(struct kst *t, uint64_t now_ms, const struct kst_packet *pa
             kst__look_up(t, keys[group % 3], here);
         }
         if (group - 1 < groups)
-            kst__look_closer(t, keys[(group - 1) % 3], kst__group_size(group - 1, count), true);
+            kst__look_closer(t, keys[(group - 1) % 3], kst__burst_size(group - 1, count), true);
         if (group >= 2)
-            for (size_t i = 0; i < kst__group_size(group - 2, count); i++) {
+            for (size_t i = 0; i < kst__burst_size(group - 2, count); i++) {
                 const size_t at = (group - 2) * KST_BURST + i;
                 kst__judge_next(t, &packets[at], nats != NULL ? &nats[at] : NULL,
                                 &parsed[(group - 2) % 3][i], &keys[(group - 2) % 3][i],
@@ -10945,15 +10945,15 @@ void kst_find_batch(const struct kst *t, const struct kst_tuple *tuples, size_t 
     const size_t groups = (count + KST_BURST - 1) / KST_BURST;
     for (size_t group = 0; group < groups + 2; group++) {
         if (group < groups) {
-            const size_t here = kst__group_size(group, count);
+            const size_t here = kst__burst_size(group, count);
             for (size_t i = 0; i < here; i++)
                 kst__key_make(t, &tuples[group * KST_BURST + i], &keys[group % 3][i]);
             kst__look_up(t, keys[group % 3], here);
         }
         if (group - 1 < groups)
-            kst__look_closer(t, keys[(group - 1) % 3], kst__group_size(group - 1, count), false);
+            kst__look_closer(t, keys[(group - 1) % 3], kst__burst_size(group - 1, count), false);
         if (group >= 2)
-            for (size_t i = 0; i < kst__group_size(group - 2, count); i++) {
+            for (size_t i = 0; i < kst__burst_size(group - 2, count); i++) {
                 const size_t at = (group - 2) * KST_BURST + i;
                 ids[at] = kst__find_id(t, &keys[(group - 2) % 3][i],
                                        directions != NULL ? &directions[at] : NULL);

@@ -322,15 +322,15 @@ void kst_find_batch(const struct kst *t, const struct kst_tuple *tuples, size_t 
     const size_t groups = (count + KST_BURST - 1) / KST_BURST;
     for (size_t group = 0; group < groups + 2; group++) {
         if (group < groups) {
-            const size_t here = kst__group_size(group, count);
+            const size_t here = kst__burst_size(group, count);
             for (size_t i = 0; i < here; i++)
                 kst__key_make(t, &tuples[group * KST_BURST + i], &keys[group % 3][i]);
             kst__look_up(t, keys[group % 3], here);
         }
         if (group - 1 < groups)
-            kst__look_closer(t, keys[(group - 1) % 3], kst__group_size(group - 1, count), false);
+            kst__look_closer(t, keys[(group - 1) % 3], kst__burst_size(group - 1, count), false);
         if (group >= 2)
-            for (size_t i = 0; i < kst__group_size(group - 2, count); i++) {
+            for (size_t i = 0; i < kst__burst_size(group - 2, count); i++) {
                 const size_t at = (group - 2) * KST_BURST + i;
                 ids[at] = kst__find_id(t, &keys[(group - 2) % 3][i],
                                        directions != NULL ? &directions[at] : NULL);

@@ -83,7 +83,7 @@ KST_INLINE uint32_t kst__find(const struct kst *t, const struct kst__key *key)
 }
 
 /* Of a batch that goes by groups: how many are in one. */
-KST_INLINE size_t kst__group_size(size_t group, size_t count)
+KST_INLINE size_t kst__burst_size(size_t group, size_t count)
 {
     const size_t left = count - group * KST_BURST;
     return left < KST_BURST ? left : KST_BURST;

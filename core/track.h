@@ -593,7 +593,7 @@ static void kst__run(struct kst *t, uint64_t now_ms, const struct kst_packet *pa
     for (size_t group = 0; group < groups + 2; group++) {
         if (group < groups) {
             const struct kst_packet *packet = packets + group * KST_BURST;
-            const size_t here = kst__group_size(group, count);
+            const size_t here = kst__burst_size(group, count);
             for (size_t i = 0; i < here; i++) {
                 struct kst__parsed *p = &parsed[group % 3][i];
                 kst__parse(&packet[i], t->set[KST__SET_CHECKSUM] != 0, p);
@@ -602,9 +602,9 @@ static void kst__run(struct kst *t, uint64_t now_ms, const struct kst_packet *pa
             kst__look_up(t, keys[group % 3], here);
         }
         if (group - 1 < groups)
-            kst__look_closer(t, keys[(group - 1) % 3], kst__group_size(group - 1, count), true);
+            kst__look_closer(t, keys[(group - 1) % 3], kst__burst_size(group - 1, count), true);
         if (group >= 2)
-            for (size_t i = 0; i < kst__group_size(group - 2, count); i++) {
+            for (size_t i = 0; i < kst__burst_size(group - 2, count); i++) {
                 const size_t at = (group - 2) * KST_BURST + i;
                 kst__judge_next(t, &packets[at], nats != NULL ? &nats[at] : NULL,
                                 &parsed[(group - 2) % 3][i], &keys[(group - 2) % 3][i],
