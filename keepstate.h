@@ -786,6 +786,7 @@ KST_API void kst_track(struct kst *t, uint64_t now_ms, const struct kst_packet *
 
 /* Undoes the creation of a connection by a packet that the caller's rules drop, as Linux leaves no
  * entry of a packet that never got through. True if `result` had created one that is still there.
+ * One that the packet has ended (KST_CLOSED) is gone all the same, and that is false.
  * Later packets of the same batch have met it: who refuses, tracks one packet a call. */
 KST_API bool kst_refuse(struct kst *t, const struct kst_result *result);
 
@@ -849,6 +850,11 @@ KST_API kst_id kst_next(const struct kst *t, kst_id id);
 
 /* Removes a connection; false if it is gone. By tuple: kst_delete(t, kst_find(t, &tuple, NULL)). */
 KST_API bool kst_delete(struct kst *t, kst_id id);
+
+/* Puts a TCP connection into CLOSE, with the timeout of that, as Linux does with one whose packet it
+ * answers with a reset (REJECT --reject-with tcp-reset). One that is there already stays as it is.
+ * False if it is gone, pending or not TCP's. */
+KST_API bool kst_close(struct kst *t, kst_id id);
 
 /* Removes all connections; settings, statistics and held fragments stay. */
 KST_API void kst_flush(struct kst *t);
@@ -7878,7 +7884,7 @@ static bool kst__rewrite_l4(uint8_t *l4, uint32_t here, uint8_t protocol, enum k
     uint8_t is[2];
     bool has_port;
     if (protocol == KST__GRE) {
-        const uint32_t version = here >= 4 ? l4[1] & 7u : 8;
+        const uint32_t version = here >= 8 ? l4[1] & 7u : 8;
         if (version > 1 && (version == 8 || kind == KST_NAT_DESTINATION))
             return false;
         if (version != 1)
@@ -7939,6 +7945,14 @@ static uint32_t kst__error_at(const uint8_t *bytes, uint32_t here)
     return sort == KST__ICMP_ERROR ? ip.l4_at : 0;
 }
 
+/* Whether an error that is all there has the right sum. */
+static bool kst__error_sound(const uint8_t *bytes, uint32_t here, uint32_t at)
+{
+    const bool v4 = bytes[0] >> 4 == 4;
+    const uint64_t pseudo = v4 ? 0 : kst__sum_pseudo(bytes + 8, 32, here - at, KST__ICMPV6);
+    return kst__sum_right(kst__sum(pseudo, bytes + at, here - at));
+}
+
 /* Rewrites one end of an error, and the opposite end of the packet that it carries, so that who
  * gets it sees in both what it knows. `other` is the tuple of the direction that the carried one
  * went. */
@@ -7950,8 +7964,7 @@ static bool kst__rewrite_error(uint8_t *bytes, uint32_t here, uint32_t at, enum 
         kind == KST_NAT_SOURCE ? KST_NAT_DESTINATION : KST_NAT_SOURCE;
     const uint32_t size = here - at;
     const uint64_t pseudo = v4 ? 0 : kst__sum_pseudo(bytes + 8, 32, size, KST__ICMPV6);
-    if (!kst__sum_right(kst__sum(pseudo, bytes + at, size)) ||
-        !kst__rewrite(bytes + at + 8, size - 8, opposite, kst__end_of(other, opposite)))
+    if (!kst__rewrite(bytes + at + 8, size - 8, opposite, kst__end_of(other, opposite)))
         return false;
     kst__checksum_set(bytes + at, 2, size, pseudo);
     return kst__rewrite(bytes, here, kind, end);
@@ -8010,6 +8023,17 @@ static void kst__put_ipv4(struct kst__line *line, const uint8_t *address)
 {
     for (uint32_t i = 0; i < 4; i++)
         kst__put_field(line, i == 0 ? "" : ".", address[i]);
+}
+
+/* All 32 digits, as /proc has them. */
+static void kst__put_ipv6(struct kst__line *line, const uint8_t *address)
+{
+    for (uint32_t i = 0; i < 16; i++) {
+        const char hex[3] = {"0123456789abcdef"[address[i] >> 4],
+                             "0123456789abcdef"[address[i] & 15], '\0'};
+        kst__put(line, i != 0 && i % 2 == 0 ? ":" : "");
+        kst__put(line, hex);
+    }
 }
 
 /* As people write it (RFC 5952): the longest run of zeros, the first of equals, becomes `::`. */
@@ -8463,7 +8487,7 @@ static enum kst_reason kst__ftp_rewrite(struct kst_help *h, const struct kst__ft
         if (extended && a->family == KST_IPV4)
             kst__put_ipv4(&line, address);
         else if (extended)
-            kst__put_ipv6_short(&line, address);
+            kst__put_ipv6(&line, address);
         kst__put_field(&line, "|", port);
         kst__put(&line, "|");
     }
@@ -10332,8 +10356,7 @@ static uint16_t kst__translate(const struct kst *t, const struct kst_result *r,
     const bool reply = r->direction == KST_REPLY, source = kind == KST_NAT_SOURCE;
     /* Answers have their destination changed if the source was, and the other way round. */
     const bool bound = (e->status & (source != reply ? KST_SRC_NAT : KST_DST_NAT)) != 0;
-    if (!(e->status & (KST_SRC_NAT | KST_DST_NAT)) || r->verdict != KST_ACCEPT ||
-        (!bound && r->state != KST_RELATED))
+    if (r->verdict != KST_ACCEPT || (!bound && r->state != KST_RELATED))
         return KST_REASON_NONE;
     const struct kst_tuple *other = reply ? &e->tuple : kst__reply_tuple(t, slot);
     const struct kst__end end = {source ? other->dst : other->src,
@@ -10346,8 +10369,10 @@ static uint16_t kst__translate(const struct kst *t, const struct kst_result *r,
     const uint32_t here = ip_bytes < size ? ip_bytes : size;
     const uint32_t error_at = r->state == KST_RELATED ? kst__error_at(bytes, here) : 0;
     bool done = true;
-    if (error_at != 0 && v4 && bytes[error_at] == 5) /* nobody here is to learn of another gateway */
-        done = false;
+    if (error_at != 0 && here == ip_bytes && !kst__error_sound(bytes, here, error_at))
+        done = false; /* of whatever connection */
+    else if (error_at != 0 && v4 && bytes[error_at] == 5 && (e->status & (KST_SRC_NAT | KST_DST_NAT)))
+        done = false; /* nobody here is to learn of another gateway */
     else if (bound && error_at != 0)
         done = here == ip_bytes && kst__rewrite_error(bytes, here, error_at, kind, other, end);
     else if (bound)
@@ -10441,7 +10466,7 @@ static void kst__through(struct kst *t, const struct kst_packet *packet,
         return;
     const struct kst__entry *e = kst__entry_at(t, (uint32_t)r->entry);
     const bool finished = t->pending == KST__NONE && t->closing == 0 && !(e->kind & KST__KIND_HELP);
-    if (finished && !(e->status & (KST_SRC_NAT | KST_DST_NAT)))
+    if (finished && !(e->status & (KST_SRC_NAT | KST_DST_NAT)) && r->state != KST_RELATED)
         return;
     for (uint32_t i = 0; i < 2; i++) {
         uint16_t reason = KST_REASON_NONE;
@@ -10774,6 +10799,10 @@ uint32_t kst_advance(struct kst *t, uint64_t now_ms, uint32_t work_max)
 bool kst_refuse(struct kst *t, const struct kst_result *result)
 {
     const uint32_t slot = kst__slot_known(t, result->entry);
+    if (result->entry != 0 && t->closing == result->entry) { /* gone, whatever becomes of the packet */
+        kst__pending_drop(t);
+        return false;
+    }
     if (!(result->flags & KST_CREATED) || slot == KST__NONE)
         return false;
     if (slot == t->pending)
@@ -10879,6 +10908,26 @@ kst_id kst_next(const struct kst *t, kst_id id)
         if (kst__live(t, (uint32_t)slot) && !kst__expired(t, (uint32_t)slot))
             return kst__id(t, (uint32_t)slot);
     return 0;
+}
+
+bool kst_close(struct kst *t, kst_id id)
+{
+    const uint32_t slot = kst__slot_known(t, id);
+    if (slot == KST__NONE || slot == t->pending)
+        return false;
+    struct kst__entry *e = kst__entry_at(t, slot);
+    if (e->tuple.protocol != KST__TCP)
+        return false;
+    if (e->state == KST_TCP_CLOSE)
+        return true;
+    *kst__census(t, KST__TCP, e->state) -= 1;
+    *kst__census(t, KST__TCP, KST_TCP_CLOSE) += 1;
+    e->state = KST_TCP_CLOSE;
+    if (!(e->status & KST_FIXED_TIMEOUT))
+        kst__expire_at(t, slot, kst__due_ms(t, kst__set_of(t, e)[KST__SET_TCP_CLOSE]));
+    kst__reclass(t, slot);
+    kst__tell_update(t, slot, KST_CHANGED_STATE);
+    return true;
 }
 
 bool kst_delete(struct kst *t, kst_id id)
@@ -11676,17 +11725,6 @@ static const char *kst__class_name(uint8_t helper, uint8_t class_)
 {
     const struct kst_helper *found = kst__helper(helper);
     return found != NULL && class_ < KST_EXPECT_CLASSES ? found->classes[class_].name : NULL;
-}
-
-/* All 32 digits, as /proc has them. */
-static void kst__put_ipv6(struct kst__line *line, const uint8_t *address)
-{
-    for (uint32_t i = 0; i < 16; i++) {
-        const char hex[3] = {"0123456789abcdef"[address[i] >> 4],
-                             "0123456789abcdef"[address[i] & 15], '\0'};
-        kst__put(line, i != 0 && i % 2 == 0 ? ":" : "");
-        kst__put(line, hex);
-    }
 }
 
 static void kst__put_address(struct kst__line *line, uint8_t family, const uint8_t *address,

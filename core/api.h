@@ -590,6 +590,7 @@ KST_API void kst_track(struct kst *t, uint64_t now_ms, const struct kst_packet *
 
 /* Undoes the creation of a connection by a packet that the caller's rules drop, as Linux leaves no
  * entry of a packet that never got through. True if `result` had created one that is still there.
+ * One that the packet has ended (KST_CLOSED) is gone all the same, and that is false.
  * Later packets of the same batch have met it: who refuses, tracks one packet a call. */
 KST_API bool kst_refuse(struct kst *t, const struct kst_result *result);
 
@@ -653,6 +654,11 @@ KST_API kst_id kst_next(const struct kst *t, kst_id id);
 
 /* Removes a connection; false if it is gone. By tuple: kst_delete(t, kst_find(t, &tuple, NULL)). */
 KST_API bool kst_delete(struct kst *t, kst_id id);
+
+/* Puts a TCP connection into CLOSE, with the timeout of that, as Linux does with one whose packet it
+ * answers with a reset (REJECT --reject-with tcp-reset). One that is there already stays as it is.
+ * False if it is gone, pending or not TCP's. */
+KST_API bool kst_close(struct kst *t, kst_id id);
 
 /* Removes all connections; settings, statistics and held fragments stay. */
 KST_API void kst_flush(struct kst *t);

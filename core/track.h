@@ -415,8 +415,7 @@ static uint16_t kst__translate(const struct kst *t, const struct kst_result *r,
     const bool reply = r->direction == KST_REPLY, source = kind == KST_NAT_SOURCE;
     /* Answers have their destination changed if the source was, and the other way round. */
     const bool bound = (e->status & (source != reply ? KST_SRC_NAT : KST_DST_NAT)) != 0;
-    if (!(e->status & (KST_SRC_NAT | KST_DST_NAT)) || r->verdict != KST_ACCEPT ||
-        (!bound && r->state != KST_RELATED))
+    if (r->verdict != KST_ACCEPT || (!bound && r->state != KST_RELATED))
         return KST_REASON_NONE;
     const struct kst_tuple *other = reply ? &e->tuple : kst__reply_tuple(t, slot);
     const struct kst__end end = {source ? other->dst : other->src,
@@ -429,8 +428,10 @@ static uint16_t kst__translate(const struct kst *t, const struct kst_result *r,
     const uint32_t here = ip_bytes < size ? ip_bytes : size;
     const uint32_t error_at = r->state == KST_RELATED ? kst__error_at(bytes, here) : 0;
     bool done = true;
-    if (error_at != 0 && v4 && bytes[error_at] == 5) /* nobody here is to learn of another gateway */
-        done = false;
+    if (error_at != 0 && here == ip_bytes && !kst__error_sound(bytes, here, error_at))
+        done = false; /* of whatever connection */
+    else if (error_at != 0 && v4 && bytes[error_at] == 5 && (e->status & (KST_SRC_NAT | KST_DST_NAT)))
+        done = false; /* nobody here is to learn of another gateway */
     else if (bound && error_at != 0)
         done = here == ip_bytes && kst__rewrite_error(bytes, here, error_at, kind, other, end);
     else if (bound)
@@ -524,7 +525,7 @@ static void kst__through(struct kst *t, const struct kst_packet *packet,
         return;
     const struct kst__entry *e = kst__entry_at(t, (uint32_t)r->entry);
     const bool finished = t->pending == KST__NONE && t->closing == 0 && !(e->kind & KST__KIND_HELP);
-    if (finished && !(e->status & (KST_SRC_NAT | KST_DST_NAT)))
+    if (finished && !(e->status & (KST_SRC_NAT | KST_DST_NAT)) && r->state != KST_RELATED)
         return;
     for (uint32_t i = 0; i < 2; i++) {
         uint16_t reason = KST_REASON_NONE;

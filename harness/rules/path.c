@@ -276,10 +276,8 @@ static bool ask(struct walk *w, enum rules_table table)
                                  : false;
     case RULES_REJECT:
         w->end->reject = w->p.reject;
-#ifdef KST_HAS_CLOSE
         if (strcmp(w->p.reject, "tcp-reset") == 0 && w->p.result != NULL)
             kst_close(w->path->t, w->p.result->entry);
-#endif
         return false;
     default: return true;
     }
