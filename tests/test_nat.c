@@ -1161,7 +1161,7 @@ START_TEST(sip_names_who_is_seen_outside)
     "Contact: <sip:a@" contact ">, <sip:c@10.0.0.7>\r\nContent-Length: " length                          \
     "\r\n\r\n" SDP(address, port)
     must_say(sip_said(t, 0, INVITE("10.0.0.1", "10.0.0.1:5060", "4001", "90"), &out), KST_REASON_NONE);
-    must_carry_sip(&out, INVITE("203.0.113.100", "203.0.113.100:5060", "4000", "100"));
+    must_carry_sip(&out, INVITE("203.0.113.100", "203.0.113.100:5060", "4001", "100"));
     must_be(kst_expectation_count(t), 2);
     must(kst_expectation_get(t, kst_expectation_next(t, 0), &x));
     must_be(kst__be32(x.tuple.dst), 0xcb007164);
