@@ -9627,7 +9627,8 @@ static enum kst_reason kst__sip_register(struct kst__sip_message *m)
         const uint16_t from = sip->via_port != 0 ? sip->via_port : own->src_port;
         uint16_t port = h->translated && uri.port == from ? other->dst_port : uri.port;
         enum kst_reason reason = kst__help_expect_port(h, &x, &port);
-        if (reason == KST_REASON_NONE && h->translated)
+        if (reason == KST_REASON_NONE && h->translated &&
+            (port != uri.port || memcmp(other->dst, uri.address, sizeof uri.address) != 0))
             reason = kst__sip_put_uri(m, &uri, other->dst, port, &text);
         if (reason != KST_REASON_NONE)
             return reason;
@@ -9989,7 +9990,7 @@ static uint16_t kst__helper_hear(struct kst *t, uint32_t slot,
     if (h.mangle != NULL && mangle->changed) {
         const uint32_t grown = h.size - (p->l4_bytes - at);
         kst__mangle_seal(mangle, p->tuple.protocol);
-        if (there && grown != 0 && p->tuple.protocol == KST__TCP)
+        if (there && grown != 0 && p->tuple.protocol == KST__TCP && reason == KST_REASON_NONE)
             kst__adjust_note(t, slot, direction, h.seq, grown);
     }
     if (there && h.timeout_s != 0 && !(e->status & KST_FIXED_TIMEOUT))

@@ -795,7 +795,8 @@ static enum kst_reason kst__sip_register(struct kst__sip_message *m)
         const uint16_t from = sip->via_port != 0 ? sip->via_port : own->src_port;
         uint16_t port = h->translated && uri.port == from ? other->dst_port : uri.port;
         enum kst_reason reason = kst__help_expect_port(h, &x, &port);
-        if (reason == KST_REASON_NONE && h->translated)
+        if (reason == KST_REASON_NONE && h->translated &&
+            (port != uri.port || memcmp(other->dst, uri.address, sizeof uri.address) != 0))
             reason = kst__sip_put_uri(m, &uri, other->dst, port, &text);
         if (reason != KST_REASON_NONE)
             return reason;
