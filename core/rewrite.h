@@ -41,7 +41,11 @@ KST_INLINE void kst__checksum_follow(uint8_t *l4, uint32_t here, uint8_t protoco
             kst__checksum_change(l4 + 16, change + addresses, false);
         break;
     case KST__UDP: kst__checksum_change(l4 + 6, change + addresses, true); break;
-    case KST__UDPLITE: kst__checksum_change(l4 + 6, change + addresses, false); break;
+    case KST__UDPLITE: /* which always has one */
+        kst__checksum_change(l4 + 6, change + addresses, false);
+        if (kst__be16(l4 + 6) == 0)
+            kst__put16(l4 + 6, UINT16_MAX);
+        break;
     case KST__ICMP: kst__checksum_change(l4 + 2, change, false); break;
     case KST__ICMPV6: kst__checksum_change(l4 + 2, change + addresses, false); break;
     case KST__SCTP:
