@@ -68,7 +68,7 @@ agree: $(B)/agree $(B)/agree-kernel            ## the core against the vectors; 
 
 # Targets of the fuzzers: harness/fuzz/T.c, built for each engine and for none; each has all back ends. What a target
 # needs beside the common driver stands here.
-TARGETS := parse helper frag tcp track index timer text api
+TARGETS := parse helper frag tcp track index timer text api nat rules
 COMMON  := harness/fuzz/driver.c harness/fuzz/mutate.c harness/agree/describe.c
 FUZZED   = $(wildcard harness/*.h harness/fuzz/*.h harness/agree/*.h) $(ROOMS)
 each     = $(TARGETS:%=$(B)/fuzz/$1/%)
@@ -76,6 +76,7 @@ each     = $(TARGETS:%=$(B)/fuzz/$1/%)
 WITH_parse := harness/replay/link.c
 WITH_text  := harness/agree/vec.c harness/replay/link.c
 LIBS_text  := -lpcap -lz
+WITH_rules := $(RULES)
 
 .SECONDEXPANSION:
 .SECONDARY:

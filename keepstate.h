@@ -491,7 +491,7 @@ enum kst_column {
     X(FTP_ADDRESS, NONE, "an FTP command or answer whose address or port cannot be read")          \
     X(SIP_STATUS, NONE, "a SIP response without a status")                                         \
     X(SIP_CSEQ, NONE, "a SIP message without a CSeq, or with an unreadable one")                   \
-    X(SIP_HEADER, NONE, "a SIP registration whose Contact expires at no readable time")                \
+    X(SIP_HEADER, NONE, "a SIP message without a readable time of expiry, or length of what has changed") \
     X(SIP_MEDIA, NONE, "SDP with an unreadable address or a port outside 1024..65535")             \
     X(TABLE_FULL, DROP, "the table is full, and nothing near is expired or may be evicted")        \
     X(TABLE_EVICTED, EARLY_DROP, "the table was full: the oldest evictable connection made room")  \
@@ -609,6 +609,8 @@ struct kst_help {
     void *state;                /* the helper's own, KST_HELPER_STATE_BYTES for each connection, aligned to
                                  * 8; zero at first */
     uint32_t timeout_s;         /* out: the timeout that the connection gets; 0: as it has */
+    uint16_t to_port;           /* out: of a translated connection, by UDP: where this message goes instead;
+                                 * 0: as it does */
     bool translated;            /* the connection is under NAT: kst_help_replace may be called, and what it
                                  * expects should follow it */
     struct kst__mangle *mangle; /* for kst_help_replace */
@@ -786,6 +788,7 @@ KST_API void kst_track(struct kst *t, uint64_t now_ms, const struct kst_packet *
 
 /* Undoes the creation of a connection by a packet that the caller's rules drop, as Linux leaves no
  * entry of a packet that never got through. True if `result` had created one that is still there.
+ * One that the packet has ended (KST_CLOSED) is gone all the same, and that is false.
  * Later packets of the same batch have met it: who refuses, tracks one packet a call. */
 KST_API bool kst_refuse(struct kst *t, const struct kst_result *result);
 
@@ -856,6 +859,11 @@ KST_API kst_id kst_next(const struct kst *t, kst_id id);
 
 /* Removes a connection; false if it is gone. By tuple: kst_delete(t, kst_find(t, &tuple, NULL)). */
 KST_API bool kst_delete(struct kst *t, kst_id id);
+
+/* Puts a TCP connection into CLOSE, with the timeout of that, as Linux does with one whose packet it
+ * answers with a reset (REJECT --reject-with tcp-reset). One that is there already stays as it is.
+ * False if it is gone, pending or not TCP's. */
+KST_API bool kst_close(struct kst *t, kst_id id);
 
 /* Removes all connections; settings, statistics and held fragments stay. */
 KST_API void kst_flush(struct kst *t);
@@ -7930,7 +7938,11 @@ KST_INLINE void kst__checksum_follow(uint8_t *l4, uint32_t here, uint8_t protoco
             kst__checksum_change(l4 + 16, change + addresses, false);
         break;
     case KST__UDP: kst__checksum_change(l4 + 6, change + addresses, true); break;
-    case KST__UDPLITE: kst__checksum_change(l4 + 6, change + addresses, false); break;
+    case KST__UDPLITE: /* which always has one */
+        kst__checksum_change(l4 + 6, change + addresses, false);
+        if (kst__be16(l4 + 6) == 0)
+            kst__put16(l4 + 6, UINT16_MAX);
+        break;
     case KST__ICMP: kst__checksum_change(l4 + 2, change, false); break;
     case KST__ICMPV6: kst__checksum_change(l4 + 2, change + addresses, false); break;
     case KST__SCTP:
@@ -7966,7 +7978,7 @@ static bool kst__rewrite_l4(uint8_t *l4, uint32_t here, uint8_t protocol, enum k
     uint8_t is[2];
     bool has_port;
     if (protocol == KST__GRE) {
-        const uint32_t version = here >= 4 ? l4[1] & 7u : 8;
+        const uint32_t version = here >= 8 ? l4[1] & 7u : 8;
         if (version > 1 && (version == 8 || kind == KST_NAT_DESTINATION))
             return false;
         if (version != 1)
@@ -8027,6 +8039,14 @@ static uint32_t kst__error_at(const uint8_t *bytes, uint32_t here)
     return sort == KST__ICMP_ERROR ? ip.l4_at : 0;
 }
 
+/* Whether an error that is all there has the right sum. */
+static bool kst__error_sound(const uint8_t *bytes, uint32_t here, uint32_t at)
+{
+    const bool v4 = bytes[0] >> 4 == 4;
+    const uint64_t pseudo = v4 ? 0 : kst__sum_pseudo(bytes + 8, 32, here - at, KST__ICMPV6);
+    return kst__sum_right(kst__sum(pseudo, bytes + at, here - at));
+}
+
 /* Rewrites one end of an error, and the opposite end of the packet that it carries, so that who
  * gets it sees in both what it knows. `other` is the tuple of the direction that the carried one
  * went. */
@@ -8038,8 +8058,7 @@ static bool kst__rewrite_error(uint8_t *bytes, uint32_t here, uint32_t at, enum 
         kind == KST_NAT_SOURCE ? KST_NAT_DESTINATION : KST_NAT_SOURCE;
     const uint32_t size = here - at;
     const uint64_t pseudo = v4 ? 0 : kst__sum_pseudo(bytes + 8, 32, size, KST__ICMPV6);
-    if (!kst__sum_right(kst__sum(pseudo, bytes + at, size)) ||
-        !kst__rewrite(bytes + at + 8, size - 8, opposite, kst__end_of(other, opposite)))
+    if (!kst__rewrite(bytes + at + 8, size - 8, opposite, kst__end_of(other, opposite)))
         return false;
     kst__checksum_set(bytes + at, 2, size, pseudo);
     return kst__rewrite(bytes, here, kind, end);
@@ -8098,6 +8117,17 @@ static void kst__put_ipv4(struct kst__line *line, const uint8_t *address)
 {
     for (uint32_t i = 0; i < 4; i++)
         kst__put_field(line, i == 0 ? "" : ".", address[i]);
+}
+
+/* All 32 digits, as /proc has them. */
+static void kst__put_ipv6(struct kst__line *line, const uint8_t *address)
+{
+    for (uint32_t i = 0; i < 16; i++) {
+        const char hex[3] = {"0123456789abcdef"[address[i] >> 4],
+                             "0123456789abcdef"[address[i] & 15], '\0'};
+        kst__put(line, i != 0 && i % 2 == 0 ? ":" : "");
+        kst__put(line, hex);
+    }
 }
 
 /* As people write it (RFC 5952): the longest run of zeros, the first of equals, becomes `::`. */
@@ -8551,7 +8581,7 @@ static enum kst_reason kst__ftp_rewrite(struct kst_help *h, const struct kst__ft
         if (extended && a->family == KST_IPV4)
             kst__put_ipv4(&line, address);
         else if (extended)
-            kst__put_ipv6_short(&line, address);
+            kst__put_ipv6(&line, address);
         kst__put_field(&line, "|", port);
         kst__put(&line, "|");
     }
@@ -8906,8 +8936,9 @@ static const struct kst_helper KST__MAYBE_UNUSED kst_helper_pptp = {
 
 enum kst__sip_class { KST__SIP_SIGNALLING, KST__SIP_AUDIO, KST__SIP_VIDEO, KST__SIP_IMAGE };
 
-struct kst__sip { /* CSeq of the last ones that had a consequence */
-    uint32_t register_cseq, invite_cseq;
+struct kst__sip {
+    uint32_t register_cseq, invite_cseq; /* CSeq of the last ones that had a consequence */
+    uint16_t via_port; /* where who began it wants its answers, other than where it sends from; or 0 */
 };
 
 typedef char kst__sip_fits[sizeof(struct kst__sip) <= KST_HELPER_STATE_BYTES ? 1 : -1];
@@ -8925,6 +8956,7 @@ struct kst__sip_message {
     const uint8_t *begin, *end;
     uint32_t cseq;
     uint32_t code; /* of a response */
+    bool redescribed; /* something in its session description was replaced */
 };
 
 struct kst__sip_uri {
@@ -9233,8 +9265,11 @@ static enum kst_reason kst__sip_map(struct kst__sip_message *m, const struct kst
     const struct kst_tuple *own = &h->tuple[h->direction], *other = &h->tuple[!h->direction];
     const bool is_src = memcmp(uri->address, own->src, 16) == 0 && uri->port == own->src_port;
     const bool is_dst = memcmp(uri->address, own->dst, 16) == 0 && uri->port == own->dst_port;
+    const uint16_t via_port = ((const struct kst__sip *)h->state)->via_port;
     const uint8_t *address = is_src ? other->dst : other->src;
-    const uint16_t port = is_src ? other->dst_port : other->src_port;
+    const uint16_t port = is_src          ? other->dst_port
+                          : via_port != 0 ? via_port
+                                          : other->src_port;
     if ((!is_src && !is_dst) || (memcmp(address, uri->address, 16) == 0 && port == uri->port))
         return KST_REASON_NONE;
     return kst__sip_put_uri(m, uri, address, port, text);
@@ -9263,20 +9298,38 @@ static enum kst_reason kst__sip_via_address(struct kst__sip_message *m, struct k
     return reason;
 }
 
+/* Host and port of the topmost Via, by this transport. */
+static bool kst__sip_via_host(const struct kst__sip_message *m, const char *transport,
+                              struct kst__text *text, struct kst__sip_uri *uri)
+{
+    static const struct kst__sip_header via = {"via", "v"};
+    *text = kst__sip_text(m);
+    if (!kst__sip_header_next(text, &via) || !kst__sip_search(text, transport))
+        return false;
+    text->at += 4;
+    return kst__sip_host_port(m, text, uri);
+}
+
+/* Some phones send from one port and listen at another, which their Via names. */
+static void kst__sip_note_via(const struct kst__sip_message *m)
+{
+    const struct kst_tuple *own = &m->h->tuple[m->h->direction];
+    struct kst__text text;
+    struct kst__sip_uri uri;
+    if (kst__sip_via_host(m, "udp ", &text, &uri) && uri.port != own->src_port &&
+        memcmp(uri.address, own->src, sizeof uri.address) == 0)
+        ((struct kst__sip *)m->h->state)->via_port = uri.port;
+}
+
 /* The topmost Via, if it is about this connection, and what its parameters say. */
 static enum kst_reason kst__sip_via(struct kst__sip_message *m, bool request)
 {
-    static const struct kst__sip_header via = {"via", "v"};
     const struct kst_help *h = m->h;
     const struct kst_tuple *own = &h->tuple[h->direction], *other = &h->tuple[!h->direction];
-    struct kst__text text = kst__sip_text(m), value;
+    struct kst__text text, value;
     struct kst__sip_uri uri;
     uint32_t rport;
-    if (!kst__sip_header_next(&text, &via) ||
-        !kst__sip_search(&text, own->protocol == KST__TCP ? "tcp " : "udp "))
-        return KST_REASON_NONE;
-    text.at += 4;
-    if (!kst__sip_host_port(m, &text, &uri) ||
+    if (!kst__sip_via_host(m, own->protocol == KST__TCP ? "tcp " : "udp ", &text, &uri) ||
         memcmp(uri.address, request ? own->src : own->dst, 16) != 0 ||
         uri.port != (request ? own->src_port : own->dst_port))
         return KST_REASON_NONE;
@@ -9309,15 +9362,19 @@ static enum kst_reason kst__sip_name_and_address(struct kst__sip_message *m,
     return kst__sip_host(m, &text, &uri) ? kst__sip_map(m, &uri, &text) : KST_REASON_NONE;
 }
 
-/* All headers that name an end of the connection. */
+/* All headers that name an end of the connection; and the port of who listens elsewhere, as Linux has
+ * it: by UDP alone, by TCP it loses the packet. */
 static enum kst_reason kst__sip_translate(struct kst__sip_message *m, bool request)
 {
     static const struct kst__sip_header from = {"from", "f"}, to = {"to", "t"};
     struct kst__text text = kst__sip_text(m);
     struct kst__sip_uri uri;
+    const uint16_t via_port = ((const struct kst__sip *)m->h->state)->via_port;
     enum kst_reason reason = KST_REASON_NONE;
     bool inside = false;
-    if (request && kst__sip_search(&text, "sip:")) {
+    while (request && text.at < text.end && kst__is_letter(*text.at)) /* the method */
+        text.at++;
+    if (text.at > m->begin && ++text.at < text.end && kst__sip_search(&text, "sip:")) {
         text.at += 4;
         if (kst__sip_host(m, &text, &uri))
             reason = kst__sip_map(m, &uri, &text);
@@ -9331,7 +9388,10 @@ static enum kst_reason kst__sip_translate(struct kst__sip_message *m, bool reque
         reason = kst__sip_name_and_address(m, &from);
     if (reason == KST_REASON_NONE)
         reason = kst__sip_name_and_address(m, &to);
-    return reason;
+    if (reason != KST_REASON_NONE || via_port == 0 || m->h->direction == KST_ORIGINAL)
+        return reason;
+    m->h->to_port = via_port;
+    return m->h->tuple[0].protocol == KST__UDP ? KST_REASON_NONE : KST_REASON_NAT_PACKET;
 }
 
 /* ---- expectations ---- */
@@ -9412,15 +9472,15 @@ static enum kst_reason kst__sip_expect_media(const struct kst__sip_message *m, u
             error = kst_expect(h->t, &x);
             if (error == KST_ERROR_OK && i == 0)
                 rtp = kst_expectation_own(h->t, h->connection, 0);
-            if (error != KST_ERROR_OK && error != KST_ERROR_EXPECT_EXISTS) {
+            if (error != KST_ERROR_OK && (translated || error != KST_ERROR_EXPECT_EXISTS)) {
                 kst_expectation_delete(h->t, rtp);
                 break;
             }
         }
     }
-    if (error != KST_ERROR_OK && error != KST_ERROR_EXPECT_EXISTS)
+    if (error != KST_ERROR_OK && (translated || error != KST_ERROR_EXPECT_EXISTS))
         return KST_REASON_HELPER_EXPECT;
-    if (translated)
+    if (first != (*port & ~UINT32_C(1)))
         *port = first;
     return KST_REASON_NONE;
 }
@@ -9485,81 +9545,87 @@ static uint8_t kst__sdp_media(struct kst__text *text)
     return 0;
 }
 
-/* Puts the address that the speaker is seen by in the place of its own, in a line of this name
- * before the next media line. */
-static enum kst_reason kst__sdp_put_address(struct kst__sip_message *m, struct kst__text text,
-                                            const char *name)
+/* Puts a line in the place of [begin, end) of the description. */
+static enum kst_reason kst__sdp_put(struct kst__sip_message *m, const uint8_t *begin,
+                                    const uint8_t *end, const struct kst__line *line,
+                                    struct kst__text *text)
 {
-    const uint8_t *seen_by = m->h->tuple[!m->h->direction].dst;
+    m->redescribed = true;
+    return kst__sip_put(m, begin, end, line, text);
+}
+
+/* Puts an address in the place of whatever stands in a line of this name before the next media
+ * line; there must be one if it is `needed`. */
+static enum kst_reason kst__sdp_put_address(struct kst__sip_message *m, struct kst__text text,
+                                            const char *name, bool needed, const uint8_t *seen_by)
+{
     char words[64];
     struct kst__line line = {words, sizeof words, 0};
     struct kst__text at;
     uint8_t address[16];
-    if (!kst__sdp_address(m, text, name, address, &at) || !kst__sip_own(m, address))
-        return KST_REASON_NONE;
+    if (!kst__sdp_address(m, text, name, address, &at))
+        return needed ? KST_REASON_SIP_MEDIA : KST_REASON_NONE;
     kst__sip_put_host(m, &line, seen_by, false);
-    return kst__sip_put(m, at.at, at.end, &line, &text);
+    return kst__sdp_put(m, at.at, at.end, &line, &text);
 }
 
-/* One media line, whose port `text` is at: expects it, and tells the outside what that will see. */
+/* One media line, whose port `text` is at: expects it, and tells the outside what that will see.
+ * `address` is that of the session, if there is one, then where this is seen. */
 static enum kst_reason kst__sdp_expect(struct kst__sip_message *m, struct kst__text *text,
                                        uint8_t class_, uint32_t port, const uint8_t *port_at,
-                                       const uint8_t *session)
+                                       bool has_address, uint8_t *address)
 {
     char digits[8];
     struct kst__line line = {digits, sizeof digits, 0};
     struct kst__text at;
-    uint8_t address[16];
+    uint8_t own[16];
     uint32_t seen_by = port;
-    if (!kst__sdp_address(m, *text, "c=", address, &at)) {
-        if (session == NULL)
-            return KST_REASON_SIP_MEDIA;
-        memcpy(address, session, sizeof address);
-    }
+    if (kst__sdp_address(m, *text, "c=", own, &at))
+        memcpy(address, own, sizeof own);
+    else if (!has_address)
+        return KST_REASON_SIP_MEDIA;
     enum kst_reason reason = kst__sip_expect_media(m, class_, address, &seen_by);
-    if (reason != KST_REASON_NONE || !kst__sip_own(m, address))
+    if (reason != KST_REASON_NONE || !m->h->translated)
         return reason;
+    if (kst__sip_own(m, address))
+        memcpy(address, m->h->tuple[!m->h->direction].dst, sizeof own);
     if (seen_by != port) {
         kst__put_number(&line, seen_by, 10);
-        reason = kst__sip_put(m, port_at, text->at, &line, text);
+        reason = kst__sdp_put(m, port_at, text->at, &line, text);
     }
-    return reason == KST_REASON_NONE ? kst__sdp_put_address(m, *text, "c=") : reason;
+    return reason == KST_REASON_NONE ? kst__sdp_put_address(m, *text, "c=", false, address)
+                                     : reason;
 }
 
-/* A description that has changed: the addresses that hold for all of it, and its length. `begin` is
- * behind "v=". */
+/* A description of which something has changed: its length. `begin` is behind "v=". */
 static enum kst_reason kst__sdp_seal(struct kst__sip_message *m, const uint8_t *begin)
 {
-    struct kst__text text = {begin, m->end}, header = kst__sip_text(m);
+    struct kst__text header = kst__sip_text(m);
     char digits[12];
     struct kst__line line = {digits, sizeof digits, 0};
-    uint32_t length;
-    enum kst_reason reason = kst__sdp_put_address(m, text, "o=");
-    text.end = m->end;
-    if (reason == KST_REASON_NONE)
-        reason = kst__sdp_put_address(m, text, "c=");
-    const uint8_t *number;
-    if (reason != KST_REASON_NONE || !kst__sip_header_next(&header, &kst__sip_length))
-        return reason;
-    number = header.at;
-    header.end = m->end;
-    const uint32_t is = (uint32_t)(m->end - begin) + 2;
-    if (!kst__sip_number(&header, KST__SIP_DIGITS, &length) || header.at > begin || length == is)
-        return KST_REASON_NONE;
-    kst__put_number(&line, is, 10);
+    if (!kst__sip_header_next(&header, &kst__sip_length) || !kst__is_digit(*header.at))
+        return KST_REASON_SIP_HEADER;
+    const uint8_t *number = header.at;
+    while (header.at < header.end && kst__is_digit(*header.at))
+        header.at++;
+    kst__put_number(&line, (uint64_t)(m->end - begin) + 2, 10);
     return kst__sip_put(m, number, header.at, &line, &header);
 }
 
-/* Expects what the session description of a message names. */
+/* Expects what the session description of a message names. Where the connection is translated, it then
+ * says of all what its last media line's address is to the outside, as Linux has it. */
 static enum kst_reason kst__sdp(struct kst__sip_message *m)
 {
     struct kst__text text = kst__sip_text(m), at;
-    uint8_t session[16];
+    uint8_t session[16] = {0}, address[16];
     uint32_t port;
     if (!kst__sdp_line(&text, "v=", NULL) || text.at == text.end || !kst__is_digit(*text.at))
         return KST_REASON_NONE;
     const uint8_t *begin = text.at;
     const bool has_session = kst__sdp_address(m, text, "c=", session, &at);
+    bool has_address = has_session;
+    enum kst_reason reason = KST_REASON_NONE;
+    memcpy(address, session, sizeof session);
     for (uint32_t media = 0;
          media < 3 && kst__sdp_line(&text, "m=", NULL) && kst__sdp_sound(text);) {
         const uint8_t class_ = kst__sdp_media(&text);
@@ -9569,13 +9635,20 @@ static enum kst_reason kst__sdp(struct kst__sip_message *m)
         media++;
         if (port < 1024 || port > UINT16_MAX)
             return KST_REASON_SIP_MEDIA;
-        const enum kst_reason reason =
-            kst__sdp_expect(m, &text, class_, port, port_at, has_session ? session : NULL);
+        memcpy(address, session, sizeof session);
+        reason = kst__sdp_expect(m, &text, class_, port, port_at, has_session, address);
         if (reason != KST_REASON_NONE)
             return reason;
+        has_address = true;
         text.end = m->end;
     }
-    return m->h->translated ? kst__sdp_seal(m, begin) : KST_REASON_NONE;
+    if (!m->h->translated || !has_address)
+        return KST_REASON_NONE;
+    for (uint32_t i = 0; i < 2 && reason == KST_REASON_NONE; i++) {
+        const struct kst__text all = {begin, m->end};
+        reason = kst__sdp_put_address(m, all, i == 0 ? "o=" : "c=", i == 0, address);
+    }
+    return reason == KST_REASON_NONE && m->redescribed ? kst__sdp_seal(m, begin) : reason;
 }
 
 /* ---- methods ---- */
@@ -9643,10 +9716,11 @@ static enum kst_reason kst__sip_register(struct kst__sip_message *m)
                             (direct ? 0 : KST_EXPECT_ANY_SRC));
         x.class_ = KST__SIP_SIGNALLING;
         x.child_helper = kst_helper_number("sip");
-        uint16_t port =
-            h->translated && uri.port == own->src_port ? other->dst_port : uri.port;
+        const uint16_t from = sip->via_port != 0 ? sip->via_port : own->src_port;
+        uint16_t port = h->translated && uri.port == from ? other->dst_port : uri.port;
         enum kst_reason reason = kst__help_expect_port(h, &x, &port);
-        if (reason == KST_REASON_NONE && h->translated)
+        if (reason == KST_REASON_NONE && h->translated &&
+            (port != uri.port || memcmp(other->dst, uri.address, sizeof uri.address) != 0))
             reason = kst__sip_put_uri(m, &uri, other->dst, port, &text);
         if (reason != KST_REASON_NONE)
             return reason;
@@ -9744,9 +9818,11 @@ static enum kst_reason kst__sip_response(struct kst__sip_message *m)
 /* Reads one message; `*end` is then where it ends now. */
 static enum kst_reason kst__sip_read(struct kst_help *h, const uint8_t *begin, const uint8_t **end)
 {
-    struct kst__sip_message m = {h, begin, *end, 0, 0};
+    struct kst__sip_message m = {h, begin, *end, 0, 0, false};
     struct kst__text text = kst__sip_text(&m);
     const bool response = kst__word_read(&text, "sip/2.0 ");
+    if (!response)
+        kst__sip_note_via(&m);
     enum kst_reason reason = response ? kst__sip_response(&m) : kst__sip_request(&m);
     if (reason == KST_REASON_NONE && h->translated)
         reason = kst__sip_translate(&m, !response);
@@ -9758,7 +9834,7 @@ static enum kst_reason kst__sip_read(struct kst_help *h, const uint8_t *begin, c
  * told. */
 static const uint8_t *kst__sip_end(struct kst_help *h, const uint8_t *begin, const uint8_t *end)
 {
-    const struct kst__sip_message m = {h, begin, end, 0, 0};
+    const struct kst__sip_message m = {h, begin, end, 0, 0, false};
     struct kst__text text = kst__sip_text(&m);
     uint32_t length;
     if (!kst__sip_header_next(&text, &kst__sip_length) ||
@@ -9999,10 +10075,14 @@ static uint16_t kst__helper_hear(struct kst *t, uint32_t slot,
                    : NULL;
     const enum kst_reason reason = kst__helper_call(help->helper, &h);
     const bool there = kst__live(t, slot) && kst__id(t, slot) == h.connection; /* it may have deleted it */
+    if (h.mangle != NULL && h.to_port != 0 && p->tuple.protocol == KST__UDP) {
+        kst__put16(mangle->bytes + mangle->l4_at + 2, h.to_port);
+        mangle->changed = true;
+    }
     if (h.mangle != NULL && mangle->changed) {
         const uint32_t grown = h.size - (p->l4_bytes - at);
         kst__mangle_seal(mangle, p->tuple.protocol);
-        if (there && grown != 0 && p->tuple.protocol == KST__TCP)
+        if (there && grown != 0 && p->tuple.protocol == KST__TCP && reason == KST_REASON_NONE)
             kst__adjust_note(t, slot, direction, h.seq, grown);
     }
     if (there && h.timeout_s != 0 && !(e->status & KST_FIXED_TIMEOUT))
@@ -10417,6 +10497,30 @@ KST_INLINE void kst__judge_any(struct kst *t, const struct kst_packet *packet,
     t->stats.reasons[r->reason]++;
 }
 
+/* Whether an answer, or what it answers, has the end changed that a hook of this kind is about:
+ * answers have their destination changed if the source was, and the other way round. */
+KST_INLINE bool kst__bound(const struct kst__entry *e, uint8_t direction, enum kst_nat_kind kind)
+{
+    const bool source = kind == KST_NAT_SOURCE, reply = direction == KST_REPLY;
+    return (e->status & (source != reply ? KST_SRC_NAT : KST_DST_NAT)) != 0;
+}
+
+/* An ICMP error, or what else is RELATED, at the hook of one kind. */
+static bool kst__translate_error(const struct kst__entry *e, bool bound, const struct kst_tuple *other,
+                                 enum kst_nat_kind kind, struct kst__end end, uint8_t *bytes,
+                                 uint32_t ip_bytes, uint32_t here)
+{
+    const uint32_t at = kst__error_at(bytes, here);
+    const bool redirects = at != 0 && e->tuple.family == KST_IPV4 && bytes[at] == 5;
+    if (at == 0)
+        return !bound || kst__rewrite(bytes, here, kind, end);
+    if (here == ip_bytes && !kst__error_sound(bytes, here, at)) /* of whatever connection */
+        return false;
+    if (redirects && (e->status & (KST_SRC_NAT | KST_DST_NAT)))
+        return false; /* nobody here is to learn of another gateway */
+    return !bound || (here == ip_bytes && kst__rewrite_error(bytes, here, at, kind, other, end));
+}
+
 /* Rewrites a packet as it was said to go, at the hook of one kind. NAT_PACKET if it cannot be: then
  * nothing is changed. */
 static uint16_t kst__translate(const struct kst *t, const struct kst_result *r,
@@ -10426,29 +10530,22 @@ static uint16_t kst__translate(const struct kst *t, const struct kst_result *r,
     if (r->entry == 0 || slot >= t->used || kst__entry_at(t, slot)->serial != r->entry >> 32)
         return KST_REASON_NONE;
     const struct kst__entry *e = kst__entry_at(t, slot);
-    const bool reply = r->direction == KST_REPLY, source = kind == KST_NAT_SOURCE;
-    /* Answers have their destination changed if the source was, and the other way round. */
-    const bool bound = (e->status & (source != reply ? KST_SRC_NAT : KST_DST_NAT)) != 0;
-    if (!(e->status & (KST_SRC_NAT | KST_DST_NAT)) || r->verdict != KST_ACCEPT ||
-        (!bound && r->state != KST_RELATED))
+    const bool bound = kst__bound(e, r->direction, kind);
+    if (r->verdict != KST_ACCEPT || (!bound && r->state != KST_RELATED))
         return KST_REASON_NONE;
-    const struct kst_tuple *other = reply ? &e->tuple : kst__reply_tuple(t, slot);
-    const struct kst__end end = {source ? other->dst : other->src,
-                                 source && !kst__is_icmp(other->protocol) ? other->dst_port
-                                                                          : other->src_port};
-    const bool v4 = size > 0 && bytes[0] >> 4 == 4;
-    if (size < (v4 ? 20u : 40u) || bytes[0] >> 4 != (other->family == KST_IPV4 ? 4 : 6))
+    const bool v4 = e->tuple.family == KST_IPV4;
+    if (size < (v4 ? 20u : 40u) || bytes[0] >> 4 != (v4 ? 4 : 6))
         return KST_REASON_NAT_PACKET;
+    const struct kst_tuple *other =
+        r->direction == KST_REPLY || !bound ? &e->tuple : kst__reply_tuple(t, slot);
+    const enum kst_nat_kind opposite =
+        kind == KST_NAT_SOURCE ? KST_NAT_DESTINATION : KST_NAT_SOURCE;
+    const struct kst__end end = kst__end_of(other, opposite);
     const uint32_t ip_bytes = v4 ? kst__be16(bytes + 2) : 40 + (uint32_t)kst__be16(bytes + 4);
     const uint32_t here = ip_bytes < size ? ip_bytes : size;
-    const uint32_t error_at = r->state == KST_RELATED ? kst__error_at(bytes, here) : 0;
-    bool done = true;
-    if (error_at != 0 && v4 && bytes[error_at] == 5) /* nobody here is to learn of another gateway */
-        done = false;
-    else if (bound && error_at != 0)
-        done = here == ip_bytes && kst__rewrite_error(bytes, here, error_at, kind, other, end);
-    else if (bound)
-        done = kst__rewrite(bytes, here, kind, end);
+    const bool done = r->state == KST_RELATED
+                          ? kst__translate_error(e, bound, other, kind, end, bytes, ip_bytes, here)
+                          : kst__rewrite(bytes, here, kind, end);
     return done ? KST_REASON_NONE : KST_REASON_NAT_PACKET;
 }
 
@@ -10538,7 +10635,7 @@ static void kst__through(struct kst *t, const struct kst_packet *packet,
         return;
     const struct kst__entry *e = kst__entry_at(t, (uint32_t)r->entry);
     const bool finished = t->pending == KST__NONE && t->closing == 0 && !(e->kind & KST__KIND_HELP);
-    if (finished && !(e->status & (KST_SRC_NAT | KST_DST_NAT)))
+    if (finished && !(e->status & (KST_SRC_NAT | KST_DST_NAT)) && r->state != KST_RELATED)
         return;
     for (uint32_t i = 0; i < 2; i++) {
         uint16_t reason = KST_REASON_NONE;
@@ -10871,6 +10968,10 @@ uint32_t kst_advance(struct kst *t, uint64_t now_ms, uint32_t work_max)
 bool kst_refuse(struct kst *t, const struct kst_result *result)
 {
     const uint32_t slot = kst__slot_known(t, result->entry);
+    if (result->entry != 0 && t->closing == result->entry) { /* gone, whatever becomes of the packet */
+        kst__pending_drop(t);
+        return false;
+    }
     if (!(result->flags & KST_CREATED) || slot == KST__NONE)
         return false;
     if (slot == t->pending)
@@ -10976,6 +11077,26 @@ kst_id kst_next(const struct kst *t, kst_id id)
         if (kst__live(t, (uint32_t)slot) && !kst__expired(t, (uint32_t)slot))
             return kst__id(t, (uint32_t)slot);
     return 0;
+}
+
+bool kst_close(struct kst *t, kst_id id)
+{
+    const uint32_t slot = kst__slot_known(t, id);
+    if (slot == KST__NONE || slot == t->pending)
+        return false;
+    struct kst__entry *e = kst__entry_at(t, slot);
+    if (e->tuple.protocol != KST__TCP)
+        return false;
+    if (e->state == KST_TCP_CLOSE)
+        return true;
+    *kst__census(t, KST__TCP, e->state) -= 1;
+    *kst__census(t, KST__TCP, KST_TCP_CLOSE) += 1;
+    e->state = KST_TCP_CLOSE;
+    if (!(e->status & KST_FIXED_TIMEOUT))
+        kst__expire_at(t, slot, kst__due_ms(t, kst__set_of(t, e)[KST__SET_TCP_CLOSE]));
+    kst__reclass(t, slot);
+    kst__tell_update(t, slot, KST_CHANGED_STATE);
+    return true;
 }
 
 bool kst_delete(struct kst *t, kst_id id)
@@ -11820,17 +11941,6 @@ static const char *kst__class_name(uint8_t helper, uint8_t class_)
 {
     const struct kst_helper *found = kst__helper(helper);
     return found != NULL && class_ < KST_EXPECT_CLASSES ? found->classes[class_].name : NULL;
-}
-
-/* All 32 digits, as /proc has them. */
-static void kst__put_ipv6(struct kst__line *line, const uint8_t *address)
-{
-    for (uint32_t i = 0; i < 16; i++) {
-        const char hex[3] = {"0123456789abcdef"[address[i] >> 4],
-                             "0123456789abcdef"[address[i] & 15], '\0'};
-        kst__put(line, i != 0 && i % 2 == 0 ? ":" : "");
-        kst__put(line, hex);
-    }
 }
 
 static void kst__put_address(struct kst__line *line, uint8_t family, const uint8_t *address,

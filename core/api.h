@@ -295,7 +295,7 @@ enum kst_column {
     X(FTP_ADDRESS, NONE, "an FTP command or answer whose address or port cannot be read")          \
     X(SIP_STATUS, NONE, "a SIP response without a status")                                         \
     X(SIP_CSEQ, NONE, "a SIP message without a CSeq, or with an unreadable one")                   \
-    X(SIP_HEADER, NONE, "a SIP registration whose Contact expires at no readable time")                \
+    X(SIP_HEADER, NONE, "a SIP message without a readable time of expiry, or length of what has changed") \
     X(SIP_MEDIA, NONE, "SDP with an unreadable address or a port outside 1024..65535")             \
     X(TABLE_FULL, DROP, "the table is full, and nothing near is expired or may be evicted")        \
     X(TABLE_EVICTED, EARLY_DROP, "the table was full: the oldest evictable connection made room")  \
@@ -413,6 +413,8 @@ struct kst_help {
     void *state;                /* the helper's own, KST_HELPER_STATE_BYTES for each connection, aligned to
                                  * 8; zero at first */
     uint32_t timeout_s;         /* out: the timeout that the connection gets; 0: as it has */
+    uint16_t to_port;           /* out: of a translated connection, by UDP: where this message goes instead;
+                                 * 0: as it does */
     bool translated;            /* the connection is under NAT: kst_help_replace may be called, and what it
                                  * expects should follow it */
     struct kst__mangle *mangle; /* for kst_help_replace */
@@ -590,6 +592,7 @@ KST_API void kst_track(struct kst *t, uint64_t now_ms, const struct kst_packet *
 
 /* Undoes the creation of a connection by a packet that the caller's rules drop, as Linux leaves no
  * entry of a packet that never got through. True if `result` had created one that is still there.
+ * One that the packet has ended (KST_CLOSED) is gone all the same, and that is false.
  * Later packets of the same batch have met it: who refuses, tracks one packet a call. */
 KST_API bool kst_refuse(struct kst *t, const struct kst_result *result);
 
@@ -660,6 +663,11 @@ KST_API kst_id kst_next(const struct kst *t, kst_id id);
 
 /* Removes a connection; false if it is gone. By tuple: kst_delete(t, kst_find(t, &tuple, NULL)). */
 KST_API bool kst_delete(struct kst *t, kst_id id);
+
+/* Puts a TCP connection into CLOSE, with the timeout of that, as Linux does with one whose packet it
+ * answers with a reset (REJECT --reject-with tcp-reset). One that is there already stays as it is.
+ * False if it is gone, pending or not TCP's. */
+KST_API bool kst_close(struct kst *t, kst_id id);
 
 /* Removes all connections; settings, statistics and held fragments stay. */
 KST_API void kst_flush(struct kst *t);

@@ -248,6 +248,10 @@ uint32_t kst_advance(struct kst *t, uint64_t now_ms, uint32_t work_max)
 bool kst_refuse(struct kst *t, const struct kst_result *result)
 {
     const uint32_t slot = kst__slot_known(t, result->entry);
+    if (result->entry != 0 && t->closing == result->entry) { /* gone, whatever becomes of the packet */
+        kst__pending_drop(t);
+        return false;
+    }
     if (!(result->flags & KST_CREATED) || slot == KST__NONE)
         return false;
     if (slot == t->pending)
@@ -353,6 +357,26 @@ kst_id kst_next(const struct kst *t, kst_id id)
         if (kst__live(t, (uint32_t)slot) && !kst__expired(t, (uint32_t)slot))
             return kst__id(t, (uint32_t)slot);
     return 0;
+}
+
+bool kst_close(struct kst *t, kst_id id)
+{
+    const uint32_t slot = kst__slot_known(t, id);
+    if (slot == KST__NONE || slot == t->pending)
+        return false;
+    struct kst__entry *e = kst__entry_at(t, slot);
+    if (e->tuple.protocol != KST__TCP)
+        return false;
+    if (e->state == KST_TCP_CLOSE)
+        return true;
+    *kst__census(t, KST__TCP, e->state) -= 1;
+    *kst__census(t, KST__TCP, KST_TCP_CLOSE) += 1;
+    e->state = KST_TCP_CLOSE;
+    if (!(e->status & KST_FIXED_TIMEOUT))
+        kst__expire_at(t, slot, kst__due_ms(t, kst__set_of(t, e)[KST__SET_TCP_CLOSE]));
+    kst__reclass(t, slot);
+    kst__tell_update(t, slot, KST_CHANGED_STATE);
+    return true;
 }
 
 bool kst_delete(struct kst *t, kst_id id)

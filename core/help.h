@@ -168,10 +168,14 @@ static uint16_t kst__helper_hear(struct kst *t, uint32_t slot,
                    : NULL;
     const enum kst_reason reason = kst__helper_call(help->helper, &h);
     const bool there = kst__live(t, slot) && kst__id(t, slot) == h.connection; /* it may have deleted it */
+    if (h.mangle != NULL && h.to_port != 0 && p->tuple.protocol == KST__UDP) {
+        kst__put16(mangle->bytes + mangle->l4_at + 2, h.to_port);
+        mangle->changed = true;
+    }
     if (h.mangle != NULL && mangle->changed) {
         const uint32_t grown = h.size - (p->l4_bytes - at);
         kst__mangle_seal(mangle, p->tuple.protocol);
-        if (there && grown != 0 && p->tuple.protocol == KST__TCP)
+        if (there && grown != 0 && p->tuple.protocol == KST__TCP && reason == KST_REASON_NONE)
             kst__adjust_note(t, slot, direction, h.seq, grown);
     }
     if (there && h.timeout_s != 0 && !(e->status & KST_FIXED_TIMEOUT))

@@ -193,7 +193,7 @@ static enum kst_reason kst__ftp_rewrite(struct kst_help *h, const struct kst__ft
         if (extended && a->family == KST_IPV4)
             kst__put_ipv4(&line, address);
         else if (extended)
-            kst__put_ipv6_short(&line, address);
+            kst__put_ipv6(&line, address);
         kst__put_field(&line, "|", port);
         kst__put(&line, "|");
     }

@@ -12,8 +12,9 @@
 
 enum kst__sip_class { KST__SIP_SIGNALLING, KST__SIP_AUDIO, KST__SIP_VIDEO, KST__SIP_IMAGE };
 
-struct kst__sip { /* CSeq of the last ones that had a consequence */
-    uint32_t register_cseq, invite_cseq;
+struct kst__sip {
+    uint32_t register_cseq, invite_cseq; /* CSeq of the last ones that had a consequence */
+    uint16_t via_port; /* where who began it wants its answers, other than where it sends from; or 0 */
 };
 
 typedef char kst__sip_fits[sizeof(struct kst__sip) <= KST_HELPER_STATE_BYTES ? 1 : -1];
@@ -31,6 +32,7 @@ struct kst__sip_message {
     const uint8_t *begin, *end;
     uint32_t cseq;
     uint32_t code; /* of a response */
+    bool redescribed; /* something in its session description was replaced */
 };
 
 struct kst__sip_uri {
@@ -339,8 +341,11 @@ static enum kst_reason kst__sip_map(struct kst__sip_message *m, const struct kst
     const struct kst_tuple *own = &h->tuple[h->direction], *other = &h->tuple[!h->direction];
     const bool is_src = memcmp(uri->address, own->src, 16) == 0 && uri->port == own->src_port;
     const bool is_dst = memcmp(uri->address, own->dst, 16) == 0 && uri->port == own->dst_port;
+    const uint16_t via_port = ((const struct kst__sip *)h->state)->via_port;
     const uint8_t *address = is_src ? other->dst : other->src;
-    const uint16_t port = is_src ? other->dst_port : other->src_port;
+    const uint16_t port = is_src          ? other->dst_port
+                          : via_port != 0 ? via_port
+                                          : other->src_port;
     if ((!is_src && !is_dst) || (memcmp(address, uri->address, 16) == 0 && port == uri->port))
         return KST_REASON_NONE;
     return kst__sip_put_uri(m, uri, address, port, text);
@@ -369,20 +374,38 @@ static enum kst_reason kst__sip_via_address(struct kst__sip_message *m, struct k
     return reason;
 }
 
+/* Host and port of the topmost Via, by this transport. */
+static bool kst__sip_via_host(const struct kst__sip_message *m, const char *transport,
+                              struct kst__text *text, struct kst__sip_uri *uri)
+{
+    static const struct kst__sip_header via = {"via", "v"};
+    *text = kst__sip_text(m);
+    if (!kst__sip_header_next(text, &via) || !kst__sip_search(text, transport))
+        return false;
+    text->at += 4;
+    return kst__sip_host_port(m, text, uri);
+}
+
+/* Some phones send from one port and listen at another, which their Via names. */
+static void kst__sip_note_via(const struct kst__sip_message *m)
+{
+    const struct kst_tuple *own = &m->h->tuple[m->h->direction];
+    struct kst__text text;
+    struct kst__sip_uri uri;
+    if (kst__sip_via_host(m, "udp ", &text, &uri) && uri.port != own->src_port &&
+        memcmp(uri.address, own->src, sizeof uri.address) == 0)
+        ((struct kst__sip *)m->h->state)->via_port = uri.port;
+}
+
 /* The topmost Via, if it is about this connection, and what its parameters say. */
 static enum kst_reason kst__sip_via(struct kst__sip_message *m, bool request)
 {
-    static const struct kst__sip_header via = {"via", "v"};
     const struct kst_help *h = m->h;
     const struct kst_tuple *own = &h->tuple[h->direction], *other = &h->tuple[!h->direction];
-    struct kst__text text = kst__sip_text(m), value;
+    struct kst__text text, value;
     struct kst__sip_uri uri;
     uint32_t rport;
-    if (!kst__sip_header_next(&text, &via) ||
-        !kst__sip_search(&text, own->protocol == KST__TCP ? "tcp " : "udp "))
-        return KST_REASON_NONE;
-    text.at += 4;
-    if (!kst__sip_host_port(m, &text, &uri) ||
+    if (!kst__sip_via_host(m, own->protocol == KST__TCP ? "tcp " : "udp ", &text, &uri) ||
         memcmp(uri.address, request ? own->src : own->dst, 16) != 0 ||
         uri.port != (request ? own->src_port : own->dst_port))
         return KST_REASON_NONE;
@@ -415,15 +438,19 @@ static enum kst_reason kst__sip_name_and_address(struct kst__sip_message *m,
     return kst__sip_host(m, &text, &uri) ? kst__sip_map(m, &uri, &text) : KST_REASON_NONE;
 }
 
-/* All headers that name an end of the connection. */
+/* All headers that name an end of the connection; and the port of who listens elsewhere, as Linux has
+ * it: by UDP alone, by TCP it loses the packet. */
 static enum kst_reason kst__sip_translate(struct kst__sip_message *m, bool request)
 {
     static const struct kst__sip_header from = {"from", "f"}, to = {"to", "t"};
     struct kst__text text = kst__sip_text(m);
     struct kst__sip_uri uri;
+    const uint16_t via_port = ((const struct kst__sip *)m->h->state)->via_port;
     enum kst_reason reason = KST_REASON_NONE;
     bool inside = false;
-    if (request && kst__sip_search(&text, "sip:")) {
+    while (request && text.at < text.end && kst__is_letter(*text.at)) /* the method */
+        text.at++;
+    if (text.at > m->begin && ++text.at < text.end && kst__sip_search(&text, "sip:")) {
         text.at += 4;
         if (kst__sip_host(m, &text, &uri))
             reason = kst__sip_map(m, &uri, &text);
@@ -437,7 +464,10 @@ static enum kst_reason kst__sip_translate(struct kst__sip_message *m, bool reque
         reason = kst__sip_name_and_address(m, &from);
     if (reason == KST_REASON_NONE)
         reason = kst__sip_name_and_address(m, &to);
-    return reason;
+    if (reason != KST_REASON_NONE || via_port == 0 || m->h->direction == KST_ORIGINAL)
+        return reason;
+    m->h->to_port = via_port;
+    return m->h->tuple[0].protocol == KST__UDP ? KST_REASON_NONE : KST_REASON_NAT_PACKET;
 }
 
 /* ---- expectations ---- */
@@ -518,15 +548,15 @@ static enum kst_reason kst__sip_expect_media(const struct kst__sip_message *m, u
             error = kst_expect(h->t, &x);
             if (error == KST_ERROR_OK && i == 0)
                 rtp = kst_expectation_own(h->t, h->connection, 0);
-            if (error != KST_ERROR_OK && error != KST_ERROR_EXPECT_EXISTS) {
+            if (error != KST_ERROR_OK && (translated || error != KST_ERROR_EXPECT_EXISTS)) {
                 kst_expectation_delete(h->t, rtp);
                 break;
             }
         }
     }
-    if (error != KST_ERROR_OK && error != KST_ERROR_EXPECT_EXISTS)
+    if (error != KST_ERROR_OK && (translated || error != KST_ERROR_EXPECT_EXISTS))
         return KST_REASON_HELPER_EXPECT;
-    if (translated)
+    if (first != (*port & ~UINT32_C(1)))
         *port = first;
     return KST_REASON_NONE;
 }
@@ -591,81 +621,87 @@ static uint8_t kst__sdp_media(struct kst__text *text)
     return 0;
 }
 
-/* Puts the address that the speaker is seen by in the place of its own, in a line of this name
- * before the next media line. */
-static enum kst_reason kst__sdp_put_address(struct kst__sip_message *m, struct kst__text text,
-                                            const char *name)
+/* Puts a line in the place of [begin, end) of the description. */
+static enum kst_reason kst__sdp_put(struct kst__sip_message *m, const uint8_t *begin,
+                                    const uint8_t *end, const struct kst__line *line,
+                                    struct kst__text *text)
 {
-    const uint8_t *seen_by = m->h->tuple[!m->h->direction].dst;
+    m->redescribed = true;
+    return kst__sip_put(m, begin, end, line, text);
+}
+
+/* Puts an address in the place of whatever stands in a line of this name before the next media
+ * line; there must be one if it is `needed`. */
+static enum kst_reason kst__sdp_put_address(struct kst__sip_message *m, struct kst__text text,
+                                            const char *name, bool needed, const uint8_t *seen_by)
+{
     char words[64];
     struct kst__line line = {words, sizeof words, 0};
     struct kst__text at;
     uint8_t address[16];
-    if (!kst__sdp_address(m, text, name, address, &at) || !kst__sip_own(m, address))
-        return KST_REASON_NONE;
+    if (!kst__sdp_address(m, text, name, address, &at))
+        return needed ? KST_REASON_SIP_MEDIA : KST_REASON_NONE;
     kst__sip_put_host(m, &line, seen_by, false);
-    return kst__sip_put(m, at.at, at.end, &line, &text);
+    return kst__sdp_put(m, at.at, at.end, &line, &text);
 }
 
-/* One media line, whose port `text` is at: expects it, and tells the outside what that will see. */
+/* One media line, whose port `text` is at: expects it, and tells the outside what that will see.
+ * `address` is that of the session, if there is one, then where this is seen. */
 static enum kst_reason kst__sdp_expect(struct kst__sip_message *m, struct kst__text *text,
                                        uint8_t class_, uint32_t port, const uint8_t *port_at,
-                                       const uint8_t *session)
+                                       bool has_address, uint8_t *address)
 {
     char digits[8];
     struct kst__line line = {digits, sizeof digits, 0};
     struct kst__text at;
-    uint8_t address[16];
+    uint8_t own[16];
     uint32_t seen_by = port;
-    if (!kst__sdp_address(m, *text, "c=", address, &at)) {
-        if (session == NULL)
-            return KST_REASON_SIP_MEDIA;
-        memcpy(address, session, sizeof address);
-    }
+    if (kst__sdp_address(m, *text, "c=", own, &at))
+        memcpy(address, own, sizeof own);
+    else if (!has_address)
+        return KST_REASON_SIP_MEDIA;
     enum kst_reason reason = kst__sip_expect_media(m, class_, address, &seen_by);
-    if (reason != KST_REASON_NONE || !kst__sip_own(m, address))
+    if (reason != KST_REASON_NONE || !m->h->translated)
         return reason;
+    if (kst__sip_own(m, address))
+        memcpy(address, m->h->tuple[!m->h->direction].dst, sizeof own);
     if (seen_by != port) {
         kst__put_number(&line, seen_by, 10);
-        reason = kst__sip_put(m, port_at, text->at, &line, text);
+        reason = kst__sdp_put(m, port_at, text->at, &line, text);
     }
-    return reason == KST_REASON_NONE ? kst__sdp_put_address(m, *text, "c=") : reason;
+    return reason == KST_REASON_NONE ? kst__sdp_put_address(m, *text, "c=", false, address)
+                                     : reason;
 }
 
-/* A description that has changed: the addresses that hold for all of it, and its length. `begin` is
- * behind "v=". */
+/* A description of which something has changed: its length. `begin` is behind "v=". */
 static enum kst_reason kst__sdp_seal(struct kst__sip_message *m, const uint8_t *begin)
 {
-    struct kst__text text = {begin, m->end}, header = kst__sip_text(m);
+    struct kst__text header = kst__sip_text(m);
     char digits[12];
     struct kst__line line = {digits, sizeof digits, 0};
-    uint32_t length;
-    enum kst_reason reason = kst__sdp_put_address(m, text, "o=");
-    text.end = m->end;
-    if (reason == KST_REASON_NONE)
-        reason = kst__sdp_put_address(m, text, "c=");
-    const uint8_t *number;
-    if (reason != KST_REASON_NONE || !kst__sip_header_next(&header, &kst__sip_length))
-        return reason;
-    number = header.at;
-    header.end = m->end;
-    const uint32_t is = (uint32_t)(m->end - begin) + 2;
-    if (!kst__sip_number(&header, KST__SIP_DIGITS, &length) || header.at > begin || length == is)
-        return KST_REASON_NONE;
-    kst__put_number(&line, is, 10);
+    if (!kst__sip_header_next(&header, &kst__sip_length) || !kst__is_digit(*header.at))
+        return KST_REASON_SIP_HEADER;
+    const uint8_t *number = header.at;
+    while (header.at < header.end && kst__is_digit(*header.at))
+        header.at++;
+    kst__put_number(&line, (uint64_t)(m->end - begin) + 2, 10);
     return kst__sip_put(m, number, header.at, &line, &header);
 }
 
-/* Expects what the session description of a message names. */
+/* Expects what the session description of a message names. Where the connection is translated, it then
+ * says of all what its last media line's address is to the outside, as Linux has it. */
 static enum kst_reason kst__sdp(struct kst__sip_message *m)
 {
     struct kst__text text = kst__sip_text(m), at;
-    uint8_t session[16];
+    uint8_t session[16] = {0}, address[16];
     uint32_t port;
     if (!kst__sdp_line(&text, "v=", NULL) || text.at == text.end || !kst__is_digit(*text.at))
         return KST_REASON_NONE;
     const uint8_t *begin = text.at;
     const bool has_session = kst__sdp_address(m, text, "c=", session, &at);
+    bool has_address = has_session;
+    enum kst_reason reason = KST_REASON_NONE;
+    memcpy(address, session, sizeof session);
     for (uint32_t media = 0;
          media < 3 && kst__sdp_line(&text, "m=", NULL) && kst__sdp_sound(text);) {
         const uint8_t class_ = kst__sdp_media(&text);
@@ -675,13 +711,20 @@ static enum kst_reason kst__sdp(struct kst__sip_message *m)
         media++;
         if (port < 1024 || port > UINT16_MAX)
             return KST_REASON_SIP_MEDIA;
-        const enum kst_reason reason =
-            kst__sdp_expect(m, &text, class_, port, port_at, has_session ? session : NULL);
+        memcpy(address, session, sizeof session);
+        reason = kst__sdp_expect(m, &text, class_, port, port_at, has_session, address);
         if (reason != KST_REASON_NONE)
             return reason;
+        has_address = true;
         text.end = m->end;
     }
-    return m->h->translated ? kst__sdp_seal(m, begin) : KST_REASON_NONE;
+    if (!m->h->translated || !has_address)
+        return KST_REASON_NONE;
+    for (uint32_t i = 0; i < 2 && reason == KST_REASON_NONE; i++) {
+        const struct kst__text all = {begin, m->end};
+        reason = kst__sdp_put_address(m, all, i == 0 ? "o=" : "c=", i == 0, address);
+    }
+    return reason == KST_REASON_NONE && m->redescribed ? kst__sdp_seal(m, begin) : reason;
 }
 
 /* ---- methods ---- */
@@ -749,10 +792,11 @@ static enum kst_reason kst__sip_register(struct kst__sip_message *m)
                             (direct ? 0 : KST_EXPECT_ANY_SRC));
         x.class_ = KST__SIP_SIGNALLING;
         x.child_helper = kst_helper_number("sip");
-        uint16_t port =
-            h->translated && uri.port == own->src_port ? other->dst_port : uri.port;
+        const uint16_t from = sip->via_port != 0 ? sip->via_port : own->src_port;
+        uint16_t port = h->translated && uri.port == from ? other->dst_port : uri.port;
         enum kst_reason reason = kst__help_expect_port(h, &x, &port);
-        if (reason == KST_REASON_NONE && h->translated)
+        if (reason == KST_REASON_NONE && h->translated &&
+            (port != uri.port || memcmp(other->dst, uri.address, sizeof uri.address) != 0))
             reason = kst__sip_put_uri(m, &uri, other->dst, port, &text);
         if (reason != KST_REASON_NONE)
             return reason;
@@ -850,9 +894,11 @@ static enum kst_reason kst__sip_response(struct kst__sip_message *m)
 /* Reads one message; `*end` is then where it ends now. */
 static enum kst_reason kst__sip_read(struct kst_help *h, const uint8_t *begin, const uint8_t **end)
 {
-    struct kst__sip_message m = {h, begin, *end, 0, 0};
+    struct kst__sip_message m = {h, begin, *end, 0, 0, false};
     struct kst__text text = kst__sip_text(&m);
     const bool response = kst__word_read(&text, "sip/2.0 ");
+    if (!response)
+        kst__sip_note_via(&m);
     enum kst_reason reason = response ? kst__sip_response(&m) : kst__sip_request(&m);
     if (reason == KST_REASON_NONE && h->translated)
         reason = kst__sip_translate(&m, !response);
@@ -864,7 +910,7 @@ static enum kst_reason kst__sip_read(struct kst_help *h, const uint8_t *begin, c
  * told. */
 static const uint8_t *kst__sip_end(struct kst_help *h, const uint8_t *begin, const uint8_t *end)
 {
-    const struct kst__sip_message m = {h, begin, end, 0, 0};
+    const struct kst__sip_message m = {h, begin, end, 0, 0, false};
     struct kst__text text = kst__sip_text(&m);
     uint32_t length;
     if (!kst__sip_header_next(&text, &kst__sip_length) ||

@@ -50,6 +50,17 @@ static void kst__put_ipv4(struct kst__line *line, const uint8_t *address)
         kst__put_field(line, i == 0 ? "" : ".", address[i]);
 }
 
+/* All 32 digits, as /proc has them. */
+static void kst__put_ipv6(struct kst__line *line, const uint8_t *address)
+{
+    for (uint32_t i = 0; i < 16; i++) {
+        const char hex[3] = {"0123456789abcdef"[address[i] >> 4],
+                             "0123456789abcdef"[address[i] & 15], '\0'};
+        kst__put(line, i != 0 && i % 2 == 0 ? ":" : "");
+        kst__put(line, hex);
+    }
+}
+
 /* As people write it (RFC 5952): the longest run of zeros, the first of equals, becomes `::`. */
 static void kst__put_ipv6_short(struct kst__line *line, const uint8_t *address)
 {

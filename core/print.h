@@ -95,17 +95,6 @@ static const char *kst__class_name(uint8_t helper, uint8_t class_)
     return found != NULL && class_ < KST_EXPECT_CLASSES ? found->classes[class_].name : NULL;
 }
 
-/* All 32 digits, as /proc has them. */
-static void kst__put_ipv6(struct kst__line *line, const uint8_t *address)
-{
-    for (uint32_t i = 0; i < 16; i++) {
-        const char hex[3] = {"0123456789abcdef"[address[i] >> 4],
-                             "0123456789abcdef"[address[i] & 15], '\0'};
-        kst__put(line, i != 0 && i % 2 == 0 ? ":" : "");
-        kst__put(line, hex);
-    }
-}
-
 static void kst__put_address(struct kst__line *line, uint8_t family, const uint8_t *address,
                              bool short_ipv6)
 {

@@ -41,7 +41,11 @@ KST_INLINE void kst__checksum_follow(uint8_t *l4, uint32_t here, uint8_t protoco
             kst__checksum_change(l4 + 16, change + addresses, false);
         break;
     case KST__UDP: kst__checksum_change(l4 + 6, change + addresses, true); break;
-    case KST__UDPLITE: kst__checksum_change(l4 + 6, change + addresses, false); break;
+    case KST__UDPLITE: /* which always has one */
+        kst__checksum_change(l4 + 6, change + addresses, false);
+        if (kst__be16(l4 + 6) == 0)
+            kst__put16(l4 + 6, UINT16_MAX);
+        break;
     case KST__ICMP: kst__checksum_change(l4 + 2, change, false); break;
     case KST__ICMPV6: kst__checksum_change(l4 + 2, change + addresses, false); break;
     case KST__SCTP:
@@ -77,7 +81,7 @@ static bool kst__rewrite_l4(uint8_t *l4, uint32_t here, uint8_t protocol, enum k
     uint8_t is[2];
     bool has_port;
     if (protocol == KST__GRE) {
-        const uint32_t version = here >= 4 ? l4[1] & 7u : 8;
+        const uint32_t version = here >= 8 ? l4[1] & 7u : 8;
         if (version > 1 && (version == 8 || kind == KST_NAT_DESTINATION))
             return false;
         if (version != 1)
@@ -138,6 +142,14 @@ static uint32_t kst__error_at(const uint8_t *bytes, uint32_t here)
     return sort == KST__ICMP_ERROR ? ip.l4_at : 0;
 }
 
+/* Whether an error that is all there has the right sum. */
+static bool kst__error_sound(const uint8_t *bytes, uint32_t here, uint32_t at)
+{
+    const bool v4 = bytes[0] >> 4 == 4;
+    const uint64_t pseudo = v4 ? 0 : kst__sum_pseudo(bytes + 8, 32, here - at, KST__ICMPV6);
+    return kst__sum_right(kst__sum(pseudo, bytes + at, here - at));
+}
+
 /* Rewrites one end of an error, and the opposite end of the packet that it carries, so that who
  * gets it sees in both what it knows. `other` is the tuple of the direction that the carried one
  * went. */
@@ -149,8 +161,7 @@ static bool kst__rewrite_error(uint8_t *bytes, uint32_t here, uint32_t at, enum 
         kind == KST_NAT_SOURCE ? KST_NAT_DESTINATION : KST_NAT_SOURCE;
     const uint32_t size = here - at;
     const uint64_t pseudo = v4 ? 0 : kst__sum_pseudo(bytes + 8, 32, size, KST__ICMPV6);
-    if (!kst__sum_right(kst__sum(pseudo, bytes + at, size)) ||
-        !kst__rewrite(bytes + at + 8, size - 8, opposite, kst__end_of(other, opposite)))
+    if (!kst__rewrite(bytes + at + 8, size - 8, opposite, kst__end_of(other, opposite)))
         return false;
     kst__checksum_set(bytes + at, 2, size, pseudo);
     return kst__rewrite(bytes, here, kind, end);

@@ -412,6 +412,30 @@ KST_INLINE void kst__judge_any(struct kst *t, const struct kst_packet *packet,
     t->stats.reasons[r->reason]++;
 }
 
+/* Whether an answer, or what it answers, has the end changed that a hook of this kind is about:
+ * answers have their destination changed if the source was, and the other way round. */
+KST_INLINE bool kst__bound(const struct kst__entry *e, uint8_t direction, enum kst_nat_kind kind)
+{
+    const bool source = kind == KST_NAT_SOURCE, reply = direction == KST_REPLY;
+    return (e->status & (source != reply ? KST_SRC_NAT : KST_DST_NAT)) != 0;
+}
+
+/* An ICMP error, or what else is RELATED, at the hook of one kind. */
+static bool kst__translate_error(const struct kst__entry *e, bool bound, const struct kst_tuple *other,
+                                 enum kst_nat_kind kind, struct kst__end end, uint8_t *bytes,
+                                 uint32_t ip_bytes, uint32_t here)
+{
+    const uint32_t at = kst__error_at(bytes, here);
+    const bool redirects = at != 0 && e->tuple.family == KST_IPV4 && bytes[at] == 5;
+    if (at == 0)
+        return !bound || kst__rewrite(bytes, here, kind, end);
+    if (here == ip_bytes && !kst__error_sound(bytes, here, at)) /* of whatever connection */
+        return false;
+    if (redirects && (e->status & (KST_SRC_NAT | KST_DST_NAT)))
+        return false; /* nobody here is to learn of another gateway */
+    return !bound || (here == ip_bytes && kst__rewrite_error(bytes, here, at, kind, other, end));
+}
+
 /* Rewrites a packet as it was said to go, at the hook of one kind. NAT_PACKET if it cannot be: then
  * nothing is changed. */
 static uint16_t kst__translate(const struct kst *t, const struct kst_result *r,
@@ -421,29 +445,22 @@ static uint16_t kst__translate(const struct kst *t, const struct kst_result *r,
     if (r->entry == 0 || slot >= t->used || kst__entry_at(t, slot)->serial != r->entry >> 32)
         return KST_REASON_NONE;
     const struct kst__entry *e = kst__entry_at(t, slot);
-    const bool reply = r->direction == KST_REPLY, source = kind == KST_NAT_SOURCE;
-    /* Answers have their destination changed if the source was, and the other way round. */
-    const bool bound = (e->status & (source != reply ? KST_SRC_NAT : KST_DST_NAT)) != 0;
-    if (!(e->status & (KST_SRC_NAT | KST_DST_NAT)) || r->verdict != KST_ACCEPT ||
-        (!bound && r->state != KST_RELATED))
+    const bool bound = kst__bound(e, r->direction, kind);
+    if (r->verdict != KST_ACCEPT || (!bound && r->state != KST_RELATED))
         return KST_REASON_NONE;
-    const struct kst_tuple *other = reply ? &e->tuple : kst__reply_tuple(t, slot);
-    const struct kst__end end = {source ? other->dst : other->src,
-                                 source && !kst__is_icmp(other->protocol) ? other->dst_port
-                                                                          : other->src_port};
-    const bool v4 = size > 0 && bytes[0] >> 4 == 4;
-    if (size < (v4 ? 20u : 40u) || bytes[0] >> 4 != (other->family == KST_IPV4 ? 4 : 6))
+    const bool v4 = e->tuple.family == KST_IPV4;
+    if (size < (v4 ? 20u : 40u) || bytes[0] >> 4 != (v4 ? 4 : 6))
         return KST_REASON_NAT_PACKET;
+    const struct kst_tuple *other =
+        r->direction == KST_REPLY || !bound ? &e->tuple : kst__reply_tuple(t, slot);
+    const enum kst_nat_kind opposite =
+        kind == KST_NAT_SOURCE ? KST_NAT_DESTINATION : KST_NAT_SOURCE;
+    const struct kst__end end = kst__end_of(other, opposite);
     const uint32_t ip_bytes = v4 ? kst__be16(bytes + 2) : 40 + (uint32_t)kst__be16(bytes + 4);
     const uint32_t here = ip_bytes < size ? ip_bytes : size;
-    const uint32_t error_at = r->state == KST_RELATED ? kst__error_at(bytes, here) : 0;
-    bool done = true;
-    if (error_at != 0 && v4 && bytes[error_at] == 5) /* nobody here is to learn of another gateway */
-        done = false;
-    else if (bound && error_at != 0)
-        done = here == ip_bytes && kst__rewrite_error(bytes, here, error_at, kind, other, end);
-    else if (bound)
-        done = kst__rewrite(bytes, here, kind, end);
+    const bool done = r->state == KST_RELATED
+                          ? kst__translate_error(e, bound, other, kind, end, bytes, ip_bytes, here)
+                          : kst__rewrite(bytes, here, kind, end);
     return done ? KST_REASON_NONE : KST_REASON_NAT_PACKET;
 }
 
@@ -533,7 +550,7 @@ static void kst__through(struct kst *t, const struct kst_packet *packet,
         return;
     const struct kst__entry *e = kst__entry_at(t, (uint32_t)r->entry);
     const bool finished = t->pending == KST__NONE && t->closing == 0 && !(e->kind & KST__KIND_HELP);
-    if (finished && !(e->status & (KST_SRC_NAT | KST_DST_NAT)))
+    if (finished && !(e->status & (KST_SRC_NAT | KST_DST_NAT)) && r->state != KST_RELATED)
         return;
     for (uint32_t i = 0; i < 2; i++) {
         uint16_t reason = KST_REASON_NONE;

@@ -137,7 +137,7 @@ END_TEST
 START_TEST(what_a_packet_ends_stays_until_it_is_through)
 {
     struct kst *t = table_new(small_config);
-    for (uint32_t i = 0; i < 2; i++) {
+    for (uint32_t i = 0; i < 3; i++) {
         track(t, 10 * i, tcp(0, SYN, 1000, 0, 0));
         const struct say rst = tcp(0, RST, 1001, 0, 0);
         struct wire w = wire_of(&rst);
@@ -146,12 +146,53 @@ START_TEST(what_a_packet_ends_stays_until_it_is_through)
         ck_assert(kst_get(t, r.entry, &(struct kst_flow){0}));
         if (i == 0)
             ck_assert_uint_eq(confirm(t, 10 * i + 2, &r, &w), KST_REASON_NONE);
+        else if (i == 1)
+            ck_assert(!kst_refuse(t, &r)); /* dropped or not, as in Linux */
         else
             track(t, 10 * i + 2, stranger(1));
         ck_assert(!kst_get(t, r.entry, &(struct kst_flow){0}));
         ck_assert_uint_eq(kst_statistics(t)->gone[KST_GONE_CLOSED], i + 1);
         check(t);
     }
+    free(t);
+}
+END_TEST
+
+/* A connection that is answered with a reset is over, for all but its own newcomers. */
+START_TEST(a_rejected_connection_is_closed)
+{
+    struct kst *t = table_new(small_config);
+    struct kst_event event;
+    struct kst_flow flow;
+    const struct say handshake[] = {HANDSHAKE};
+    struct wire w = wire_of(&handshake[0]);
+    struct kst_result r = defer(t, 0, &w);
+    ck_assert(!kst_close(t, r.entry)); /* pending */
+    ck_assert_uint_eq(confirm(t, 0, &r, &w), KST_REASON_NONE);
+    track(t, 1, handshake[1]);
+    track(t, 2, handshake[2]);
+    while (kst_event_next(t, &event))
+        ;
+    ck_assert(kst_close(t, r.entry));
+    ck_assert(kst_get(t, r.entry, &flow));
+    ck_assert_uint_eq(flow.state, KST_TCP_CLOSE);
+    ck_assert_uint_eq(flow.timeout_ms, 10000);
+    ck_assert_uint_eq(kst_state_count(t, 6, KST_TCP_CLOSE), 1);
+    ck_assert_uint_eq(kst_state_count(t, 6, KST_TCP_ESTABLISHED), 0);
+    ck_assert(kst_event_next(t, &event));
+    ck_assert_uint_eq(event.type, KST_EVENT_UPDATE);
+    ck_assert_uint_eq(event.changed, KST_CHANGED_STATE);
+    check(t);
+    kst_advance(t, 5002, UINT32_MAX);
+    ck_assert(kst_close(t, r.entry)); /* once more: it has what it had left */
+    ck_assert(kst_get(t, r.entry, &flow));
+    ck_assert_uint_eq(flow.timeout_ms, 5000);
+    ck_assert(!kst_event_next(t, &event));
+    kst_advance(t, 10002, UINT32_MAX);
+    ck_assert(!kst_close(t, r.entry));
+    r = track(t, 10003, (struct say){.protocol = UDP, .from = 1, .to = 2, .sport = 1, .dport = 9});
+    ck_assert(!kst_close(t, r.entry));
+    check(t);
     free(t);
 }
 END_TEST
@@ -358,6 +399,11 @@ START_TEST(what_cannot_be_rewritten_is_left)
     other = wire_of(&say6);
     must_be(kst_translate(t, &r, KST_NAT_SOURCE, other.data, other.size), KST_REASON_NAT_PACKET);
     must_be(kst_translate(t, &r, KST_NAT_SOURCE, other.data, 0), KST_REASON_NAT_PACKET);
+    for (uint16_t bytes = 4; bytes <= 8; bytes++) { /* Linux wants eight of any GRE header */
+        const struct say gre = {.protocol = 47, .from = 1, .to = 2, .bytes = bytes};
+        must_say(say_to(t, 0, gre, &by, NULL, &out),
+                 bytes < 8 ? KST_REASON_NAT_PACKET : KST_REASON_NONE);
+    }
     must_be_same(other, say6);
     free(t);
 }
@@ -753,6 +799,16 @@ START_TEST(some_errors_are_not_passed_on)
     struct kst_nat nat = {.bytes = w.data, .room = ROOM};
     kst_track_nat(t, 2, &packet, &nat, 1, &r);
     must_say(r, KST_REASON_NAT_PACKET);
+
+    /* Nor if the connection is not translated at all. */
+    must_say(say_to(t, 3, stranger(2), NULL, NULL, &sent), KST_REASON_NONE);
+    error = about_it(false, 50, stranger(2).from, &sent, (uint16_t)sent.size);
+    for (uint32_t i = 0; i < 2; i++) {
+        w = wire_of(&error);
+        w.data[23] ^= (uint8_t)i;
+        kst_track_nat(t, 4, &packet, &nat, 1, &r);
+        must_say(r, i == 0 ? KST_REASON_NONE : KST_REASON_NAT_PACKET);
+    }
     free(t);
 }
 END_TEST
@@ -865,7 +921,8 @@ START_TEST(numbers_follow_what_helpers_change)
         {0, 0, 1, "203.0.113.100", "PORT 10,0,0,1,4,210\r\n", "PORT 203,0,113,100,4,210\r\n"},
         {0, 0, 200, "1.2.3.4", "PORT 10,0,0,200,4,210\r\n", "PORT 1,2,3,4,4,210\r\n"},
         {0, 0, 1, "203.0.113.100", "EPRT |1|10.0.0.1|1234|\r\n", "EPRT |1|203.0.113.100|1234|\r\n"},
-        {0, 1, 1, "2001:db8::1", "EPRT !2!fd00::1!1234!\r\n", "EPRT |2|2001:db8::1|1234|\r\n"},
+        {0, 1, 1, "2001:db8::1", "EPRT !2!fd00::1!1234!\r\n",
+         "EPRT |2|2001:0db8:0000:0000:0000:0000:0000:0001|1234|\r\n"},
         {1, 0, 1, "203.0.113.100", "227 Entering (10,0,0,2,4,210).\r\n",
          "227 Entering (203,0,113,100,4,210).\r\n"},
         {1, 0, 1, "203.0.113.100", "229 Extended (|||1234|)\r\n", "229 Extended (|||1234|)\r\n"},
@@ -1104,7 +1161,7 @@ START_TEST(sip_names_who_is_seen_outside)
     "Contact: <sip:a@" contact ">, <sip:c@10.0.0.7>\r\nContent-Length: " length                          \
     "\r\n\r\n" SDP(address, port)
     must_say(sip_said(t, 0, INVITE("10.0.0.1", "10.0.0.1:5060", "4001", "90"), &out), KST_REASON_NONE);
-    must_carry_sip(&out, INVITE("203.0.113.100", "203.0.113.100:5060", "4000", "100"));
+    must_carry_sip(&out, INVITE("203.0.113.100", "203.0.113.100:5060", "4001", "100"));
     must_be(kst_expectation_count(t), 2);
     must(kst_expectation_get(t, kst_expectation_next(t, 0), &x));
     must_be(kst__be32(x.tuple.dst), 0xcb007164);
@@ -1192,7 +1249,7 @@ START_TEST(fragments_leave_as_a_datagram)
 }
 END_TEST
 
-SUITE("nat", what_is_pending_is_known_but_not_found, what_is_refused_or_forgotten_leaves_nothing,
+SUITE("nat", a_rejected_connection_is_closed, what_is_pending_is_known_but_not_found, what_is_refused_or_forgotten_leaves_nothing,
       a_full_table_makes_room_before_it_waits, what_a_packet_ends_stays_until_it_is_through,
       every_protocol_goes_out_and_comes_back, any_checksum_comes_out_right,
       what_cannot_be_rewritten_is_left, a_range_is_used_up_and_says_so,

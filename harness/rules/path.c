@@ -276,10 +276,8 @@ static bool ask(struct walk *w, enum rules_table table)
                                  : false;
     case RULES_REJECT:
         w->end->reject = w->p.reject;
-#ifdef KST_HAS_CLOSE
         if (strcmp(w->p.reject, "tcp-reset") == 0 && w->p.result != NULL)
             kst_close(w->path->t, w->p.result->entry);
-#endif
         return false;
     default: return true;
     }
@@ -297,7 +295,7 @@ static bool track(struct walk *w)
     struct kst_packet *packet = &w->packet;
     if (w->again)
         return true;
-    packet->zone = w->p.zone;
+    packet->zone = w->p.zone_by_mark ? (uint16_t)w->p.mark : w->p.zone;
     packet->helper = w->p.helper;
     packet->flags |= (uint8_t)(KST_PACKET_DEFER | w->p.zone_flags | (w->p.notrack ? KST_PACKET_NOTRACK : 0));
     if (w->hook == RULES_OUTPUT) /* Linux checks no sums of its own */

@@ -185,6 +185,7 @@ struct rules_packet {
     bool chosen;                /* a rule has: the first one counts */
     bool notrack;
     uint16_t zone;
+    bool zone_by_mark;          /* the zone is the mark that it has when it is tracked */
     uint8_t zone_flags, helper; /* as in kst_packet */
     /* what NAT says: a range was chosen */
     bool translates;

@@ -287,7 +287,8 @@ static enum rules_verdict act_ct(struct rules_part *part, struct rules_packet *p
     for (int i = 0; i < 3; i++)
         if (v[CT_ZONE + i].given) {
             const uint32_t zone = v[CT_ZONE + i].as.number[0];
-            p->zone = (uint16_t)(zone > UINT16_MAX ? p->mark : zone);
+            p->zone = (uint16_t)zone;
+            p->zone_by_mark = zone > UINT16_MAX;
             p->zone_flags = flags[i];
         }
     return RULES_NEXT;
