@@ -21,6 +21,7 @@ static struct {
     const char *pcap;    /* write the case there */
     const char *through; /* the command */
     bool naive;          /* the naive tracker */
+    bool digest;         /* tell what all answers come to */
     bool verbose;
 } options;
 
@@ -99,7 +100,8 @@ static struct answer *ask_command(const struct vec_case *c)
 /* ---- cases ---- */
 
 struct tally {
-    size_t cases, packets, skipped, disagreeing;
+    size_t cases, packets, skipped, disagreeing, broken;
+    uint64_t digest;
 };
 
 static void run_case(const char *path, const struct vec_case *c, struct tally *tally)
@@ -129,6 +131,12 @@ static void run_case(const char *path, const struct vec_case *c, struct tally *t
                                                      : ask_core(c);
     tally->cases++;
     tally->packets += c->packets_count;
+    size_t broken = 0;
+    for (size_t i = 0; i < c->packets_count; i++) {
+        broken += answers[i].broken != NULL;
+        tally->digest = answer_digest(&answers[i], tally->digest);
+    }
+    tally->broken += broken > 0;
     for (size_t i = 0; i < c->packets_count; i++) {
         if (answers_agree(&c->packets[i], &answers[i]))
             continue;
@@ -148,12 +156,14 @@ static void show_tally(const char *name, const struct tally *tally)
         printf(", %zu cases DISAGREE with Linux", tally->disagreeing);
     else
         printf(" agree with Linux");
+    if (tally->broken > 0)
+        printf(", %zu BREAK the table", tally->broken);
     printf(tally->skipped > 0 ? ", %zu skipped (-v tells why)\n" : "\n", tally->skipped);
 }
 
 static bool run_file(const char *path, struct tally *all)
 {
-    struct tally tally = {0};
+    struct tally tally = {.digest = all->digest};
     struct vec_file *file = vec_open(path);
     if (file == NULL) {
         fprintf(stderr, "agree: %s: %s\n", path, strerror(errno));
@@ -166,22 +176,25 @@ static bool run_file(const char *path, struct tally *all)
         fprintf(stderr, "agree: %s\n", error);
     const char *name = strrchr(path, '/');
     show_tally(name != NULL ? name + 1 : path, &tally);
-    const bool fine = error == NULL && tally.disagreeing == 0;
+    const bool fine = error == NULL && tally.disagreeing == 0 && tally.broken == 0;
     vec_close(file);
     all->cases += tally.cases;
     all->packets += tally.packets;
     all->skipped += tally.skipped;
     all->disagreeing += tally.disagreeing;
+    all->broken += tally.broken;
+    all->digest = tally.digest;
     return fine;
 }
 
 static const char usage[] =
-    "usage: agree [-v] [--case NAME [--pcap OUT]] [--through COMMAND | --naive] FILE.vec[.gz]...\n"
+    "usage: agree [-v] [--digest] [--case NAME [--pcap OUT]] [--through COMMAND | --naive] FILE.vec[.gz]...\n"
     "Holds the core against what Linux said of each packet.\n"
     "  --case NAME        that case alone, even if what it needs is not built yet\n"
     "  --pcap OUT         write the case as a capture\n"
     "  --through COMMAND  ask COMMAND replay --each instead of the core\n"
     "  --naive            ask the naive tracker instead: no fragments, no helpers\n"
+    "  --digest           tell what all answers come to, in one number: the same on every machine\n"
     "  -v, --verbose      tell of skipped cases\n"
     "Exit: 0 all agree, 1 a disagreement or a bad file, 2 wrong usage.\n";
 
@@ -191,6 +204,7 @@ int main(int argc, char **argv)
                                           {"pcap", required_argument, NULL, 'p'},
                                           {"through", required_argument, NULL, 't'},
                                           {"naive", no_argument, NULL, 'n'},
+                                          {"digest", no_argument, NULL, 'd'},
                                           {"verbose", no_argument, NULL, 'v'},
                                           {"help", no_argument, NULL, 'h'},
                                           {NULL, 0, NULL, 0}};
@@ -200,6 +214,7 @@ int main(int argc, char **argv)
         case 'p': options.pcap = optarg; break;
         case 't': options.through = optarg; break;
         case 'n': options.naive = true; break;
+        case 'd': options.digest = true; break;
         case 'v': options.verbose = true; break;
         case 'h': fputs(usage, stdout); return 0;
         default: fputs(usage, stderr); return 2;
@@ -208,7 +223,7 @@ int main(int argc, char **argv)
         fputs(usage, stderr);
         return 2;
     }
-    struct tally all = {0};
+    struct tally all = {.digest = UINT64_C(0xcbf29ce484222325)};
     bool fine = true;
     for (int i = optind; i < argc; i++)
         fine = run_file(argv[i], &all) && fine;
@@ -219,5 +234,7 @@ int main(int argc, char **argv)
     }
     if (argc - optind > 1)
         show_tally("all", &all);
+    if (options.digest)
+        printf("digest %016llx\n", (unsigned long long)all.digest);
     return fine ? 0 : 1;
 }

@@ -11,6 +11,7 @@ struct answer {
     char **lines;       /* the table: "ct ..." and "exp ...", in any order */
     size_t count;
     const char *reason; /* the core's, "" of anybody else; never NULL in a whole answer */
+    const char *broken; /* the core's: what kst_check says is wrong, NULL if nothing is */
 };
 
 void answer_add(struct answer *answer, const char *line);
@@ -24,7 +25,7 @@ void answer_attach(struct kst *t);
 /* Adds the connections and the expectations of a table. */
 void answer_table(struct answer *answer, const struct kst *t);
 
-/* Tracks a case with an empty table, one answer a packet. Ends the program if the table breaks. */
+/* Tracks a case with an empty table, one answer a packet. */
 struct answer *ask_core(const struct vec_case *c);
 
 /* Likewise the naive tracker (harness/naive.h); and what a case needs that it leaves out, NULL: nothing. */
@@ -32,8 +33,12 @@ struct answer *ask_naive(const struct vec_case *c);
 const char *naive_beyond(const struct vec_case *c);
 
 /* The same state and direction, and the same table but for the order of its lines and a second more
- * or less left. */
+ * or less left; and a table that is whole. */
 bool answers_agree(const struct vec_packet *linux_says, const struct answer *answer);
+
+/* A number for all that an answer says, whatever the order of its lines; begins with that of what
+ * went before. The same on every machine. */
+uint64_t answer_digest(struct answer *answer, uint64_t digest);
 
 /* Prints a case up to packet `at` and what both sides say of that one. */
 void answers_show(const struct vec_case *c, size_t at, const struct answer *answers);

@@ -137,7 +137,7 @@ static bool read_packet(struct vec_file *file, const char *text, struct vec_pack
     const char *hex = text + 2;
     const size_t digits = strlen(hex);
     packet->size = (uint32_t)(digits / 2);
-    packet->data = need(malloc(packet->size + 1));
+    packet->data = need(malloc(packet->size > 0 ? packet->size : 1)); /* no byte more: reading on is seen */
     for (size_t i = 0; i < digits; i++)
         if (hex_digit(hex[i]) < 0 || digits % 2 != 0)
             return fail(file, "a packet is bytes in lower-case hexadecimal");
