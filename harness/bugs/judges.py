@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: MIT
+"""judges.py - holds a changed core against everything that should notice: recorded answers, random
+sequences beside the naive tracker, fuzz corpora, suites.
+
+Harness and suites are compiled once, with the core as it is but every public function of it weak; each
+changed core is one object file, whose functions replace those. So a verdict costs one compile of the
+core and some links. Suites that look at the core's inside (kst__...) are compiled anew, and asked last.
+"""
+import os
+import re
+import subprocess
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+CORE = ROOT / "core"
+VECTORS = sorted(str(p) for p in (ROOT / "tests/vectors").glob("*.vec.gz"))
+FLAGS = ["-std=c11", "-g1", "-w"]
+PLAIN = ["-O1"]
+SANITIZED = ["-Og", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+DEFAULT_KIT = ("swiss", "wheel")
+ENVIRONMENT = dict(os.environ, CK_FORK="no", ASAN_OPTIONS="exitcode=99:detect_leaks=0",
+                   UBSAN_OPTIONS="exitcode=99", LC_ALL="C")
+RUNS = 1500  # random sequences
+
+# Suites whose answers come through public calls alone; those that call the core's inside, or set its limits.
+OUTER = ["test_world", "test_track", "test_stories", "test_event",
+         "test_extras", "test_settings", "test_restore", "test_print", "test_memory"]
+INNER = ["test_reasons", "test_expect", "test_defrag", "test_help", "test_parse", "test_tuple", "test_index",
+         "test_timer", "test_table"]
+
+
+def run(command, limit_s=120, cwd=None):
+    """Returns (exit status, output); 'hang' if it took longer."""
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=cwd,
+                              timeout=limit_s, env=ENVIRONMENT, stdin=subprocess.DEVNULL)
+        return done.returncode, done.stdout.decode("utf-8", "replace")
+    except subprocess.TimeoutExpired as e:
+        return "hang", (e.stdout or b"").decode("utf-8", "replace")
+
+
+def must(command):
+    status, output = run(command, 600)
+    if status != 0:
+        raise SystemExit(f"{' '.join(map(str, command))}\n{output}")
+    return output
+
+
+class Verdict:
+    """Who noticed: '' nobody; else the kind of oracle, and which input or test."""
+
+    def __init__(self, oracle="", witness=""):
+        self.oracle, self.witness = oracle, witness
+
+    def __bool__(self):
+        return self.oracle != ""
+
+
+def kit_of(path):
+    """The back ends with which a change in this file of core/ shows."""
+    name = Path(path).stem
+    index = name[6:] if name.startswith("index_") and name != "index_group" else DEFAULT_KIT[0]
+    timer = name[6:] if name.startswith("timer_") else DEFAULT_KIT[1]
+    return index, timer
+
+
+def kit_flags(kit):
+    return [f"-DKST_INDEX={kit[0]}", f"-DKST_TIMER={kit[1]}"]
+
+
+class Bench:
+    """The harness and the suites, compiled once below `folder`."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.check = must(["pkg-config", "--libs", "check"]).split()
+        self.limits = {}
+        self.programs = {}
+        self.fuzzed = []
+        self._prepare()
+
+    def _object(self, source, kit):
+        out = self.folder / f"{'-'.join(kit)}-{'_'.join(source.relative_to(ROOT).with_suffix('').parts)}.o"
+        newest = max(p.stat().st_mtime for p in [*CORE.glob("*.h"), *ROOT.glob("harness/*.h"),
+                                                 *ROOT.glob("harness/*/*.h"), *ROOT.glob("tests/*.h"), source])
+        if not out.exists() or out.stat().st_mtime < newest:
+            # -include: whatever the source says of KST_STATIC comes too late.
+            must(["gcc", *FLAGS, "-O1", "-fPIC", "-DKST_IMPLEMENTATION", *kit_flags(kit), f"-I{CORE}",
+                  "-include", "harness/bugs/before.h", "-include", "keepstate.h", f"-I{ROOT}",
+                  "-c", source, "-o", out])
+            must(["objcopy", "--wildcard", "--weaken-symbol=kst_*", out])
+        return out
+
+    def _prepare(self):
+        fuzz = sorted((ROOT / "harness/fuzz").glob("*.c"))
+        describe = ROOT / "harness/agree/describe.c"
+        self.sources = {"vectors": (sorted((ROOT / "harness/agree").glob("*.c")), ["-lpcap", "-lz"])}
+        shared = [f for f in fuzz if f.stem in ("driver", "mutate")]
+        for target in fuzz:
+            if target not in shared:
+                self.sources[target.stem] = ([target, describe, *shared], ["-lpcap", "-lz"])
+                self.fuzzed.append(target.stem)
+        for suite in OUTER:
+            self.sources[suite] = ([ROOT / f"tests/{suite}.c"], self.check)
+
+    def objects(self, name, kit):
+        key = (name, kit)
+        if key not in self.programs:
+            sources, libraries = self.sources[name]
+            self.programs[key] = [str(self._object(s, kit)) for s in sources] + libraries
+        return self.programs[key]
+
+    def arguments(self, name):
+        if name == "vectors":
+            return ["--digest", *VECTORS]
+        if name in self.fuzzed:
+            corpus = [d for d in (ROOT / "corpus" / name, ROOT / "corpus/regress" / name) if d.is_dir()]
+            return [str(d) for d in corpus] or ["--seed", "1", "--runs", str(RUNS), "--keep", "/dev/null"]
+        return []
+
+    def prebuild(self, kits=(DEFAULT_KIT,)):
+        for kit in kits:
+            for name in self.sources:
+                self.objects(name, kit)
+
+
+class Trial:
+    """A copy of core/ with a change, in a folder of its own."""
+
+    def __init__(self, bench, folder, kit):
+        self.bench, self.folder, self.kit = bench, Path(folder), kit
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "core").mkdir(exist_ok=True)
+        for room in CORE.glob("*.h"):
+            (self.folder / "core" / room.name).write_text(room.read_text())
+        (self.folder / "core.c").write_text('#define KST_IMPLEMENTATION\n#include "keepstate.h"\n')
+
+    def core(self, flags, kit=None, name="core.o"):
+        """The core as one object, None if it does not compile."""
+        out = self.folder / name
+        status, self.complaint = run(["gcc", *FLAGS, *flags, *kit_flags(kit or self.kit),
+                                      f"-I{self.folder}/core", "-c", self.folder / "core.c", "-o", out])
+        return out if status == 0 else None
+
+    def ask(self, name, core, flags, kit=None, arguments=None):
+        """Runs a judge with this core; (status, output)."""
+        program = self.folder / name
+        sanitize = [f for f in flags if f.startswith("-fsanitize")]
+        must(["gcc", *sanitize, core, *self.bench.objects(name, kit or self.kit), "-o", program])
+        return run([program, *(arguments or self.bench.arguments(name))],
+                   self.bench.limits.get((name, bool(sanitize)), 120), cwd=ROOT)
+
+    def inner(self, suite, flags):
+        """A suite that looks inside, compiled with the changed core."""
+        program = self.folder / suite
+        status, output = run(["gcc", *FLAGS, *flags, *kit_flags(self.kit), f"-I{self.folder}/core",
+                              f"-I{ROOT}/tests", ROOT / f"tests/{suite}.c", *self.bench.check, "-o", program])
+        if status != 0:
+            return Verdict("tests", f"{suite}: does not compile")
+        return verdict(suite, *run([program], 240, cwd=ROOT))
+
+
+def verdict(name, status, output):
+    """What a judge's exit status and words come to."""
+    if status == 0:
+        return Verdict()
+    where = witness(name, output)
+    if status == "hang":
+        return Verdict("crash", f"{name}: does not end")
+    if "AddressSanitizer" in output or "runtime error:" in output or "Assertion `" in output or \
+            (isinstance(status, int) and status < 0 and not re.search("FAILED|DISAGREEMENT", output)):
+        return Verdict("crash", where)
+    if re.search("BREAK the table|the table is broken", output):
+        return Verdict("invariants", where)
+    return Verdict("tests" if name.startswith("test_") else "model", where)
+
+
+def witness(name, output):
+    for pattern in (r"case ([^,\n]+), packet (\d+)", r"--seed (\d+), run (\d+)", r"while doing ([^\n]+)",
+                    r"test_\w+\.c:\d+:[FE]:\w+:([^\n:]+)", r"SUMMARY: ([^\n]{0,80})", r"Assertion `([^\n]{0,80})"):
+        found = re.search(pattern, output)
+        if found:
+            return f"{name}: {re.sub('/[^ ]*/core/', '', ' '.join(found.groups()))}"
+    return name
+
+
+def measure(bench, trial):
+    """How long each judge takes with a clean core: ten times that is a hang. Whoever complains of the
+    clean core is no judge."""
+    for flags in (PLAIN, SANITIZED):
+        core = trial.core(flags)
+        for name in bench.sources:
+            begin = time.time()
+            status, output = trial.ask(name, core, flags)
+            if status != 0:
+                raise SystemExit(f"the clean core, {name}:\n{output[-4000:]}")
+            bench.limits[name, flags is SANITIZED] = 10 * (time.time() - begin) + 5
+
+
+def judge(bench, trial, inner=None):
+    """The first that notices, cheap ones first. None if the core does not compile."""
+    for flags in (PLAIN, SANITIZED):
+        core = trial.core(flags)
+        if core is None:
+            return None
+        for name in bench.sources:
+            found = verdict(name, *trial.ask(name, core, flags))
+            if found:
+                return found
+    for suite in inner or INNER:
+        found = trial.inner(suite, SANITIZED)
+        if found:
+            return found
+    return Verdict()
