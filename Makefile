@@ -24,10 +24,6 @@ AGREE    := $(wildcard harness/agree/*.c)
 KERNEL   := $(wildcard harness/kernel/*.c) $(filter-out %/agree.c,$(AGREE)) \
             harness/replay/link.c harness/replay/progress.c
 SUITES   := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
-INDEXES  := chain cuckoo robin
-INDEXED  := $(foreach index,$(INDEXES),$(addprefix $(index)/,test_index test_table test_world agree)) $\
-            swiss+KST_NO_SIMD/test_index
-TIMERS   := hashed lists heap
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
@@ -83,16 +79,18 @@ $(B)/track-%: harness/fuzz/track.c $(FUZZED)
 	@mkdir -p $(@D)
 	gcc $(C11) -g -O1 $(SANITIZE) $(call kit,$*) -Icore $(filter %.c,$^) -o $@
 
-# Every suite twice: from the rooms under sanitizers, and from the one header, optimised, by clang.
+# Every suite twice: from the rooms under sanitizers, with all back ends to choose from, and from the
+# one header with the default ones, optimised, by clang.
 $(B)/rooms/test_prepare $(B)/header/test_prepare: harness/kernel/prepare.c
 
 $(B)/rooms/%: tests/%.c $(wildcard tests/*.h) $(ROOMS)
 	@mkdir -p $(@D)
-	gcc $(C11) -g -O1 $(SANITIZE) -Icore $(filter %.c,$^) $$(pkg-config --cflags --libs check) -o $@
+	gcc $(C11) -g -O1 $(SANITIZE) -DKST_ALL_BACK_ENDS -Icore -Itests $(filter %.c,$^) \
+	    $$(pkg-config --cflags --libs check) -o $@
 
 $(B)/header/%: tests/%.c $(wildcard tests/*.h) keepstate.h
 	@mkdir -p $(@D)
-	clang $(C11) -g -O2 -I. $(filter %.c,$^) $$(pkg-config --cflags --libs check) -o $@
+	clang $(C11) -g -O2 -I. -Itests $(filter %.c,$^) $$(pkg-config --cflags --libs check) -o $@
 
 $(B)/keepstate-sanitized: $(REPLAY) $(wildcard harness/replay/*.h) keepstate.h
 	@mkdir -p $(@D)
@@ -100,36 +98,16 @@ $(B)/keepstate-sanitized: $(REPLAY) $(wildcard harness/replay/*.h) keepstate.h
 
 $(B)/agree-sanitized: $(AGREE) $(wildcard harness/*.h harness/agree/*.h) $(ROOMS)
 	@mkdir -p $(@D)
-	gcc $(C11) -g -O1 $(SANITIZE) -Icore $(AGREE) -lpcap -lz -o $@
+	gcc $(C11) -g -O1 $(SANITIZE) -DKST_ALL_BACK_ENDS -Icore $(AGREE) -lpcap -lz -o $@
 
-# What an index has a say in once more with each that is not the default: +OPTION defines one more.
-define with_index
-$(B)/$(1)/%: tests/%.c $(wildcard tests/*.h) $(ROOMS)
-	@mkdir -p $$(@D)
-	clang $(C11) -g -O0 $(SANITIZE) -DKST_INDEX=$(subst +, -D,$(1)) -Icore $$< $\
-	    $$$$(pkg-config --cflags --libs check) -o $$@
-
-$(B)/$(1)/agree: $(AGREE) $(wildcard harness/agree/*.h) keepstate.h
-	@mkdir -p $$(@D)
-	$(CC) $(C11) -O1 -DKST_INDEX=$(subst +, -D,$(1)) -I. $(AGREE) $(LDFLAGS) -lpcap -lz -o $$@
-endef
-$(foreach index,$(sort $(dir $(INDEXED))),$(eval $(call with_index,$(index:/=))))
-
-# What a timer has a say in, with each that is not the default.
-$(B)/timer-%/built: $(AGREE) $(wildcard harness/agree/*.h) $(wildcard tests/*.[ch]) $(ROOMS)
+# The index without vector instructions.
+$(B)/no-simd: tests/test_index.c tests/support.h $(ROOMS)
 	@mkdir -p $(@D)
-	for suite in test_timer test_table test_world; do \
-	    gcc $(C11) -g -O1 -DKST_TIMER=$* -Icore tests/$$suite.c \
-	        $$(pkg-config --cflags --libs check) -o $(@D)/$$suite || exit 1; \
-	done
-	gcc $(C11) -g -O1 -DKST_TIMER=$* -Icore $(AGREE) -lpcap -lz -o $(@D)/agree
-	touch $@
+	gcc $(C11) -g -O1 $(SANITIZE) -DKST_NO_SIMD -Icore $< $$(pkg-config --cflags --libs check) -o $@
 
-test: $(TIMERS:%=$(B)/timer-%/built)
-test: all $(B)/keepstate-sanitized $(B)/agree-sanitized $(B)/agree $(B)/agree-kernel \
-      $(SUITES:%=$(B)/rooms/%) $(SUITES:%=$(B)/header/%) $(KITS:%=$(B)/track-%) $\
-      $(INDEXED:%=$(B)/%) ## what CI runs
-	B=$(B) INDEXES="$(INDEXES)" TIMERS="$(TIMERS)" KITS="$(KITS)" RUNS=$(RUNS) tests/run.sh $(SUITES)
+test: all $(B)/keepstate-sanitized $(B)/agree-sanitized $(B)/agree $(B)/agree-kernel $(B)/no-simd \
+      $(SUITES:%=$(B)/rooms/%) $(SUITES:%=$(B)/header/%) $(KITS:%=$(B)/track-%) ## what CI runs
+	B=$(B) KITS="$(KITS)" RUNS=$(RUNS) tests/run.sh $(SUITES)
 
 install: all                                   ## copies the header and the command below PREFIX
 	install -d $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/bin

@@ -63,6 +63,30 @@
 #define KST_TIMER wheel
 #endif
 
+/* KST_INDEXES(X), KST_TIMERS(X)  several, of which kst_config.index and .timer choose at run time, by
+ * their place in the list: X(swiss) X(chain). Each of their calls then is one through a pointer.
+ * KST_ALL_BACK_ENDS  all of ours, in the order above.
+ * KST_BACK_ENDS  a file to include, "mine.h", with back ends of your own, by the contracts that
+ * core/index.h and core/timer.h begin with: static const struct kst_index_ops kst_index_NAME and
+ * struct kst_timer_ops kst_timer_NAME, which may stand wherever the name of one of ours may. */
+#if defined(KST_ALL_BACK_ENDS) && !defined(KST_INDEXES)
+#define KST_INDEXES(X) X(swiss) X(chain) X(cuckoo) X(robin)
+#define KST_TIMERS(X) X(wheel) X(hashed) X(lists) X(heap)
+#endif
+#ifndef KST_INDEXES
+#define KST_INDEXES(X) X(KST_INDEX)
+#endif
+#ifndef KST_TIMERS
+#define KST_TIMERS(X) X(KST_TIMER)
+#endif
+
+/* KST_HASH  sip13 or sip24: SipHash-1-3 is what Linux and others take for tables, 2-4 the cautious
+ * one. fold is cheaper and UNSAFE where an attacker chooses packets: whoever knows it sends keys
+ * that collide, and newcomers are refused. */
+#ifndef KST_HASH
+#define KST_HASH sip13
+#endif
+
 /* KST_NO_SIMD  no vector instructions in the indexes swiss and cuckoo: the same results, by 64-bit
  * words. So it is anyway where there is no SSE2. */
 
@@ -346,6 +370,8 @@ struct kst_config {
     uint32_t buckets;  /* of the index; 0: as many as `max`. Rounded up to a power of two. With far
                         * fewer than `max` newcomers are refused, CHAIN_TOO_LONG */
     uint32_t features; /* enum kst_features, or'ed */
+    uint8_t index, timer; /* their places in KST_INDEXES and KST_TIMERS, from 0; names are asked for by
+                        * kst_index_name, kst_timer_name */
     uint32_t reassembly_bytes; /* for fragments, at least KST_REASSEMBLY_MIN: Linux has 4 MiB a family.
                         * 0: none, a fragment is INVALID. Takes a quarter more, and 64 KiB, in all */
     uint32_t expectations; /* that helpers may have at a time, at most KST_EXPECTATIONS_MAX; Linux
@@ -593,6 +619,7 @@ struct kst_event {
     X(NO_CONFIG, "no configuration given")                                                         \
     X(MAX, "config.max must lie in 1..KST_ENTRIES_MAX")                                            \
     X(BUCKETS, "config.buckets must not exceed 2 * KST_ENTRIES_MAX")                               \
+    X(BACK_END, "config.index or config.timer is none of KST_INDEXES or KST_TIMERS")               \
     X(FEATURES, "config.features has a bit that means nothing")                                    \
     X(EVICT, "config.evict names no class, one twice, or goes on after its end")                   \
     X(REASSEMBLY, "config.reassembly_bytes must be 0 or at least KST_REASSEMBLY_MIN")              \
@@ -636,6 +663,10 @@ enum kst_error {
  * is wrong (kst_init says why) or the size exceeds what size_t holds. */
 KST_API size_t kst_bytes(const struct kst_config *config);
 
+/* What kst_config.index and .timer choose from: "swiss", "wheel" and so on; NULL behind the last. */
+KST_API const char *kst_index_name(uint32_t number);
+KST_API const char *kst_timer_name(uint32_t number);
+
 /* Makes a table in `memory`, whose contents do not matter, and returns it; it lies at `memory`.
  * NULL on a wrong configuration or block; `why`, unless NULL, then holds the reason. The block may
  * be moved or mapped elsewhere (aligned to KST_ALIGN) between calls. Nothing needs to be undone. */
@@ -663,6 +694,11 @@ KST_API uint32_t kst_advance(struct kst *t, uint64_t now_ms, uint32_t work_max);
 /* The connection that a packet with this tuple belongs to, or 0. `direction`, unless NULL, tells
  * which way the packet would go (enum kst_direction). */
 KST_API kst_id kst_find(const struct kst *t, const struct kst_tuple *tuple, uint8_t *direction);
+
+/* The same of many tuples, in the same order, each result 0 or an id; `directions`, unless NULL, has
+ * room for as many. Faster than one by one: their memory is fetched together. */
+KST_API void kst_find_batch(const struct kst *t, const struct kst_tuple *tuples, size_t count,
+                            kst_id *ids, uint8_t *directions);
 
 /* Copies a connection; false if it is gone. */
 KST_API bool kst_get(const struct kst *t, kst_id id, struct kst_flow *flow);
@@ -841,6 +877,9 @@ extern "C" {
 #define KST__MAYBE_UNUSED
 #endif
 
+#define KST__PASTE_(a, b) a##b
+#define KST__PASTE(a, b) KST__PASTE_(a, b)
+
 #define KST__NONE UINT32_MAX /* no entry, no node, no chunk */
 
 KST_INLINE uint16_t kst__be16(const uint8_t *p)
@@ -965,8 +1004,8 @@ static uint64_t kst__sum_pseudo(const uint8_t *addresses, size_t addresses_bytes
 /* ======== core/hash.h ==================================================================== */
 
 /* SPDX-License-Identifier: MIT */
-/* core/hash.h - SipHash (Aumasson and Bernstein, 2012) over whole 64-bit words.
- * Keyed, because who can choose packets must not be able to choose buckets. */
+/* core/hash.h - the hashes to choose from, each over whole 64-bit words. SipHash (Aumasson and
+ * Bernstein, 2012) is keyed, because who can choose packets must not be able to choose buckets. */
 #ifndef KST_HASH_H
 #define KST_HASH_H
 
@@ -999,6 +1038,32 @@ KST_INLINE uint64_t kst__siphash(const uint64_t seed[2], const uint64_t *words, 
     for (int round = 0; round < d_rounds; round++)
         KST__SIP_ROUND(a, b, c, d);
     return a ^ b ^ c ^ d;
+}
+
+KST_INLINE uint64_t kst__hash_sip13(const uint64_t seed[2], const uint64_t *words, uint32_t count)
+{
+    return kst__siphash(seed, words, count, 1, 3);
+}
+
+KST_INLINE uint64_t kst__hash_sip24(const uint64_t seed[2], const uint64_t *words, uint32_t count)
+{
+    return kst__siphash(seed, words, count, 2, 4);
+}
+
+/* Multiply and fold, for traffic that nobody hostile chooses: the seed hides nothing. */
+KST_INLINE uint64_t kst__hash_fold(const uint64_t seed[2], const uint64_t *words, uint32_t count)
+{
+    uint64_t hash = seed[0];
+    for (uint32_t i = 0; i < count; i++) {
+        hash = (hash ^ words[i]) * UINT64_C(0x9e3779b97f4a7c15); /* 2^64 by the golden ratio */
+        hash ^= hash >> 32;
+    }
+    return hash * UINT64_C(0x9e3779b97f4a7c15);
+}
+
+KST_INLINE uint64_t kst__hash(const uint64_t seed[2], const uint64_t *words, uint32_t count)
+{
+    return KST__PASTE(kst__hash_, KST_HASH)(seed, words, count);
 }
 
 #endif
@@ -1141,7 +1206,7 @@ static uint64_t kst__tuple_hash(const struct kst_tuple *tuple, const uint64_t se
         const bool swap = dst < src;
         const uint64_t words[3] = {(swap ? dst : src) | (uint64_t)tuple->zone << 48,
                                    (swap ? src : dst) | (uint64_t)tuple->protocol << 48, icmp};
-        return kst__siphash(seed, words, kst__is_icmp(tuple->protocol) ? 3 : 2, 1, 3);
+        return kst__hash(seed, words, kst__is_icmp(tuple->protocol) ? 3 : 2);
     }
     const uint64_t src[2] = {kst__word(tuple->src), kst__word(tuple->src + 8)};
     const uint64_t dst[2] = {kst__word(tuple->dst), kst__word(tuple->dst + 8)};
@@ -1153,7 +1218,7 @@ static uint64_t kst__tuple_hash(const struct kst_tuple *tuple, const uint64_t se
     const uint64_t words[5] = {first[0], first[1], second[0], second[1],
                                (ports | icmp) << 32 | (uint64_t)tuple->zone << 16 |
                                    tuple->protocol};
-    return kst__siphash(seed, words, 5, 1, 3);
+    return kst__hash(seed, words, 5);
 }
 
 #endif
@@ -1552,25 +1617,27 @@ struct kst__gre {
     uint32_t timeout_s, stream_s; /* until answered, and afterwards */
 };
 
-/* 128 bytes, two cache lines: who it is and until when; then what changes with each packet. */
+/* 128 bytes, two cache lines. A lookup, and a packet of an established UDP or ICMP conversation, needs
+ * the first alone; TCP's windows lie in the second. */
 struct kst__entry {
     struct kst_tuple tuple; /* original direction */
     uint64_t expires_ms;
+    uint32_t armed;  /* the time that its timer is set to, never after expires_ms; in beats */
+    uint32_t serial; /* upper half of its kst_id */
+    uint32_t mark;
+    uint16_t status; /* enum kst_status; 0: the slot is free */
+    uint8_t state;   /* enum kst_tcp_state or kst_sctp_state */
+    uint8_t kind;    /* enum kst_class, or'ed with the bits below */
+
     union {
         struct kst__tcp tcp;
         struct kst__udp udp;
         struct kst__sctp sctp;
         struct kst__gre gre;
     } proto;
-    uint32_t armed;  /* the time that its timer is set to, never after expires_ms; in beats */
     uint32_t joined; /* when it joined its class, in beats */
-    uint32_t serial; /* upper half of its kst_id */
-    uint32_t mark;
     uint32_t older;  /* neighbours in its class, KST__NONE at the ends; */
     uint32_t newer;  /* that of a free slot names the next free one */
-    uint16_t status; /* enum kst_status; 0: the slot is free */
-    uint8_t state;   /* enum kst_tcp_state or kst_sctp_state */
-    uint8_t kind;    /* enum kst_class, or'ed with the bits below */
 };
 
 enum { /* kst__entry.kind */
@@ -1581,7 +1648,10 @@ enum { /* kst__entry.kind */
     KST__KIND_POLICY = 32    /* times the number of its policy, in the highest three bits */
 };
 
-typedef char kst__entry_is_two_lines[sizeof(struct kst__entry) == 128 ? 1 : -1];
+typedef char kst__entry_is_two_lines[sizeof(struct kst__entry) == 128 &&
+                                             offsetof(struct kst__entry, proto) == 64
+                                         ? 1
+                                         : -1];
 typedef char kst__tuple_has_no_padding[sizeof(struct kst_tuple) == 40 ? 1 : -1];
 
 struct kst__counters {
@@ -1688,6 +1758,7 @@ struct kst {
     struct kst__attached attached[KST_ATTACH_MAX];
     uint32_t apart; /* entries with a zone of one direction: a tuple may then be found both ways */
     bool pressed; /* PRESSURE was told, RELIEF not yet */
+    uint8_t index, timer; /* config.index, config.timer */
     uint8_t evict[KST_CLASSES];
     struct kst__class classes[KST_CLASSES];
     struct kst_stats stats;
@@ -1952,9 +2023,9 @@ static void kst__class_join(struct kst *t, uint32_t slot, uint8_t number)
  *   => bytes    memory for so many nodes and, as far as the index has such a thing, buckets.
  *   => init     makes it empty.
  *   => prefetch starts the memory access of a find with this hash. May be NULL.
- *   => peek     once that has arrived: starts the access to the entry, and to what else of the index
- *               a find with this hash will want. A guess that may be wrong; nothing depends on it.
- *               May be NULL.
+ *   => peek     once that has arrived: the node that a find with this hash will look at, KST__NONE if
+ *               none is in sight; starts the access to what else of the index it will want. A guess
+ *               that may be wrong; nothing depends on it. May be NULL.
  *   => find     a node that matches, KST__NONE if there is none.
  *   => insert   false if there is no place: a named outcome (CHAIN_TOO_LONG), nothing is changed.
  *   => remove   of a node that is in it, under the hash it was inserted with.
@@ -1973,9 +2044,7 @@ KST_INLINE uint64_t kst__node_hash(const struct kst *t, uint32_t node)
 KST_INLINE void kst__node_prefetch(const struct kst *t, uint32_t node)
 {
     const uint32_t slot = kst__node_slot(t, node);
-    const struct kst__entry *e = kst__entry_at(t, slot);
-    KST_PREFETCH(e);
-    KST_PREFETCH(&e->kind);
+    KST_PREFETCH(kst__entry_at(t, slot));
     if (KST_UNLIKELY(node != slot))
         KST_PREFETCH(kst__reply_tuple(t, slot));
 }
@@ -1985,7 +2054,7 @@ struct kst_index_ops {
     uint64_t (*bytes)(uint32_t nodes_max, uint32_t buckets);
     void (*init)(void *ix, uint32_t nodes_max, uint32_t buckets);
     void (*prefetch)(const void *ix, uint64_t hash);
-    void (*peek)(const void *ix, const struct kst *t, uint64_t hash);
+    uint32_t (*peek)(const void *ix, uint64_t hash);
     uint32_t (*find)(const void *ix, const struct kst *t, const struct kst__key *key);
     bool (*insert)(void *ix, uint32_t node, uint64_t hash);
     void (*remove)(void *ix, uint32_t node, uint64_t hash);
@@ -2054,13 +2123,12 @@ static void kst__chain_prefetch(const void *ix, uint64_t hash)
 }
 
 /* The head of a chain is its likeliest node: hits stop there two times out of three. */
-static void kst__chain_peek(const void *ix, const struct kst *t, uint64_t hash)
+static uint32_t kst__chain_peek(const void *ix, uint64_t hash)
 {
     const uint32_t node = *kst__chain_head(ix, hash);
-    if (node != KST__NONE) {
+    if (node != KST__NONE)
         KST_PREFETCH(kst__chain_link(ix, node));
-        kst__node_prefetch(t, node);
-    }
+    return node;
 }
 
 static uint32_t kst__chain_find(const void *ix, const struct kst *t, const struct kst__key *key)
@@ -2282,13 +2350,11 @@ static void kst__group_prefetch(const void *ix, uint64_t hash)
     KST_PREFETCH(kst__group_at(ix, kst__group_home(ix, hash)));
 }
 
-/* Starts the access to the entries whose tags match. Returns whether there is one. */
-KST_INLINE bool kst__group_peek(const struct kst__group *group, const struct kst *t, uint8_t tag)
+/* The first node whose tag matches; now and then by chance, and another is the one. */
+KST_INLINE uint32_t kst__group_peek(const struct kst__group *group, uint8_t tag)
 {
     const uint32_t hits = kst__group_match(group, tag);
-    for (uint32_t left = hits; left != 0; left &= left - 1)
-        kst__node_prefetch(t, group->nodes[kst__lowest_bit(left)]);
-    return hits != 0;
+    return hits != 0 ? group->nodes[kst__lowest_bit(hits)] : KST__NONE;
 }
 
 static void kst__groups_init(void *ix, uint32_t nodes_max, uint32_t buckets)
@@ -2352,13 +2418,15 @@ KST_INLINE uint64_t kst__cuckoo_across(const void *ix, uint64_t number, uint8_t 
     return number ^ (far & ((const struct kst__groups *)ix)->mask);
 }
 
-static void kst__cuckoo_peek(const void *ix, const struct kst *t, uint64_t hash)
+static uint32_t kst__cuckoo_peek(const void *ix, uint64_t hash)
 {
     const uint64_t home = kst__group_home(ix, hash);
     const uint8_t tag = kst__group_tag(hash);
     const struct kst__group *group = kst__group_at(ix, home);
-    if (!kst__group_peek(group, t, tag) && group->passed != 0)
+    const uint32_t node = kst__group_peek(group, tag);
+    if (node == KST__NONE && group->passed != 0)
         KST_PREFETCH(kst__group_at(ix, kst__cuckoo_across(ix, home, tag)));
+    return node;
 }
 
 static uint32_t kst__cuckoo_find(const void *ix, const struct kst *t, const struct kst__key *key)
@@ -2598,22 +2666,20 @@ static void kst__robin_prefetch(const void *ix, uint64_t hash)
 }
 
 /* Not beyond the line that was fetched; what lies there is fetched if the search gets so far. */
-static void kst__robin_peek(const void *ix, const struct kst *t, uint64_t hash)
+static uint32_t kst__robin_peek(const void *ix, uint64_t hash)
 {
     const uint32_t bits = (uint32_t)(hash >> 32);
     uint32_t number = kst__robin_home(ix, bits);
     for (uint32_t distance = 0;; distance++) {
         const struct kst__place *place = kst__robin_at(ix, number);
         if (place->node == KST__NONE || kst__robin_distance(ix, number) < distance)
-            return;
-        if (place->bits == bits) {
-            kst__node_prefetch(t, place->node);
-            return;
-        }
+            return KST__NONE;
+        if (place->bits == bits)
+            return place->node;
         number = kst__robin_next(ix, number);
         if (number % KST__ROBIN_LINE == 0) {
             KST_PREFETCH(kst__robin_at(ix, number));
-            return;
+            return KST__NONE;
         }
     }
 }
@@ -2748,12 +2814,14 @@ KST_INLINE struct kst__group *kst__swiss_group(const void *ix, uint64_t number, 
     return kst__group_at(ix, (number + distance) & ((const struct kst__groups *)ix)->mask);
 }
 
-static void kst__swiss_peek(const void *ix, const struct kst *t, uint64_t hash)
+static uint32_t kst__swiss_peek(const void *ix, uint64_t hash)
 {
     const uint64_t home = kst__group_home(ix, hash);
     const struct kst__group *group = kst__group_at(ix, home);
-    if (!kst__group_peek(group, t, kst__group_tag(hash)) && group->passed != 0)
+    const uint32_t node = kst__group_peek(group, kst__group_tag(hash));
+    if (node == KST__NONE && group->passed != 0)
         KST_PREFETCH(kst__swiss_group(ix, home, 1));
+    return node;
 }
 
 static uint32_t kst__swiss_find(const void *ix, const struct kst *t, const struct kst__key *key)
@@ -3866,21 +3934,35 @@ static const struct kst_timer_ops kst_timer_heap = {
 /* ======== core/kit.h ===================================================================== */
 
 /* SPDX-License-Identifier: MIT */
-/* core/kit.h - the back ends that were chosen, and where they lie. What lies on a packet's way
- * takes the kit as an argument, a constant that folds. */
+/* core/kit.h - the back ends there are, which of them a table has, and where they lie. With one
+ * index and one timer, which is the default, their calls are known to the compiler and fold. */
 #ifndef KST_KIT_H
 #define KST_KIT_H
 
 
-struct kst__kit {
-    const struct kst_index_ops *index;
-    const struct kst_timer_ops *timer;
+#ifdef KST_BACK_ENDS
+#include KST_BACK_ENDS
+#endif
+
+#define KST__INDEX_OPS(name) &KST__PASTE(kst_index_, name),
+#define KST__TIMER_OPS(name) &KST__PASTE(kst_timer_, name),
+static const struct kst_index_ops *const kst__indexes[] = {KST_INDEXES(KST__INDEX_OPS)};
+static const struct kst_timer_ops *const kst__timers[] = {KST_TIMERS(KST__TIMER_OPS)};
+
+enum {
+    KST__INDEXES = sizeof kst__indexes / sizeof kst__indexes[0],
+    KST__TIMERS = sizeof kst__timers / sizeof kst__timers[0]
 };
 
-#define KST__PASTE_(a, b) a##b
-#define KST__PASTE(a, b) KST__PASTE_(a, b)
-static const struct kst__kit kst__kit = {&KST__PASTE(kst_index_, KST_INDEX),
-                                         &KST__PASTE(kst_timer_, KST_TIMER)};
+KST_INLINE const struct kst_index_ops *kst__index_ops(const struct kst *t)
+{
+    return kst__indexes[KST__INDEXES > 1 ? t->index : 0];
+}
+
+KST_INLINE const struct kst_timer_ops *kst__timer_ops(const struct kst *t)
+{
+    return kst__timers[KST__TIMERS > 1 ? t->timer : 0];
+}
 
 KST_INLINE void *kst__index(const struct kst *t)
 {
@@ -4154,15 +4236,14 @@ static void kst__expect_unlink(struct kst *t, uint32_t place)
     all->free = place;
 }
 
-static void kst__expect_remove(struct kst *t, const struct kst__kit *kit, uint32_t place)
+static void kst__expect_remove(struct kst *t, uint32_t place)
 {
-    kit->timer->disarm(kst__timer(t), kst__slots(t) + place);
+    kst__timer_ops(t)->disarm(kst__timer(t), kst__slots(t) + place);
     kst__expect_unlink(t, place);
 }
 
 /* Puts an expectation or a key where it belongs: there is a free place. */
-static uint32_t kst__expect_link(struct kst *t, const struct kst__kit *kit,
-                                 const struct kst__expected *is)
+static uint32_t kst__expect_link(struct kst *t, const struct kst__expected *is)
 {
     struct kst__expectations *all = kst__expectations_of(t);
     struct kst__help *help = kst__help_at(t, is->master);
@@ -4182,7 +4263,7 @@ static uint32_t kst__expect_link(struct kst *t, const struct kst__kit *kit,
     if (x->own_older != KST__NONE)
         kst__expected_at(t, x->own_older)->own_newer = place;
     *bucket = help->newest = place;
-    kit->timer->arm(kst__timer(t), kst__slots(t) + place, x->expires_ms);
+    kst__timer_ops(t)->arm(kst__timer(t), kst__slots(t) + place, x->expires_ms);
     return place;
 }
 
@@ -4206,8 +4287,8 @@ static uint32_t kst__expect_oldest(const struct kst *t, uint32_t master, uint8_t
 
 /* Notes an expectation, of which at most `class_max` of its class may be its master's. What
  * would take the same packets must not be there; the same of the same master is replaced. */
-static enum kst_error kst__expect_insert(struct kst *t, const struct kst__kit *kit,
-                                         const struct kst__expected *is, uint32_t class_max)
+static enum kst_error kst__expect_insert(struct kst *t, const struct kst__expected *is,
+                                         uint32_t class_max)
 {
     const uint32_t any = KST_EXPECT_ANY_SRC | KST_EXPECT_ANY_SRC_PORT;
     uint32_t met = 0;
@@ -4219,7 +4300,7 @@ static enum kst_error kst__expect_insert(struct kst *t, const struct kst__kit *k
         if (x->flags & KST__EXPECT_KEY)
             continue;
         if (x->expires_ms <= t->now_ms || kst__expired(t, x->master)) { /* it only takes room */
-            kst__expect_remove(t, kit, place);
+            kst__expect_remove(t, place);
             met--;
             continue;
         }
@@ -4227,7 +4308,7 @@ static enum kst_error kst__expect_insert(struct kst *t, const struct kst__kit *k
             (x->master == is->master || (is->flags & KST_EXPECT_ANY_MASTER))) {
             if (x->class_ != is->class_ || x->master != is->master)
                 return KST_ERROR_EXPECT_EXISTS;
-            kst__expect_remove(t, kit, place);
+            kst__expect_remove(t, place);
             met--;
             break;
         }
@@ -4238,10 +4319,10 @@ static enum kst_error kst__expect_insert(struct kst *t, const struct kst__kit *k
         return KST_ERROR_EXPECT_FULL;
     struct kst__help *help = kst__help_at(t, is->master);
     if (help->expecting[is->class_] >= class_max)
-        kst__expect_remove(t, kit, kst__expect_oldest(t, is->master, is->class_));
+        kst__expect_remove(t, kst__expect_oldest(t, is->master, is->class_));
     if (kst__expectations_of(t)->count >= t->set[KST__SET_EXPECT_MAX] || !kst__expect_room(t))
         return KST_ERROR_EXPECT_FULL;
-    const uint32_t place = kst__expect_link(t, kit, is);
+    const uint32_t place = kst__expect_link(t, is);
     help->expecting[is->class_]++;
     kst__expectations_of(t)->count++;
     t->stats.expect_create++;
@@ -4289,7 +4370,7 @@ static uint32_t kst__expect_neighbours(const struct kst *t, const struct kst_tup
 }
 
 /* Makes a call's key known; false if there is no room. */
-static bool kst__key_insert(struct kst *t, const struct kst__kit *kit, uint32_t master,
+static bool kst__key_insert(struct kst *t, uint32_t master,
                             const struct kst_tuple *tuple)
 {
     struct kst__expected key;
@@ -4301,18 +4382,18 @@ static bool kst__key_insert(struct kst *t, const struct kst__kit *kit, uint32_t 
     key.flags = KST__EXPECT_KEY;
     if (!kst__expect_room(t) || kst__expect_neighbours(t, &key.tuple) >= KST_EXPECT_CHAIN_MAX)
         return false;
-    kst__expect_link(t, kit, &key);
+    kst__expect_link(t, &key);
     kst__expectations_of(t)->keys++;
     return true;
 }
 
 /* Forgets a connection's keys. */
-static void kst__keys_remove(struct kst *t, const struct kst__kit *kit, uint32_t slot)
+static void kst__keys_remove(struct kst *t, uint32_t slot)
 {
     for (uint32_t place = kst__help_at(t, slot)->newest, next; place != KST__NONE; place = next) {
         next = kst__expected_at(t, place)->own_older;
         if (kst__expected_at(t, place)->flags & KST__EXPECT_KEY)
-            kst__expect_remove(t, kit, place);
+            kst__expect_remove(t, place);
     }
 }
 
@@ -5015,15 +5096,15 @@ KST_INLINE void kst__reclass(struct kst *t, uint32_t slot)
 }
 
 /* Gives an entry a new expiry. Its timer moves only if it would come too late. */
-KST_INLINE void kst__expire_at(struct kst *t, const struct kst__kit *kit, uint32_t slot,
+KST_INLINE void kst__expire_at(struct kst *t, uint32_t slot,
                                uint64_t expires_ms)
 {
     struct kst__entry *e = kst__entry_at(t, slot);
     const bool sooner = expires_ms < e->expires_ms;
     e->expires_ms = expires_ms;
     if (KST_UNLIKELY(sooner && !kst__before(e->armed, kst__beat(expires_ms)))) {
-        kit->timer->disarm(kst__timer(t), slot);
-        kit->timer->arm(kst__timer(t), slot, kst__rearm_ms(t, slot));
+        kst__timer_ops(t)->disarm(kst__timer(t), slot);
+        kst__timer_ops(t)->arm(kst__timer(t), slot, kst__rearm_ms(t, slot));
     }
 }
 
@@ -5032,7 +5113,7 @@ KST_INLINE uint64_t kst__reply_hash(const struct kst *t, uint32_t slot)
     return kst__tuple_hash(kst__reply_tuple(t, slot), t->seed);
 }
 
-static void kst__foretells_no_more(struct kst *t, const struct kst__kit *kit, uint32_t slot);
+static void kst__foretells_no_more(struct kst *t, uint32_t slot);
 
 /* Whether an entry has a zone of one direction. */
 KST_INLINE bool kst__is_apart(const struct kst *t, uint32_t slot)
@@ -5043,16 +5124,15 @@ KST_INLINE bool kst__is_apart(const struct kst *t, uint32_t slot)
 
 /* The node that a key finds, KST__NONE if there is none. Where zones of one direction let a
  * tuple be that of one connection and the answer to another, the newer of them, as in Linux. */
-KST_INLINE uint32_t kst__find(const struct kst *t, const struct kst__kit *kit,
-                              const struct kst__key *key)
+KST_INLINE uint32_t kst__find(const struct kst *t, const struct kst__key *key)
 {
     if (KST_LIKELY(t->apart == 0 || key->only != KST_NO_DIRECTION))
-        return kit->index->find(kst__index(t), t, key);
+        return kst__index_ops(t)->find(kst__index(t), t, key);
     struct kst__key one_way = *key;
     uint32_t node[2];
     for (uint8_t i = 0; i < 2; i++) {
         one_way.only = i;
-        node[i] = kit->index->find(kst__index(t), t, &one_way);
+        node[i] = kst__index_ops(t)->find(kst__index(t), t, &one_way);
     }
     if (node[0] == KST__NONE || node[1] == KST__NONE)
         return node[0] == KST__NONE ? node[1] : node[0];
@@ -5061,21 +5141,41 @@ KST_INLINE uint32_t kst__find(const struct kst *t, const struct kst__kit *kit,
     return node[kst__before(serial[0], serial[1])];
 }
 
+/* Starts the lookup of a key; and goes on with it once the index has arrived, to the whole entry or
+ * to what a find compares. */
+KST_INLINE void kst__look_up(const struct kst *t, const struct kst__key *key)
+{
+    if (kst__index_ops(t)->prefetch != NULL)
+        kst__index_ops(t)->prefetch(kst__index(t), key->hash);
+}
+
+KST_INLINE void kst__look_closer(const struct kst *t, const struct kst__key *key, bool whole)
+{
+    if (kst__index_ops(t)->peek == NULL)
+        return;
+    const uint32_t node = kst__index_ops(t)->peek(kst__index(t), key->hash);
+    if (node == KST__NONE)
+        return;
+    kst__node_prefetch(t, node);
+    if (whole)
+        KST_PREFETCH(&kst__entry_at(t, kst__node_slot(t, node))->proto);
+}
+
 /* Takes an entry that is not armed out of the rest. One that was called back before it was
  * confirmed goes without a word. */
-static void kst__unlink(struct kst *t, const struct kst__kit *kit, uint32_t slot,
+static void kst__unlink(struct kst *t, uint32_t slot,
                         enum kst_cause cause)
 {
     const struct kst__entry *e = kst__entry_at(t, slot);
     if (KST_UNLIKELY(t->events_at != 0) && (e->status & KST_CONFIRMED))
         kst__tell_gone(t, slot, cause);
     if (KST_UNLIKELY(e->kind & KST__KIND_HELP))
-        kst__foretells_no_more(t, kit, slot);
+        kst__foretells_no_more(t, slot);
     if (KST_UNLIKELY(kst__is_apart(t, slot)))
         t->apart--;
     if (e->kind & KST__KIND_NAT)
-        kit->index->remove(kst__index(t), slot + kst__slots(t), kst__reply_hash(t, slot));
-    kit->index->remove(kst__index(t), slot, kst__tuple_hash(&e->tuple, t->seed));
+        kst__index_ops(t)->remove(kst__index(t), slot + kst__slots(t), kst__reply_hash(t, slot));
+    kst__index_ops(t)->remove(kst__index(t), slot, kst__tuple_hash(&e->tuple, t->seed));
     kst__class_leave(t, slot);
     kst__slot_give_back(t, slot);
     t->count--;
@@ -5084,17 +5184,17 @@ static void kst__unlink(struct kst *t, const struct kst__kit *kit, uint32_t slot
         kst__tell_pressure(t);
 }
 
-static void kst__remove(struct kst *t, const struct kst__kit *kit, uint32_t slot,
+static void kst__remove(struct kst *t, uint32_t slot,
                         enum kst_cause cause)
 {
-    kit->timer->disarm(kst__timer(t), slot);
-    kst__unlink(t, kit, slot, cause);
+    kst__timer_ops(t)->disarm(kst__timer(t), slot);
+    kst__unlink(t, slot, cause);
 }
 
 /* Ends the call that a PPTP session has announced, in one direction: the connection, if it has
  * begun, else the expectation. Whatever has these identifiers is taken for it, as in Linux; but
  * not the newcomer that room is being made for. */
-static void kst__call_end(struct kst *t, const struct kst__kit *kit, uint32_t slot,
+static void kst__call_end(struct kst *t, uint32_t slot,
                           uint32_t direction)
 {
     const uint16_t zones[2] = {kst__entry_at(t, slot)->tuple.zone, kst__reply_of(t, slot).zone};
@@ -5108,54 +5208,54 @@ static void kst__call_end(struct kst *t, const struct kst__kit *kit, uint32_t sl
         kst__key_make(t, &tuple, &key);
         if (zones[0] != zones[1])
             key.only = i;
-        node = kst__find(t, kit, &key);
+        node = kst__find(t, &key);
     }
     if (node != KST__NONE && (kst__entry_at(t, kst__node_slot(t, node))->status & KST_CONFIRMED))
-        kst__remove(t, kit, kst__node_slot(t, node), KST_GONE_CALLED_OFF);
+        kst__remove(t, kst__node_slot(t, node), KST_GONE_CALLED_OFF);
     else if (place != KST__NONE)
-        kst__expect_remove(t, kit, place);
+        kst__expect_remove(t, place);
 }
 
-static void kst__calls_end(struct kst *t, const struct kst__kit *kit, uint32_t slot)
+static void kst__calls_end(struct kst *t, uint32_t slot)
 {
-    kst__keys_remove(t, kit, slot);
-    kst__call_end(t, kit, slot, KST_ORIGINAL);
-    kst__call_end(t, kit, slot, KST_REPLY);
+    kst__keys_remove(t, slot);
+    kst__call_end(t, slot, KST_ORIGINAL);
+    kst__call_end(t, slot, KST_REPLY);
 }
 
 /* All that an entry has foretold is off. */
-static void kst__foretells_no_more(struct kst *t, const struct kst__kit *kit, uint32_t slot)
+static void kst__foretells_no_more(struct kst *t, uint32_t slot)
 {
     const struct kst__help *help = kst__help_at(t, slot);
     if (help->calls)
-        kst__calls_end(t, kit, slot);
+        kst__calls_end(t, slot);
     while (help->newest != KST__NONE)
-        kst__expect_remove(t, kit, help->newest);
+        kst__expect_remove(t, help->newest);
 }
 
 /* Removes expired entries, all that `work` steps reach. Returns how many. */
-KST_INLINE uint32_t kst__collect(struct kst *t, const struct kst__kit *kit, uint32_t *work)
+KST_INLINE uint32_t kst__collect(struct kst *t, uint32_t *work)
 {
     uint32_t collected = 0;
     for (;;) {
-        const uint32_t slot = kit->timer->next(kst__timer(t), t, t->now_ms, work);
+        const uint32_t slot = kst__timer_ops(t)->next(kst__timer(t), t, t->now_ms, work);
         if (slot == KST__NONE)
             return collected;
         if (KST_UNLIKELY(slot >= kst__slots(t))) {
             kst__expect_unlink(t, slot - kst__slots(t));
             continue;
         }
-        kst__unlink(t, kit, slot, KST_GONE_EXPIRED);
+        kst__unlink(t, slot, KST_GONE_EXPIRED);
         collected++;
     }
 }
 
 /* Makes room for one more: by an expired entry if one is near, else by the oldest of the first
  * class that may be evicted. Returns TABLE_FULL if nobody may go, TABLE_EVICTED or NONE. */
-static uint16_t kst__make_room(struct kst *t, const struct kst__kit *kit)
+static uint16_t kst__make_room(struct kst *t)
 {
     uint32_t work = KST_COLLECT_MAX;
-    if (kst__collect(t, kit, &work) > 0)
+    if (kst__collect(t, &work) > 0)
         return KST_REASON_NONE;
     for (uint32_t i = 0; i < KST_CLASSES && t->evict[i] != 0; i++) {
         const struct kst__class *class_ = &t->classes[t->evict[i] - 1];
@@ -5163,13 +5263,13 @@ static uint16_t kst__make_room(struct kst *t, const struct kst__kit *kit)
         if (victim == KST__NONE)
             continue;
         if (kst__expired(t, victim)) { /* its time came, only the timer has not got there */
-            kst__remove(t, kit, victim, KST_GONE_EXPIRED);
+            kst__remove(t, victim, KST_GONE_EXPIRED);
             return KST_REASON_NONE;
         }
         const uint32_t stayed = kst__beat(t->now_ms) - kst__entry_at(t, victim)->joined;
         if ((uint64_t)stayed * KST__BEAT_MS < class_->residence_ms)
             continue;
-        kst__remove(t, kit, victim, KST_GONE_EVICTED);
+        kst__remove(t, victim, KST_GONE_EVICTED);
         return KST_REASON_TABLE_EVICTED;
     }
     return KST_REASON_TABLE_FULL;
@@ -5177,19 +5277,18 @@ static uint16_t kst__make_room(struct kst *t, const struct kst__kit *kit)
 
 /* Frees a tuple that only an expired connection still holds; false if a live one has it, in the
  * direction `only`, or in any if that is KST_NO_DIRECTION. */
-static bool kst__tuple_clear(struct kst *t, const struct kst__kit *kit,
-                             const struct kst_tuple *tuple, uint8_t only)
+static bool kst__tuple_clear(struct kst *t, const struct kst_tuple *tuple, uint8_t only)
 {
     struct kst__key key;
     kst__key_make(t, tuple, &key);
     key.only = only;
     for (;;) {
-        const uint32_t node = kst__find(t, kit, &key);
+        const uint32_t node = kst__find(t, &key);
         if (node == KST__NONE)
             return true;
         if (!kst__expired(t, kst__node_slot(t, node)))
             return false;
-        kst__remove(t, kit, kst__node_slot(t, node), KST_GONE_EXPIRED);
+        kst__remove(t, kst__node_slot(t, node), KST_GONE_EXPIRED);
     }
 }
 
@@ -5228,20 +5327,20 @@ static struct kst__help *kst__help_of(const struct kst *t, uint32_t slot)
 
 /* Makes a newcomer known to the index; its reply tuple stands ready if it is under NAT. Returns
  * false, with nothing changed, if the index has no place. */
-static bool kst__index_in(struct kst *t, const struct kst__kit *kit, uint32_t slot, uint64_t hash)
+static bool kst__index_in(struct kst *t, uint32_t slot, uint64_t hash)
 {
-    if (!kit->index->insert(kst__index(t), slot, hash))
+    if (!kst__index_ops(t)->insert(kst__index(t), slot, hash))
         return false;
     if ((kst__entry_at(t, slot)->kind & KST__KIND_NAT) &&
-        !kit->index->insert(kst__index(t), slot + kst__slots(t), kst__reply_hash(t, slot))) {
-        kit->index->remove(kst__index(t), slot, hash);
+        !kst__index_ops(t)->insert(kst__index(t), slot + kst__slots(t), kst__reply_hash(t, slot))) {
+        kst__index_ops(t)->remove(kst__index(t), slot, hash);
         return false;
     }
     return true;
 }
 
 /* Completes what kst__index_in began: from here on the newcomer is one of the table's. */
-static void kst__confirm(struct kst *t, const struct kst__kit *kit, uint32_t slot)
+static void kst__confirm(struct kst *t, uint32_t slot)
 {
     struct kst__entry *e = kst__entry_at(t, slot);
     KST_ASSERT(t->count < t->capacity);
@@ -5251,7 +5350,7 @@ static void kst__confirm(struct kst *t, const struct kst__kit *kit, uint32_t slo
     e->status |= KST_CONFIRMED;
     if (KST_UNLIKELY(kst__is_apart(t, slot)))
         t->apart++;
-    kit->timer->arm(kst__timer(t), slot, kst__rearm_ms(t, slot));
+    kst__timer_ops(t)->arm(kst__timer(t), slot, kst__rearm_ms(t, slot));
     kst__class_join(t, slot, kst__class_of(e));
     if (KST_UNLIKELY(t->events_at != 0))
         kst__tell_pressure(t);
@@ -5259,7 +5358,7 @@ static void kst__confirm(struct kst *t, const struct kst__kit *kit, uint32_t slo
 
 /* Judged good: takes a newcomer in, if its tuples are its own, the index has a place and there is
  * room or can be made. NONE or TABLE_EVICTED if so, else why not, and nobody else has lost. */
-static uint16_t kst__admit(struct kst *t, const struct kst__kit *kit, uint32_t slot, uint64_t hash)
+static uint16_t kst__admit(struct kst *t, uint32_t slot, uint64_t hash)
 {
     uint16_t reason = KST_REASON_NONE;
     /* Without NAT a tuple and its inverse have one owner; with it another may own the inverse. A
@@ -5267,20 +5366,20 @@ static uint16_t kst__admit(struct kst *t, const struct kst__kit *kit, uint32_t s
     if (t->features & KST_WITH_NAT) {
         const struct kst_tuple reply = kst__reply_of(t, slot);
         const bool apart = reply.zone != kst__entry_at(t, slot)->tuple.zone;
-        if (!kst__tuple_clear(t, kit, &reply, apart ? KST_REPLY : KST_NO_DIRECTION))
+        if (!kst__tuple_clear(t, &reply, apart ? KST_REPLY : KST_NO_DIRECTION))
             return KST_REASON_CLASH;
     }
-    if (!kst__index_in(t, kit, slot, hash))
+    if (!kst__index_in(t, slot, hash))
         return KST_REASON_CHAIN_TOO_LONG;
     if (t->count >= t->set[KST__SET_MAX])
-        reason = kst__make_room(t, kit);
+        reason = kst__make_room(t);
     if (reason != KST_REASON_TABLE_FULL) {
-        kst__confirm(t, kit, slot);
+        kst__confirm(t, slot);
         return reason;
     }
     if (kst__entry_at(t, slot)->kind & KST__KIND_NAT)
-        kit->index->remove(kst__index(t), slot + kst__slots(t), kst__reply_hash(t, slot));
-    kit->index->remove(kst__index(t), slot, hash);
+        kst__index_ops(t)->remove(kst__index(t), slot + kst__slots(t), kst__reply_hash(t, slot));
+    kst__index_ops(t)->remove(kst__index(t), slot, hash);
     return reason;
 }
 
@@ -6412,6 +6511,8 @@ static struct kst__judgement kst__udp_judge(const struct kst__case *c)
     if (reason != KST_REASON_NONE)
         return kst__say(KST__REFUSE, (enum kst_reason)reason);
 
+    if (c->entry->status & KST_ASSURED) /* which saves a look at the second line */
+        return kst__refresh(c->set[KST__SET_UDP_TIMEOUT_STREAM]);
     if (c->fresh) {
         const uint64_t stream_ms = kst__later_ms(c->t, KST__UDP_STREAM_MS);
         udp->stream_low = (uint32_t)stream_ms;
@@ -7004,10 +7105,10 @@ static bool kst__pptp_key(struct kst *t, struct kst__pptp *pptp, uint32_t master
         return false;
     if (pptp->keyed && pptp->key[KST_ORIGINAL] == id[KST_ORIGINAL])
         return true;
-    const bool known = !pptp->keyed && kst__key_insert(t, &kst__kit, master, &tuple[0]) &&
-                       kst__key_insert(t, &kst__kit, master, &tuple[1]);
+    const bool known = !pptp->keyed && kst__key_insert(t, master, &tuple[0]) &&
+                       kst__key_insert(t, master, &tuple[1]);
     if (!known)
-        kst__keys_remove(t, &kst__kit, master);
+        kst__keys_remove(t, master);
     pptp->keyed = known;
     memcpy(pptp->key, id, sizeof pptp->key);
     return known;
@@ -7029,7 +7130,7 @@ static void kst__pptp_begin(struct kst_help *h, struct kst__pptp *pptp, const ui
     for (uint32_t i = 0; i < 2; i++) {
         const uint32_t place = kst__expect_own(h->t, master, &tuple[i]);
         if (expected[i] && place != KST__NONE)
-            kst__expect_remove(h->t, &kst__kit, place);
+            kst__expect_remove(h->t, place);
     }
 }
 
@@ -7109,7 +7210,7 @@ static void kst__pptp_server(struct kst_help *h, struct kst__pptp *pptp, uint16_
     case KST__PPTP_DISCONNECT:
         pptp->call = KST__PPTP_IDLE;
         pptp->keyed = false;
-        kst__calls_end(h->t, &kst__kit, (uint32_t)h->connection);
+        kst__calls_end(h->t, (uint32_t)h->connection);
         break;
     default: break;
     }
@@ -7891,7 +7992,7 @@ static uint32_t kst__payload_at(const struct kst__parsed *p)
 
 /* Shows a packet that the tracker accepted to its connection's helper. NONE, or the reason why
  * it is to be dropped. Of a packet that is not all there the helper hears nothing. */
-static uint16_t kst__helper_hear(struct kst *t, const struct kst__kit *kit, uint32_t slot,
+static uint16_t kst__helper_hear(struct kst *t, uint32_t slot,
                                  const struct kst__parsed *p, uint8_t direction, bool answered)
 {
     struct kst__entry *e = kst__entry_at(t, slot);
@@ -7916,7 +8017,7 @@ static uint16_t kst__helper_hear(struct kst *t, const struct kst__kit *kit, uint
     const enum kst_reason reason = kst__helper_call(help->helper, &h);
     const bool there = kst__live(t, slot) && kst__id(t, slot) == h.connection; /* it may have deleted it */
     if (there && h.timeout_s != 0 && !(e->status & KST_FIXED_TIMEOUT))
-        kst__expire_at(t, kit, slot, kst__due_ms(t, h.timeout_s));
+        kst__expire_at(t, slot, kst__due_ms(t, h.timeout_s));
     return (uint16_t)reason;
 }
 
@@ -7968,7 +8069,7 @@ static void kst__tell_case(struct kst *t, const struct kst__case *c, uint32_t sl
 /* A packet that is refused: a newcomer is forgotten. A known connection may keep a mark of it
  * all the same: what SCTP's earlier chunks did, or a shorter life because the two sides lost
  * each other. */
-static void kst__refuse(struct kst *t, const struct kst__kit *kit, const struct kst__case *c,
+static void kst__refuse(struct kst *t, const struct kst__case *c,
                         uint32_t slot, const struct kst__judgement *judgement,
                         struct kst_result *r)
 {
@@ -7978,7 +8079,7 @@ static void kst__refuse(struct kst *t, const struct kst__kit *kit, const struct 
         return;
     }
     if (judgement->timeout_s != KST__AS_IT_IS)
-        kst__expire_at(t, kit, slot, kst__due_ms(t, judgement->timeout_s));
+        kst__expire_at(t, slot, kst__due_ms(t, judgement->timeout_s));
     kst__reclass(t, slot);
     if (KST_UNLIKELY(t->events_at != 0))
         kst__tell_case(t, c, slot);
@@ -7986,10 +8087,10 @@ static void kst__refuse(struct kst *t, const struct kst__kit *kit, const struct 
 
 /* Lets the helper of a connection hear what was accepted. It may have the packet dropped: one that
  * would have created the connection then does not. */
-static void kst__hear(struct kst *t, const struct kst__kit *kit, const struct kst__case *c,
+static void kst__hear(struct kst *t, const struct kst__case *c,
                       uint32_t slot, struct kst_result *r)
 {
-    const uint16_t reason = kst__helper_hear(t, kit, slot, c->packet, c->direction,
+    const uint16_t reason = kst__helper_hear(t, slot, c->packet, c->direction,
                                              r->state == KST_ESTABLISHED);
     if (reason == KST_REASON_NONE)
         return;
@@ -8000,7 +8101,7 @@ static void kst__hear(struct kst *t, const struct kst__kit *kit, const struct ks
     if (c->fresh) {
         if (kst__live(t, slot) && kst__id(t, slot) == r->entry) {
             c->entry->status &= (uint16_t)~KST_CONFIRMED;
-            kst__remove(t, kit, slot, KST_GONE_REFUSED);
+            kst__remove(t, slot, KST_GONE_REFUSED);
         }
         r->entry = 0;
         r->flags = 0;
@@ -8009,7 +8110,7 @@ static void kst__hear(struct kst *t, const struct kst__kit *kit, const struct ks
 
 /* A packet of a connection in the table is counted, prolongs it, and is its answer if it goes the
  * other way. `reason` is what it reports. */
-KST_INLINE void kst__settle(struct kst *t, const struct kst__kit *kit, const struct kst__case *c,
+KST_INLINE void kst__settle(struct kst *t, const struct kst__case *c,
                             uint32_t slot, const struct kst__judgement *judgement,
                             uint16_t reason, struct kst_result *r)
 {
@@ -8021,7 +8122,7 @@ KST_INLINE void kst__settle(struct kst *t, const struct kst__kit *kit, const str
         counters->bytes[c->direction] += c->packet->ip_bytes;
     }
     if (judgement->action == KST__REFRESH && !c->fresh && !(e->status & KST_FIXED_TIMEOUT))
-        kst__expire_at(t, kit, slot, kst__due_ms(t, judgement->timeout_s));
+        kst__expire_at(t, slot, kst__due_ms(t, judgement->timeout_s));
     if (c->direction == KST_REPLY)
         e->status |= KST_SEEN_REPLY;
     kst__reclass(t, slot);
@@ -8032,12 +8133,12 @@ KST_INLINE void kst__settle(struct kst *t, const struct kst__kit *kit, const str
                                             : KST_NEW,
                 c->direction, reason);
     if (judgement->action == KST__END) {
-        kst__remove(t, kit, slot, KST_GONE_CLOSED);
+        kst__remove(t, slot, KST_GONE_CLOSED);
         r->flags = KST_CLOSED;
         return;
     }
     if (KST_UNLIKELY(e->kind & KST__KIND_HELP))
-        kst__hear(t, kit, c, slot, r);
+        kst__hear(t, c, slot, r);
     if (KST_UNLIKELY(t->events_at != 0) && (e->status & KST_CONFIRMED))
         kst__tell_case(t, c, slot);
 }
@@ -8054,7 +8155,7 @@ static void kst__expected_child(struct kst *t, uint32_t slot, uint32_t place)
 
 /* It has come, whatever becomes of it. Of two expectations for the two directions of one connection
  * the other is its answer. */
-static void kst__expected_came(struct kst *t, const struct kst__kit *kit, uint32_t place)
+static void kst__expected_came(struct kst *t, uint32_t place)
 {
     const struct kst__expected *x = kst__expected_at(t, place);
     struct kst_tuple inverse;
@@ -8066,9 +8167,9 @@ static void kst__expected_came(struct kst *t, const struct kst__kit *kit, uint32
     const bool paired = other != KST__NONE && other != place &&
                         kst__expected_at(t, other)->master == x->master &&
                         kst__tuple_same(&kst__expected_at(t, other)->tuple, &inverse);
-    kst__expect_remove(t, kit, place);
+    kst__expect_remove(t, place);
     if (paired)
-        kst__expect_remove(t, kit, other);
+        kst__expect_remove(t, other);
 }
 
 /* Makes the key of a packet whose zone is that of one direction, for it going `direction`. */
@@ -8094,9 +8195,9 @@ static void kst__zone_apart(struct kst *t, uint32_t slot, const struct kst__pars
 }
 
 /* A packet of no known connection: judged as the first of one, which is let in if there is room. */
-static void kst__judge_first(struct kst *t, const struct kst__kit *kit,
-                             const struct kst_packet *packet, const struct kst__parsed *p,
-                             struct kst__key *key, struct kst_result *r)
+static void kst__judge_first(struct kst *t, const struct kst_packet *packet,
+                             const struct kst__parsed *p, struct kst__key *key,
+                             struct kst_result *r)
 {
     uint32_t place = KST__NONE, serial = 0;
     if (KST_UNLIKELY(p->zones != 0))
@@ -8128,13 +8229,13 @@ static void kst__judge_first(struct kst *t, const struct kst__kit *kit,
     if (judgement.action != KST__REFUSE) {
         KST_ASSERT(judgement.action == KST__REFRESH && judgement.reason == KST_REASON_NONE);
         e->expires_ms = kst__due_ms(t, judgement.timeout_s);
-        reason = kst__admit(t, kit, slot, key->hash);
+        reason = kst__admit(t, slot, key->hash);
     }
     if (place != KST__NONE && reason != KST_REASON_TABLE_FULL &&
         kst__expected_at(t, place)->serial == serial)
-        kst__expected_came(t, kit, place);
+        kst__expected_came(t, place);
     if (judgement.action == KST__REFUSE) {
-        kst__refuse(t, kit, &c, slot, &judgement, r);
+        kst__refuse(t, &c, slot, &judgement, r);
         return;
     }
     if (!(e->status & KST_CONFIRMED)) {
@@ -8145,33 +8246,31 @@ static void kst__judge_first(struct kst *t, const struct kst__kit *kit,
     }
     t->stats.created++;
     r->flags = KST_CREATED;
-    kst__settle(t, kit, &c, slot, &judgement, reason, r);
+    kst__settle(t, &c, slot, &judgement, reason, r);
 }
 
 /* The connection of a packet, or KST__NONE, whatever its zone is for. */
-static uint32_t kst__find_in_zones(struct kst *t, const struct kst__kit *kit,
-                                   const struct kst__parsed *p, struct kst__key *key)
+static uint32_t kst__find_in_zones(struct kst *t, const struct kst__parsed *p, struct kst__key *key)
 {
     uint32_t node = KST__NONE;
     if (p->zones == 0)
-        return kst__find(t, kit, key);
+        return kst__find(t, key);
     for (uint8_t direction = 0; direction < 2 && node == KST__NONE; direction++) {
         kst__key_zoned(t, p, direction, key);
-        node = kst__find(t, kit, key);
+        node = kst__find(t, key);
     }
     return node;
 }
 
 /* Packets whose tuple is not all there is to it: of a GRE call, or with a zone of one direction. */
-static uint32_t kst__find_odd(struct kst *t, const struct kst__kit *kit,
-                              const struct kst__parsed *p, struct kst__key *key)
+static uint32_t kst__find_odd(struct kst *t, const struct kst__parsed *p, struct kst__key *key)
 {
     if (p->call) {
         struct kst_tuple tuple = key->tuple;
         kst__key_complete(t, &tuple);
         kst__key_make(t, &tuple, key);
     }
-    return kst__find_in_zones(t, kit, p, key);
+    return kst__find_in_zones(t, p, key);
 }
 
 /* What a judge is given of a packet that belongs to a connection. */
@@ -8187,14 +8286,14 @@ KST_INLINE struct kst__case kst__case_of(const struct kst *t, const struct kst__
 /* A packet with a tuple of its own: of a known connection, or the first of one. One that is out
  * of date, or that it reopens, makes way; under zones of one direction another may then be
  * found. */
-KST_INLINE void kst__judge_packet(struct kst *t, const struct kst__kit *kit,
-                                  const struct kst_packet *packet, const struct kst__parsed *p,
-                                  struct kst__key *key, struct kst_result *r)
+KST_INLINE void kst__judge_packet(struct kst *t, const struct kst_packet *packet,
+                                  const struct kst__parsed *p, struct kst__key *key,
+                                  struct kst_result *r)
 {
     for (;;) {
         const uint32_t node = KST_UNLIKELY(p->call || p->zones != 0)
-                                  ? kst__find_odd(t, kit, p, key)
-                                  : kst__find(t, kit, key);
+                                  ? kst__find_odd(t, p, key)
+                                  : kst__find(t, key);
         if (KST_UNLIKELY(node == KST__NONE))
             break;
         const uint32_t slot = kst__node_slot(t, node);
@@ -8203,31 +8302,30 @@ KST_INLINE void kst__judge_packet(struct kst *t, const struct kst__kit *kit,
             const struct kst__case c = kst__case_of(t, p, node, key);
             const struct kst__judgement judgement = kst__judge(&c);
             if (KST_UNLIKELY(judgement.action == KST__REFUSE)) {
-                kst__refuse(t, kit, &c, slot, &judgement, r);
+                kst__refuse(t, &c, slot, &judgement, r);
                 return;
             }
             if (KST_LIKELY(judgement.action != KST__REOPEN)) {
-                kst__settle(t, kit, &c, slot, &judgement, judgement.reason, r);
+                kst__settle(t, &c, slot, &judgement, judgement.reason, r);
                 return;
             }
             cause = KST_GONE_REPLACED;
         }
-        kst__remove(t, kit, slot, cause);
+        kst__remove(t, slot, cause);
     }
-    kst__judge_first(t, kit, packet, p, key, r);
+    kst__judge_first(t, packet, p, key, r);
 }
 
 /* An ICMP error: RELATED to the connection that the packet it carries belongs to, if it goes to
  * who sent that packet. It changes nothing, unless a helper has a mind to. */
-static void kst__judge_error(struct kst *t, const struct kst__kit *kit,
-                             const struct kst__parsed *p, struct kst_result *r)
+static void kst__judge_error(struct kst *t, const struct kst__parsed *p, struct kst_result *r)
 {
     struct kst__key key;
     kst__report(r, KST_INVALID, KST_NO_DIRECTION, KST_REASON_ICMP_INNER);
     if (!kst__icmp_about(t, p, &key))
         return;
     r->reason = KST_REASON_ICMP_UNRELATED;
-    const uint32_t node = kst__find_in_zones(t, kit, p, &key);
+    const uint32_t node = kst__find_in_zones(t, p, &key);
     if (node == KST__NONE || kst__expired(t, kst__node_slot(t, node)))
         return;
     r->reason = KST_REASON_ICMP_MISDIRECTED;
@@ -8238,39 +8336,39 @@ static void kst__judge_error(struct kst *t, const struct kst__kit *kit,
     r->entry = kst__id(t, slot);
     kst__report(r, KST_RELATED, c.direction, KST_REASON_NONE);
     if (KST_UNLIKELY((c.entry->kind & KST__KIND_HELP) && c.direction == KST_ORIGINAL))
-        kst__hear(t, kit, &c, slot, r);
+        kst__hear(t, &c, slot, r);
 }
 
 /* A whole datagram. */
-KST_INLINE void kst__judge_whole(struct kst *t, const struct kst__kit *kit,
-                                 const struct kst_packet *packet, const struct kst__parsed *p,
-                                 struct kst__key *key, struct kst_result *r)
+KST_INLINE void kst__judge_whole(struct kst *t, const struct kst_packet *packet,
+                                 const struct kst__parsed *p, struct kst__key *key,
+                                 struct kst_result *r)
 {
     r->reason = p->reason;
     if (r->reason == KST_REASON_NONE && p->tuple.protocol == kst__icmp_of(p->tuple.family)) {
         uint8_t reason;
         switch (kst__icmp_sort(p, &reason)) {
-        case KST__ICMP_ORDINARY: kst__judge_packet(t, kit, packet, p, key, r); break;
-        case KST__ICMP_ERROR: kst__judge_error(t, kit, p, r); break;
+        case KST__ICMP_ORDINARY: kst__judge_packet(t, packet, p, key, r); break;
+        case KST__ICMP_ERROR: kst__judge_error(t, p, r); break;
         case KST__ICMP_UNTRACKED: r->state = KST_UNTRACKED; break;
         case KST__ICMP_REFUSED: r->reason = reason; break;
         }
     } else if (r->reason == KST_REASON_NONE) {
-        kst__judge_packet(t, kit, packet, p, key, r);
+        kst__judge_packet(t, packet, p, key, r);
     }
 }
 
 /* A fragment: held, or the one that makes its datagram whole, which is then judged. */
-static void kst__judge_fragment(struct kst *t, const struct kst__kit *kit,
-                                const struct kst_packet *packet, const struct kst__parsed *p,
-                                struct kst__key *first, struct kst_result *r)
+static void kst__judge_fragment(struct kst *t, const struct kst_packet *packet,
+                                const struct kst__parsed *p, struct kst__key *first,
+                                struct kst_result *r)
 {
     struct kst_packet whole = *packet;
     struct kst__parsed parsed;
     struct kst__key key;
     r->reason = kst__defrag_take(t, packet, p, &whole);
     if (r->reason == KST_REASON_FRAGMENT) {
-        kst__judge_whole(t, kit, packet, p, first, r);
+        kst__judge_whole(t, packet, p, first, r);
         return;
     }
     if (r->reason != KST_REASON_NONE) {
@@ -8280,13 +8378,13 @@ static void kst__judge_fragment(struct kst *t, const struct kst__kit *kit,
     kst__parse(&whole, t->set[KST__SET_CHECKSUM] != 0, &parsed);
     if (parsed.reason == KST_REASON_NONE)
         kst__key_make(t, &parsed.tuple, &key);
-    kst__judge_whole(t, kit, &whole, &parsed, &key, r);
+    kst__judge_whole(t, &whole, &parsed, &key, r);
 }
 
 /* Anything that was parsed. */
-KST_INLINE void kst__judge_any(struct kst *t, const struct kst__kit *kit,
-                               const struct kst_packet *packet, const struct kst__parsed *p,
-                               struct kst__key *key, struct kst_result *r)
+KST_INLINE void kst__judge_any(struct kst *t, const struct kst_packet *packet,
+                               const struct kst__parsed *p, struct kst__key *key,
+                               struct kst_result *r)
 {
     memset(r, 0, sizeof *r);
     r->direction = KST_NO_DIRECTION;
@@ -8294,11 +8392,11 @@ KST_INLINE void kst__judge_any(struct kst *t, const struct kst__kit *kit,
     if (packet->flags & KST_PACKET_NOTRACK)
         r->state = KST_UNTRACKED;
     else if (p->fragment && t->defrag_at != 0 && packet->size >= p->ip_bytes)
-        kst__judge_fragment(t, kit, packet, p, key, r);
+        kst__judge_fragment(t, packet, p, key, r);
     else if (p->partial)
         r->reason = KST_REASON_FRAGMENT;
     else
-        kst__judge_whole(t, kit, packet, p, key, r);
+        kst__judge_whole(t, packet, p, key, r);
     t->stats.reasons[r->reason]++;
 }
 
@@ -8311,16 +8409,14 @@ KST_INLINE void kst__set_clock(struct kst *t, uint64_t now_ms)
 }
 
 /* Parses a packet and starts its lookup. */
-KST_INLINE void kst__look_ahead(struct kst *t, const struct kst__kit *kit,
-                                const struct kst_packet *packet, struct kst__parsed *p,
-                                struct kst__key *key)
+KST_INLINE void kst__look_ahead(struct kst *t, const struct kst_packet *packet,
+                                struct kst__parsed *p, struct kst__key *key)
 {
     kst__parse(packet, t->set[KST__SET_CHECKSUM] != 0, p);
     if (p->reason != KST_REASON_NONE)
         return;
     kst__key_make(t, &p->tuple, key);
-    if (kit->index->prefetch != NULL)
-        kit->index->prefetch(kst__index(t), key->hash);
+    kst__look_up(t, key);
 }
 
 /* The batch runs through a window: a packet is parsed and its bucket fetched a whole window
@@ -8328,7 +8424,7 @@ KST_INLINE void kst__look_ahead(struct kst *t, const struct kst__kit *kit,
  * latency is hidden, and the window never drains before the batch ends. What is done ahead
  * depends on the packets alone, or only fetches; so how packets are cut into batches changes
  * nothing. */
-KST_INLINE void kst__run(struct kst *t, const struct kst__kit *kit, uint64_t now_ms,
+KST_INLINE void kst__run(struct kst *t, uint64_t now_ms,
                          const struct kst_packet *packets, size_t count,
                          struct kst_result *results)
 {
@@ -8337,18 +8433,17 @@ KST_INLINE void kst__run(struct kst *t, const struct kst__kit *kit, uint64_t now
     struct kst__key keys[KST_BURST];
     kst__set_clock(t, now_ms);
     for (size_t i = 0; i < count && i < KST_BURST; i++)
-        kst__look_ahead(t, kit, &packets[i], &parsed[i], &keys[i]);
-    for (size_t i = 0; kit->index->peek != NULL && i < count && i < HALF; i++)
+        kst__look_ahead(t, &packets[i], &parsed[i], &keys[i]);
+    for (size_t i = 0; i < count && i < HALF; i++)
         if (parsed[i].reason == KST_REASON_NONE)
-            kit->index->peek(kst__index(t), t, keys[i].hash);
+            kst__look_closer(t, &keys[i], true);
     for (size_t i = 0; i < count; i++) {
         const size_t here = i % KST_BURST, half = (i + HALF) % KST_BURST;
-        if (kit->index->peek != NULL && HALF > 0 && i + HALF < count &&
-            parsed[half].reason == KST_REASON_NONE)
-            kit->index->peek(kst__index(t), t, keys[half].hash);
-        kst__judge_any(t, kit, &packets[i], &parsed[here], &keys[here], &results[i]);
+        if (HALF > 0 && i + HALF < count && parsed[half].reason == KST_REASON_NONE)
+            kst__look_closer(t, &keys[half], true);
+        kst__judge_any(t, &packets[i], &parsed[here], &keys[here], &results[i]);
         if (i + KST_BURST < count)
-            kst__look_ahead(t, kit, &packets[i + KST_BURST], &parsed[here], &keys[here]);
+            kst__look_ahead(t, &packets[i + KST_BURST], &parsed[here], &keys[here]);
     }
 }
 
@@ -8381,6 +8476,8 @@ static enum kst_error kst__config_error(const struct kst_config *config)
         return KST_ERROR_MAX;
     if (config->buckets > 2 * KST_ENTRIES_MAX)
         return KST_ERROR_BUCKETS;
+    if (config->index >= KST__INDEXES || config->timer >= KST__TIMERS)
+        return KST_ERROR_BACK_END;
     if (config->features & ~(uint32_t)(KST_WITH_ACCOUNTING | KST_WITH_NAT | KST_WITH_TIMESTAMPS |
                                        KST_WITH_LABELS))
         return KST_ERROR_FEATURES;
@@ -8429,14 +8526,16 @@ static struct kst__layout kst__lay_out(const struct kst_config *config)
 
     t->capacity = config->max;
     t->features = config->features;
+    t->index = config->index;
+    t->timer = config->timer;
     t->buckets = kst__power_of_two(config->buckets != 0 ? config->buckets : config->max);
     t->expectations_max = config->expectations;
     t->events_max = config->events;
     const uint64_t slots = kst__slots(t);
     const uint32_t features = t->features | (config->expectations != 0 ? KST__WITH_HELP : 0);
     uint64_t end = kst__aligned(sizeof *t);
-    t->index_at = kst__lay(&end, kst__kit.index->bytes(kst__nodes(t), t->buckets));
-    t->timer_at = kst__lay(&end, kst__kit.timer->bytes(kst__timed(t)));
+    t->index_at = kst__lay(&end, kst__index_ops(t)->bytes(kst__nodes(t), t->buckets));
+    t->timer_at = kst__lay(&end, kst__timer_ops(t)->bytes(kst__timed(t)));
     t->entries_at = kst__lay(&end, slots * sizeof(struct kst__entry));
     for (uint32_t i = 0; i < KST__COLUMNS; i++)
         if (features & kst__columns[i].feature)
@@ -8455,6 +8554,16 @@ static struct kst__layout kst__lay_out(const struct kst_config *config)
     return layout;
 }
 
+const char *kst_index_name(uint32_t number)
+{
+    return number < KST__INDEXES ? kst__indexes[number]->name : NULL;
+}
+
+const char *kst_timer_name(uint32_t number)
+{
+    return number < KST__TIMERS ? kst__timers[number]->name : NULL;
+}
+
 size_t kst_bytes(const struct kst_config *config)
 {
     const struct kst__layout layout = kst__lay_out(config);
@@ -8470,8 +8579,8 @@ static void kst__clear(struct kst *t)
         t->classes[i].oldest = t->classes[i].newest = KST__NONE;
         t->classes[i].count = 0;
     }
-    kst__kit.index->init(kst__index(t), kst__nodes(t), t->buckets);
-    kst__kit.timer->init(kst__timer(t), kst__timed(t), t->now_ms);
+    kst__index_ops(t)->init(kst__index(t), kst__nodes(t), t->buckets);
+    kst__timer_ops(t)->init(kst__timer(t), kst__timed(t), t->now_ms);
     if (t->expect_at != 0)
         kst__expect_init(t);
 }
@@ -8551,7 +8660,7 @@ struct kst_sizes kst_default_sizes(uint64_t memory_bytes, enum kst_era era)
 void kst_track(struct kst *t, uint64_t now_ms, const struct kst_packet *packets, size_t count,
                struct kst_result *results)
 {
-    kst__run(t, &kst__kit, now_ms, packets, count, results);
+    kst__run(t, now_ms, packets, count, results);
 }
 
 uint32_t kst_advance(struct kst *t, uint64_t now_ms, uint32_t work_max)
@@ -8560,7 +8669,7 @@ uint32_t kst_advance(struct kst *t, uint64_t now_ms, uint32_t work_max)
     kst__set_clock(t, now_ms);
     if (t->defrag_at != 0)
         kst__defrag_expire(t, &work);
-    kst__collect(t, &kst__kit, &work);
+    kst__collect(t, &work);
     return work_max - work;
 }
 
@@ -8569,22 +8678,47 @@ bool kst_refuse(struct kst *t, const struct kst_result *result)
     const uint32_t slot = kst__slot(t, result->entry);
     if (!(result->flags & KST_CREATED) || slot == KST__NONE)
         return false;
-    kst__remove(t, &kst__kit, slot, KST_GONE_REFUSED);
+    kst__remove(t, slot, KST_GONE_REFUSED);
     return true;
 }
 
 /* ---- connections ---- */
 
+KST_INLINE kst_id kst__find_id(const struct kst *t, const struct kst__key *key, uint8_t *direction)
+{
+    const uint32_t node = kst__find(t, key);
+    if (node == KST__NONE || kst__expired(t, kst__node_slot(t, node)))
+        return 0;
+    if (direction != NULL)
+        *direction = kst__node_direction(t, node, key);
+    return kst__id(t, kst__node_slot(t, node));
+}
+
 kst_id kst_find(const struct kst *t, const struct kst_tuple *tuple, uint8_t *direction)
 {
     struct kst__key key;
     kst__key_make(t, tuple, &key);
-    const uint32_t node = kst__find(t, &kst__kit, &key);
-    if (node == KST__NONE || kst__expired(t, kst__node_slot(t, node)))
-        return 0;
-    if (direction != NULL)
-        *direction = kst__node_direction(t, node, &key);
-    return kst__id(t, kst__node_slot(t, node));
+    return kst__find_id(t, &key, direction);
+}
+
+void kst_find_batch(const struct kst *t, const struct kst_tuple *tuples, size_t count, kst_id *ids,
+                    uint8_t *directions)
+{
+    const size_t window = count < KST_BURST ? count : KST_BURST, half = window / 2;
+    struct kst__key keys[KST_BURST];
+    for (size_t i = 0; i < count + window; i++) { /* as in kst__run */
+        if (i >= window) {
+            const size_t due = i - window;
+            ids[due] = kst__find_id(t, &keys[due % KST_BURST],
+                                    directions != NULL ? &directions[due] : NULL);
+        }
+        if (i < count) {
+            kst__key_make(t, &tuples[i], &keys[i % KST_BURST]);
+            kst__look_up(t, &keys[i % KST_BURST]);
+        }
+        if (i >= half && i - half < count)
+            kst__look_closer(t, &keys[(i - half) % KST_BURST], false);
+    }
 }
 
 bool kst_get(const struct kst *t, kst_id id, struct kst_flow *flow)
@@ -8609,7 +8743,7 @@ bool kst_delete(struct kst *t, kst_id id)
     const uint32_t slot = kst__slot(t, id);
     if (slot == KST__NONE)
         return false;
-    kst__remove(t, &kst__kit, slot, KST_GONE_DELETED);
+    kst__remove(t, slot, KST_GONE_DELETED);
     return true;
 }
 
@@ -8617,7 +8751,7 @@ void kst_flush(struct kst *t)
 {
     for (uint32_t slot = 0; slot < t->used; slot++)
         if (kst__live(t, slot))
-            kst__remove(t, &kst__kit, slot,
+            kst__remove(t, slot,
                         kst__expired(t, slot) ? KST_GONE_EXPIRED : KST_GONE_DELETED);
     kst__clear(t);
 }
@@ -8707,11 +8841,11 @@ static enum kst_error kst__insert(struct kst *t, const struct kst_flow *flow, ks
     const enum kst_error error = kst__flow_error(t, flow);
     if (error != KST_ERROR_OK)
         return error;
-    if (!kst__tuple_clear(t, &kst__kit, original, KST_NO_DIRECTION) ||
-        !kst__tuple_clear(t, &kst__kit, reply, KST_NO_DIRECTION))
+    if (!kst__tuple_clear(t, original, KST_NO_DIRECTION) ||
+        !kst__tuple_clear(t, reply, KST_NO_DIRECTION))
         return KST_ERROR_FLOW_EXISTS;
     if (t->count >= t->set[KST__SET_MAX])
-        kst__collect(t, &kst__kit, &work);
+        kst__collect(t, &work);
     if (t->count >= t->set[KST__SET_MAX])
         return KST_ERROR_FULL;
 
@@ -8752,11 +8886,11 @@ static enum kst_error kst__insert(struct kst *t, const struct kst_flow *flow, ks
         e->proto.tcp.last = KST__LAST(KST__CLASS_NONE, KST_ORIGINAL);
         e->proto.tcp.flags[0] = e->proto.tcp.flags[1] = KST__TCP_SACKS | KST__TCP_LIBERAL;
     }
-    if (!kst__index_in(t, &kst__kit, slot, kst__tuple_hash(original, t->seed))) {
+    if (!kst__index_in(t, slot, kst__tuple_hash(original, t->seed))) {
         kst__slot_give_back(t, slot);
         return KST_ERROR_FULL;
     }
-    kst__confirm(t, &kst__kit, slot);
+    kst__confirm(t, slot);
     t->stats.inserted++;
     *id = kst__id(t, slot);
     kst__tell_new(t, slot);
@@ -8863,7 +8997,7 @@ enum kst_error kst_expect(struct kst *t, const struct kst_expectation *expectati
     x.flags = expectation->flags;
     x.class_ = expectation->class_;
     x.child_helper = expectation->child_helper;
-    return kst__expect_insert(t, &kst__kit, &x,
+    return kst__expect_insert(t, &x,
                               class_ != NULL && class_->max != 0 ? class_->max : UINT8_MAX);
 }
 
@@ -8926,7 +9060,7 @@ bool kst_expectation_delete(struct kst *t, kst_id id)
 {
     const uint32_t place = kst__expected_place(t, id);
     if (place != KST__NONE)
-        kst__expect_remove(t, &kst__kit, place);
+        kst__expect_remove(t, place);
     return place != KST__NONE;
 }
 
@@ -8937,10 +9071,10 @@ bool kst_expectation_renew(struct kst *t, kst_id id, uint8_t flags, uint64_t tim
     if (place == KST__NONE)
         return false;
     struct kst__expected *x = kst__expected_at(t, place);
-    kst__kit.timer->disarm(kst__timer(t), kst__slots(t) + place);
+    kst__timer_ops(t)->disarm(kst__timer(t), kst__slots(t) + place);
     x->flags = (uint8_t)((x->flags & ~may) | (flags & may));
     x->expires_ms = kst__later_ms(t, timeout_ms);
-    kst__kit.timer->arm(kst__timer(t), kst__slots(t) + place, x->expires_ms);
+    kst__timer_ops(t)->arm(kst__timer(t), kst__slots(t) + place, x->expires_ms);
     return true;
 }
 
@@ -9120,12 +9254,12 @@ static const char *kst__check_found(const struct kst *t, uint32_t slot)
     key.only = KST_ORIGINAL;
     if (kst__tuple_same(&key.tuple, &reply)) /* it is its own answer */
         key.only = KST_REPLY;
-    const uint32_t original_node = kst__find(t, &kst__kit, &key);
+    const uint32_t original_node = kst__find(t, &key);
     if (original_node == KST__NONE || kst__node_slot(t, original_node) != slot)
         return "index: an entry is not found by its original tuple";
     kst__key_make(t, &reply, &key);
     key.only = KST_REPLY;
-    const uint32_t reply_node = kst__find(t, &kst__kit, &key);
+    const uint32_t reply_node = kst__find(t, &key);
     if (reply_node == KST__NONE || kst__node_slot(t, reply_node) != slot)
         return "index: an entry is not found by its reply tuple";
     return NULL;
@@ -9171,8 +9305,8 @@ static const char *kst__check_all(const struct kst *t)
     if (s->created + s->inserted - gone != t->count)
         return "pool: who came and who went does not make who is there";
     /* The back ends first: nothing below can be walked if they lead astray. */
-    if ((broken = kst__kit.index->check(kst__index(t), t, &nodes)) != NULL ||
-        (broken = kst__kit.timer->check(kst__timer(t), t, &armed)) != NULL)
+    if ((broken = kst__index_ops(t)->check(kst__index(t), t, &nodes)) != NULL ||
+        (broken = kst__timer_ops(t)->check(kst__timer(t), t, &armed)) != NULL)
         return broken;
     for (uint32_t slot = t->free; slot != KST__NONE; slot = kst__entry_at(t, slot)->newer)
         if (slot >= t->used || kst__live(t, slot) || ++spare > t->used)

@@ -31,27 +31,19 @@ for include in . core; do
     done
 done
 
-# Each back end that is not the default.
-for index in cuckoo robin swiss "swiss -DKST_NO_SIMD"; do
-    read -ra chosen <<<"-DKST_INDEX=$index"
-    compile c . "$out/linked.c" gcc -std=c11 -O1 "${chosen[@]}"
-    compile c . "$out/linked.c" clang -std=c11 -O0 "${chosen[@]}"
-    compile c++ . "$out/linked.c" g++ -std=c++17 -O0 "${chosen[@]}"
-    compile c++ . "$out/linked.c" clang++ -std=c++17 -O0 "${chosen[@]}"
+# What else may be chosen; that all back ends are there in every way was compiled above.
+for options in -DKST_INDEX={chain,cuckoo,robin} -DKST_TIMER={hashed,lists,heap} \
+    -DKST_HASH={sip24,fold} -DKST_NO_SIMD -DKST_ALL_BACK_ENDS; do
+    compile c . "$out/linked.c" gcc -std=c11 -O1 "$options"
+    compile c . "$out/linked.c" clang -std=c11 -O0 "$options"
+    compile c++ . "$out/linked.c" g++ -std=c++17 -O0 "$options"
+    compile c++ . "$out/linked.c" clang++ -std=c++17 -O0 "$options"
 done
 
 # A room stands by itself: what it uses it includes. Unused functions are for others.
 for room in core/*.h; do
     compile c core "$room" gcc -std=c11 -O0 -Wno-unused-function -Wno-unused-const-variable \
         -Wno-unused-variable
-done
-
-# Each timer that is not the default. That all are there in every way was compiled above.
-for timer in hashed lists heap; do
-    compile c . "$out/linked.c" gcc -std=c11 -O1 "-DKST_TIMER=$timer"
-    compile c . "$out/linked.c" clang -std=c11 -O0 "-DKST_TIMER=$timer"
-    compile c++ . "$out/linked.c" g++ -std=c++17 -O0 "-DKST_TIMER=$timer"
-    compile c++ . "$out/linked.c" clang++ -std=c++17 -O0 "-DKST_TIMER=$timer"
 done
 
 # The object file names nothing but kst_ functions, and asks for nothing but memory and assert.

@@ -181,6 +181,8 @@ struct kst_config {
     uint32_t buckets;  /* of the index; 0: as many as `max`. Rounded up to a power of two. With far
                         * fewer than `max` newcomers are refused, CHAIN_TOO_LONG */
     uint32_t features; /* enum kst_features, or'ed */
+    uint8_t index, timer; /* their places in KST_INDEXES and KST_TIMERS, from 0; names are asked for by
+                        * kst_index_name, kst_timer_name */
     uint32_t reassembly_bytes; /* for fragments, at least KST_REASSEMBLY_MIN: Linux has 4 MiB a family.
                         * 0: none, a fragment is INVALID. Takes a quarter more, and 64 KiB, in all */
     uint32_t expectations; /* that helpers may have at a time, at most KST_EXPECTATIONS_MAX; Linux
@@ -428,6 +430,7 @@ struct kst_event {
     X(NO_CONFIG, "no configuration given")                                                         \
     X(MAX, "config.max must lie in 1..KST_ENTRIES_MAX")                                            \
     X(BUCKETS, "config.buckets must not exceed 2 * KST_ENTRIES_MAX")                               \
+    X(BACK_END, "config.index or config.timer is none of KST_INDEXES or KST_TIMERS")               \
     X(FEATURES, "config.features has a bit that means nothing")                                    \
     X(EVICT, "config.evict names no class, one twice, or goes on after its end")                   \
     X(REASSEMBLY, "config.reassembly_bytes must be 0 or at least KST_REASSEMBLY_MIN")              \
@@ -471,6 +474,10 @@ enum kst_error {
  * is wrong (kst_init says why) or the size exceeds what size_t holds. */
 KST_API size_t kst_bytes(const struct kst_config *config);
 
+/* What kst_config.index and .timer choose from: "swiss", "wheel" and so on; NULL behind the last. */
+KST_API const char *kst_index_name(uint32_t number);
+KST_API const char *kst_timer_name(uint32_t number);
+
 /* Makes a table in `memory`, whose contents do not matter, and returns it; it lies at `memory`.
  * NULL on a wrong configuration or block; `why`, unless NULL, then holds the reason. The block may
  * be moved or mapped elsewhere (aligned to KST_ALIGN) between calls. Nothing needs to be undone. */
@@ -498,6 +505,11 @@ KST_API uint32_t kst_advance(struct kst *t, uint64_t now_ms, uint32_t work_max);
 /* The connection that a packet with this tuple belongs to, or 0. `direction`, unless NULL, tells
  * which way the packet would go (enum kst_direction). */
 KST_API kst_id kst_find(const struct kst *t, const struct kst_tuple *tuple, uint8_t *direction);
+
+/* The same of many tuples, in the same order, each result 0 or an id; `directions`, unless NULL, has
+ * room for as many. Faster than one by one: their memory is fetched together. */
+KST_API void kst_find_batch(const struct kst *t, const struct kst_tuple *tuples, size_t count,
+                            kst_id *ids, uint8_t *directions);
 
 /* Copies a connection; false if it is gone. */
 KST_API bool kst_get(const struct kst *t, kst_id id, struct kst_flow *flow);

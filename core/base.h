@@ -25,6 +25,9 @@
 #define KST__MAYBE_UNUSED
 #endif
 
+#define KST__PASTE_(a, b) a##b
+#define KST__PASTE(a, b) KST__PASTE_(a, b)
+
 #define KST__NONE UINT32_MAX /* no entry, no node, no chunk */
 
 KST_INLINE uint16_t kst__be16(const uint8_t *p)

@@ -24,6 +24,8 @@ static enum kst_error kst__config_error(const struct kst_config *config)
         return KST_ERROR_MAX;
     if (config->buckets > 2 * KST_ENTRIES_MAX)
         return KST_ERROR_BUCKETS;
+    if (config->index >= KST__INDEXES || config->timer >= KST__TIMERS)
+        return KST_ERROR_BACK_END;
     if (config->features & ~(uint32_t)(KST_WITH_ACCOUNTING | KST_WITH_NAT | KST_WITH_TIMESTAMPS |
                                        KST_WITH_LABELS))
         return KST_ERROR_FEATURES;
@@ -72,14 +74,16 @@ static struct kst__layout kst__lay_out(const struct kst_config *config)
 
     t->capacity = config->max;
     t->features = config->features;
+    t->index = config->index;
+    t->timer = config->timer;
     t->buckets = kst__power_of_two(config->buckets != 0 ? config->buckets : config->max);
     t->expectations_max = config->expectations;
     t->events_max = config->events;
     const uint64_t slots = kst__slots(t);
     const uint32_t features = t->features | (config->expectations != 0 ? KST__WITH_HELP : 0);
     uint64_t end = kst__aligned(sizeof *t);
-    t->index_at = kst__lay(&end, kst__kit.index->bytes(kst__nodes(t), t->buckets));
-    t->timer_at = kst__lay(&end, kst__kit.timer->bytes(kst__timed(t)));
+    t->index_at = kst__lay(&end, kst__index_ops(t)->bytes(kst__nodes(t), t->buckets));
+    t->timer_at = kst__lay(&end, kst__timer_ops(t)->bytes(kst__timed(t)));
     t->entries_at = kst__lay(&end, slots * sizeof(struct kst__entry));
     for (uint32_t i = 0; i < KST__COLUMNS; i++)
         if (features & kst__columns[i].feature)
@@ -98,6 +102,16 @@ static struct kst__layout kst__lay_out(const struct kst_config *config)
     return layout;
 }
 
+const char *kst_index_name(uint32_t number)
+{
+    return number < KST__INDEXES ? kst__indexes[number]->name : NULL;
+}
+
+const char *kst_timer_name(uint32_t number)
+{
+    return number < KST__TIMERS ? kst__timers[number]->name : NULL;
+}
+
 size_t kst_bytes(const struct kst_config *config)
 {
     const struct kst__layout layout = kst__lay_out(config);
@@ -113,8 +127,8 @@ static void kst__clear(struct kst *t)
         t->classes[i].oldest = t->classes[i].newest = KST__NONE;
         t->classes[i].count = 0;
     }
-    kst__kit.index->init(kst__index(t), kst__nodes(t), t->buckets);
-    kst__kit.timer->init(kst__timer(t), kst__timed(t), t->now_ms);
+    kst__index_ops(t)->init(kst__index(t), kst__nodes(t), t->buckets);
+    kst__timer_ops(t)->init(kst__timer(t), kst__timed(t), t->now_ms);
     if (t->expect_at != 0)
         kst__expect_init(t);
 }
@@ -194,7 +208,7 @@ struct kst_sizes kst_default_sizes(uint64_t memory_bytes, enum kst_era era)
 void kst_track(struct kst *t, uint64_t now_ms, const struct kst_packet *packets, size_t count,
                struct kst_result *results)
 {
-    kst__run(t, &kst__kit, now_ms, packets, count, results);
+    kst__run(t, now_ms, packets, count, results);
 }
 
 uint32_t kst_advance(struct kst *t, uint64_t now_ms, uint32_t work_max)
@@ -203,7 +217,7 @@ uint32_t kst_advance(struct kst *t, uint64_t now_ms, uint32_t work_max)
     kst__set_clock(t, now_ms);
     if (t->defrag_at != 0)
         kst__defrag_expire(t, &work);
-    kst__collect(t, &kst__kit, &work);
+    kst__collect(t, &work);
     return work_max - work;
 }
 
@@ -212,22 +226,47 @@ bool kst_refuse(struct kst *t, const struct kst_result *result)
     const uint32_t slot = kst__slot(t, result->entry);
     if (!(result->flags & KST_CREATED) || slot == KST__NONE)
         return false;
-    kst__remove(t, &kst__kit, slot, KST_GONE_REFUSED);
+    kst__remove(t, slot, KST_GONE_REFUSED);
     return true;
 }
 
 /* ---- connections ---- */
 
+KST_INLINE kst_id kst__find_id(const struct kst *t, const struct kst__key *key, uint8_t *direction)
+{
+    const uint32_t node = kst__find(t, key);
+    if (node == KST__NONE || kst__expired(t, kst__node_slot(t, node)))
+        return 0;
+    if (direction != NULL)
+        *direction = kst__node_direction(t, node, key);
+    return kst__id(t, kst__node_slot(t, node));
+}
+
 kst_id kst_find(const struct kst *t, const struct kst_tuple *tuple, uint8_t *direction)
 {
     struct kst__key key;
     kst__key_make(t, tuple, &key);
-    const uint32_t node = kst__find(t, &kst__kit, &key);
-    if (node == KST__NONE || kst__expired(t, kst__node_slot(t, node)))
-        return 0;
-    if (direction != NULL)
-        *direction = kst__node_direction(t, node, &key);
-    return kst__id(t, kst__node_slot(t, node));
+    return kst__find_id(t, &key, direction);
+}
+
+void kst_find_batch(const struct kst *t, const struct kst_tuple *tuples, size_t count, kst_id *ids,
+                    uint8_t *directions)
+{
+    const size_t window = count < KST_BURST ? count : KST_BURST, half = window / 2;
+    struct kst__key keys[KST_BURST];
+    for (size_t i = 0; i < count + window; i++) { /* as in kst__run */
+        if (i >= window) {
+            const size_t due = i - window;
+            ids[due] = kst__find_id(t, &keys[due % KST_BURST],
+                                    directions != NULL ? &directions[due] : NULL);
+        }
+        if (i < count) {
+            kst__key_make(t, &tuples[i], &keys[i % KST_BURST]);
+            kst__look_up(t, &keys[i % KST_BURST]);
+        }
+        if (i >= half && i - half < count)
+            kst__look_closer(t, &keys[(i - half) % KST_BURST], false);
+    }
 }
 
 bool kst_get(const struct kst *t, kst_id id, struct kst_flow *flow)
@@ -252,7 +291,7 @@ bool kst_delete(struct kst *t, kst_id id)
     const uint32_t slot = kst__slot(t, id);
     if (slot == KST__NONE)
         return false;
-    kst__remove(t, &kst__kit, slot, KST_GONE_DELETED);
+    kst__remove(t, slot, KST_GONE_DELETED);
     return true;
 }
 
@@ -260,7 +299,7 @@ void kst_flush(struct kst *t)
 {
     for (uint32_t slot = 0; slot < t->used; slot++)
         if (kst__live(t, slot))
-            kst__remove(t, &kst__kit, slot,
+            kst__remove(t, slot,
                         kst__expired(t, slot) ? KST_GONE_EXPIRED : KST_GONE_DELETED);
     kst__clear(t);
 }
@@ -350,11 +389,11 @@ static enum kst_error kst__insert(struct kst *t, const struct kst_flow *flow, ks
     const enum kst_error error = kst__flow_error(t, flow);
     if (error != KST_ERROR_OK)
         return error;
-    if (!kst__tuple_clear(t, &kst__kit, original, KST_NO_DIRECTION) ||
-        !kst__tuple_clear(t, &kst__kit, reply, KST_NO_DIRECTION))
+    if (!kst__tuple_clear(t, original, KST_NO_DIRECTION) ||
+        !kst__tuple_clear(t, reply, KST_NO_DIRECTION))
         return KST_ERROR_FLOW_EXISTS;
     if (t->count >= t->set[KST__SET_MAX])
-        kst__collect(t, &kst__kit, &work);
+        kst__collect(t, &work);
     if (t->count >= t->set[KST__SET_MAX])
         return KST_ERROR_FULL;
 
@@ -395,11 +434,11 @@ static enum kst_error kst__insert(struct kst *t, const struct kst_flow *flow, ks
         e->proto.tcp.last = KST__LAST(KST__CLASS_NONE, KST_ORIGINAL);
         e->proto.tcp.flags[0] = e->proto.tcp.flags[1] = KST__TCP_SACKS | KST__TCP_LIBERAL;
     }
-    if (!kst__index_in(t, &kst__kit, slot, kst__tuple_hash(original, t->seed))) {
+    if (!kst__index_in(t, slot, kst__tuple_hash(original, t->seed))) {
         kst__slot_give_back(t, slot);
         return KST_ERROR_FULL;
     }
-    kst__confirm(t, &kst__kit, slot);
+    kst__confirm(t, slot);
     t->stats.inserted++;
     *id = kst__id(t, slot);
     kst__tell_new(t, slot);
@@ -506,7 +545,7 @@ enum kst_error kst_expect(struct kst *t, const struct kst_expectation *expectati
     x.flags = expectation->flags;
     x.class_ = expectation->class_;
     x.child_helper = expectation->child_helper;
-    return kst__expect_insert(t, &kst__kit, &x,
+    return kst__expect_insert(t, &x,
                               class_ != NULL && class_->max != 0 ? class_->max : UINT8_MAX);
 }
 
@@ -569,7 +608,7 @@ bool kst_expectation_delete(struct kst *t, kst_id id)
 {
     const uint32_t place = kst__expected_place(t, id);
     if (place != KST__NONE)
-        kst__expect_remove(t, &kst__kit, place);
+        kst__expect_remove(t, place);
     return place != KST__NONE;
 }
 
@@ -580,10 +619,10 @@ bool kst_expectation_renew(struct kst *t, kst_id id, uint8_t flags, uint64_t tim
     if (place == KST__NONE)
         return false;
     struct kst__expected *x = kst__expected_at(t, place);
-    kst__kit.timer->disarm(kst__timer(t), kst__slots(t) + place);
+    kst__timer_ops(t)->disarm(kst__timer(t), kst__slots(t) + place);
     x->flags = (uint8_t)((x->flags & ~may) | (flags & may));
     x->expires_ms = kst__later_ms(t, timeout_ms);
-    kst__kit.timer->arm(kst__timer(t), kst__slots(t) + place, x->expires_ms);
+    kst__timer_ops(t)->arm(kst__timer(t), kst__slots(t) + place, x->expires_ms);
     return true;
 }
 

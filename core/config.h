@@ -32,6 +32,30 @@
 #define KST_TIMER wheel
 #endif
 
+/* KST_INDEXES(X), KST_TIMERS(X)  several, of which kst_config.index and .timer choose at run time, by
+ * their place in the list: X(swiss) X(chain). Each of their calls then is one through a pointer.
+ * KST_ALL_BACK_ENDS  all of ours, in the order above.
+ * KST_BACK_ENDS  a file to include, "mine.h", with back ends of your own, by the contracts that
+ * core/index.h and core/timer.h begin with: static const struct kst_index_ops kst_index_NAME and
+ * struct kst_timer_ops kst_timer_NAME, which may stand wherever the name of one of ours may. */
+#if defined(KST_ALL_BACK_ENDS) && !defined(KST_INDEXES)
+#define KST_INDEXES(X) X(swiss) X(chain) X(cuckoo) X(robin)
+#define KST_TIMERS(X) X(wheel) X(hashed) X(lists) X(heap)
+#endif
+#ifndef KST_INDEXES
+#define KST_INDEXES(X) X(KST_INDEX)
+#endif
+#ifndef KST_TIMERS
+#define KST_TIMERS(X) X(KST_TIMER)
+#endif
+
+/* KST_HASH  sip13 or sip24: SipHash-1-3 is what Linux and others take for tables, 2-4 the cautious
+ * one. fold is cheaper and UNSAFE where an attacker chooses packets: whoever knows it sends keys
+ * that collide, and newcomers are refused. */
+#ifndef KST_HASH
+#define KST_HASH sip13
+#endif
+
 /* KST_NO_SIMD  no vector instructions in the indexes swiss and cuckoo: the same results, by 64-bit
  * words. So it is anyway where there is no SSE2. */
 

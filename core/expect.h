@@ -107,15 +107,14 @@ static void kst__expect_unlink(struct kst *t, uint32_t place)
     all->free = place;
 }
 
-static void kst__expect_remove(struct kst *t, const struct kst__kit *kit, uint32_t place)
+static void kst__expect_remove(struct kst *t, uint32_t place)
 {
-    kit->timer->disarm(kst__timer(t), kst__slots(t) + place);
+    kst__timer_ops(t)->disarm(kst__timer(t), kst__slots(t) + place);
     kst__expect_unlink(t, place);
 }
 
 /* Puts an expectation or a key where it belongs: there is a free place. */
-static uint32_t kst__expect_link(struct kst *t, const struct kst__kit *kit,
-                                 const struct kst__expected *is)
+static uint32_t kst__expect_link(struct kst *t, const struct kst__expected *is)
 {
     struct kst__expectations *all = kst__expectations_of(t);
     struct kst__help *help = kst__help_at(t, is->master);
@@ -135,7 +134,7 @@ static uint32_t kst__expect_link(struct kst *t, const struct kst__kit *kit,
     if (x->own_older != KST__NONE)
         kst__expected_at(t, x->own_older)->own_newer = place;
     *bucket = help->newest = place;
-    kit->timer->arm(kst__timer(t), kst__slots(t) + place, x->expires_ms);
+    kst__timer_ops(t)->arm(kst__timer(t), kst__slots(t) + place, x->expires_ms);
     return place;
 }
 
@@ -159,8 +158,8 @@ static uint32_t kst__expect_oldest(const struct kst *t, uint32_t master, uint8_t
 
 /* Notes an expectation, of which at most `class_max` of its class may be its master's. What
  * would take the same packets must not be there; the same of the same master is replaced. */
-static enum kst_error kst__expect_insert(struct kst *t, const struct kst__kit *kit,
-                                         const struct kst__expected *is, uint32_t class_max)
+static enum kst_error kst__expect_insert(struct kst *t, const struct kst__expected *is,
+                                         uint32_t class_max)
 {
     const uint32_t any = KST_EXPECT_ANY_SRC | KST_EXPECT_ANY_SRC_PORT;
     uint32_t met = 0;
@@ -172,7 +171,7 @@ static enum kst_error kst__expect_insert(struct kst *t, const struct kst__kit *k
         if (x->flags & KST__EXPECT_KEY)
             continue;
         if (x->expires_ms <= t->now_ms || kst__expired(t, x->master)) { /* it only takes room */
-            kst__expect_remove(t, kit, place);
+            kst__expect_remove(t, place);
             met--;
             continue;
         }
@@ -180,7 +179,7 @@ static enum kst_error kst__expect_insert(struct kst *t, const struct kst__kit *k
             (x->master == is->master || (is->flags & KST_EXPECT_ANY_MASTER))) {
             if (x->class_ != is->class_ || x->master != is->master)
                 return KST_ERROR_EXPECT_EXISTS;
-            kst__expect_remove(t, kit, place);
+            kst__expect_remove(t, place);
             met--;
             break;
         }
@@ -191,10 +190,10 @@ static enum kst_error kst__expect_insert(struct kst *t, const struct kst__kit *k
         return KST_ERROR_EXPECT_FULL;
     struct kst__help *help = kst__help_at(t, is->master);
     if (help->expecting[is->class_] >= class_max)
-        kst__expect_remove(t, kit, kst__expect_oldest(t, is->master, is->class_));
+        kst__expect_remove(t, kst__expect_oldest(t, is->master, is->class_));
     if (kst__expectations_of(t)->count >= t->set[KST__SET_EXPECT_MAX] || !kst__expect_room(t))
         return KST_ERROR_EXPECT_FULL;
-    const uint32_t place = kst__expect_link(t, kit, is);
+    const uint32_t place = kst__expect_link(t, is);
     help->expecting[is->class_]++;
     kst__expectations_of(t)->count++;
     t->stats.expect_create++;
@@ -242,7 +241,7 @@ static uint32_t kst__expect_neighbours(const struct kst *t, const struct kst_tup
 }
 
 /* Makes a call's key known; false if there is no room. */
-static bool kst__key_insert(struct kst *t, const struct kst__kit *kit, uint32_t master,
+static bool kst__key_insert(struct kst *t, uint32_t master,
                             const struct kst_tuple *tuple)
 {
     struct kst__expected key;
@@ -254,18 +253,18 @@ static bool kst__key_insert(struct kst *t, const struct kst__kit *kit, uint32_t 
     key.flags = KST__EXPECT_KEY;
     if (!kst__expect_room(t) || kst__expect_neighbours(t, &key.tuple) >= KST_EXPECT_CHAIN_MAX)
         return false;
-    kst__expect_link(t, kit, &key);
+    kst__expect_link(t, &key);
     kst__expectations_of(t)->keys++;
     return true;
 }
 
 /* Forgets a connection's keys. */
-static void kst__keys_remove(struct kst *t, const struct kst__kit *kit, uint32_t slot)
+static void kst__keys_remove(struct kst *t, uint32_t slot)
 {
     for (uint32_t place = kst__help_at(t, slot)->newest, next; place != KST__NONE; place = next) {
         next = kst__expected_at(t, place)->own_older;
         if (kst__expected_at(t, place)->flags & KST__EXPECT_KEY)
-            kst__expect_remove(t, kit, place);
+            kst__expect_remove(t, place);
     }
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* core/hash.h - SipHash (Aumasson and Bernstein, 2012) over whole 64-bit words.
- * Keyed, because who can choose packets must not be able to choose buckets. */
+/* core/hash.h - the hashes to choose from, each over whole 64-bit words. SipHash (Aumasson and
+ * Bernstein, 2012) is keyed, because who can choose packets must not be able to choose buckets. */
 #ifndef KST_HASH_H
 #define KST_HASH_H
 
@@ -34,6 +34,32 @@ KST_INLINE uint64_t kst__siphash(const uint64_t seed[2], const uint64_t *words, 
     for (int round = 0; round < d_rounds; round++)
         KST__SIP_ROUND(a, b, c, d);
     return a ^ b ^ c ^ d;
+}
+
+KST_INLINE uint64_t kst__hash_sip13(const uint64_t seed[2], const uint64_t *words, uint32_t count)
+{
+    return kst__siphash(seed, words, count, 1, 3);
+}
+
+KST_INLINE uint64_t kst__hash_sip24(const uint64_t seed[2], const uint64_t *words, uint32_t count)
+{
+    return kst__siphash(seed, words, count, 2, 4);
+}
+
+/* Multiply and fold, for traffic that nobody hostile chooses: the seed hides nothing. */
+KST_INLINE uint64_t kst__hash_fold(const uint64_t seed[2], const uint64_t *words, uint32_t count)
+{
+    uint64_t hash = seed[0];
+    for (uint32_t i = 0; i < count; i++) {
+        hash = (hash ^ words[i]) * UINT64_C(0x9e3779b97f4a7c15); /* 2^64 by the golden ratio */
+        hash ^= hash >> 32;
+    }
+    return hash * UINT64_C(0x9e3779b97f4a7c15);
+}
+
+KST_INLINE uint64_t kst__hash(const uint64_t seed[2], const uint64_t *words, uint32_t count)
+{
+    return KST__PASTE(kst__hash_, KST_HASH)(seed, words, count);
 }
 
 #endif

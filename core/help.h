@@ -83,7 +83,7 @@ static uint32_t kst__payload_at(const struct kst__parsed *p)
 
 /* Shows a packet that the tracker accepted to its connection's helper. NONE, or the reason why
  * it is to be dropped. Of a packet that is not all there the helper hears nothing. */
-static uint16_t kst__helper_hear(struct kst *t, const struct kst__kit *kit, uint32_t slot,
+static uint16_t kst__helper_hear(struct kst *t, uint32_t slot,
                                  const struct kst__parsed *p, uint8_t direction, bool answered)
 {
     struct kst__entry *e = kst__entry_at(t, slot);
@@ -108,7 +108,7 @@ static uint16_t kst__helper_hear(struct kst *t, const struct kst__kit *kit, uint
     const enum kst_reason reason = kst__helper_call(help->helper, &h);
     const bool there = kst__live(t, slot) && kst__id(t, slot) == h.connection; /* it may have deleted it */
     if (there && h.timeout_s != 0 && !(e->status & KST_FIXED_TIMEOUT))
-        kst__expire_at(t, kit, slot, kst__due_ms(t, h.timeout_s));
+        kst__expire_at(t, slot, kst__due_ms(t, h.timeout_s));
     return (uint16_t)reason;
 }
 

@@ -66,10 +66,10 @@ static bool kst__pptp_key(struct kst *t, struct kst__pptp *pptp, uint32_t master
         return false;
     if (pptp->keyed && pptp->key[KST_ORIGINAL] == id[KST_ORIGINAL])
         return true;
-    const bool known = !pptp->keyed && kst__key_insert(t, &kst__kit, master, &tuple[0]) &&
-                       kst__key_insert(t, &kst__kit, master, &tuple[1]);
+    const bool known = !pptp->keyed && kst__key_insert(t, master, &tuple[0]) &&
+                       kst__key_insert(t, master, &tuple[1]);
     if (!known)
-        kst__keys_remove(t, &kst__kit, master);
+        kst__keys_remove(t, master);
     pptp->keyed = known;
     memcpy(pptp->key, id, sizeof pptp->key);
     return known;
@@ -91,7 +91,7 @@ static void kst__pptp_begin(struct kst_help *h, struct kst__pptp *pptp, const ui
     for (uint32_t i = 0; i < 2; i++) {
         const uint32_t place = kst__expect_own(h->t, master, &tuple[i]);
         if (expected[i] && place != KST__NONE)
-            kst__expect_remove(h->t, &kst__kit, place);
+            kst__expect_remove(h->t, place);
     }
 }
 
@@ -171,7 +171,7 @@ static void kst__pptp_server(struct kst_help *h, struct kst__pptp *pptp, uint16_
     case KST__PPTP_DISCONNECT:
         pptp->call = KST__PPTP_IDLE;
         pptp->keyed = false;
-        kst__calls_end(h->t, &kst__kit, (uint32_t)h->connection);
+        kst__calls_end(h->t, (uint32_t)h->connection);
         break;
     default: break;
     }

@@ -7,9 +7,9 @@
  *   => bytes    memory for so many nodes and, as far as the index has such a thing, buckets.
  *   => init     makes it empty.
  *   => prefetch starts the memory access of a find with this hash. May be NULL.
- *   => peek     once that has arrived: starts the access to the entry, and to what else of the index
- *               a find with this hash will want. A guess that may be wrong; nothing depends on it.
- *               May be NULL.
+ *   => peek     once that has arrived: the node that a find with this hash will look at, KST__NONE if
+ *               none is in sight; starts the access to what else of the index it will want. A guess
+ *               that may be wrong; nothing depends on it. May be NULL.
  *   => find     a node that matches, KST__NONE if there is none.
  *   => insert   false if there is no place: a named outcome (CHAIN_TOO_LONG), nothing is changed.
  *   => remove   of a node that is in it, under the hash it was inserted with.
@@ -29,9 +29,7 @@ KST_INLINE uint64_t kst__node_hash(const struct kst *t, uint32_t node)
 KST_INLINE void kst__node_prefetch(const struct kst *t, uint32_t node)
 {
     const uint32_t slot = kst__node_slot(t, node);
-    const struct kst__entry *e = kst__entry_at(t, slot);
-    KST_PREFETCH(e);
-    KST_PREFETCH(&e->kind);
+    KST_PREFETCH(kst__entry_at(t, slot));
     if (KST_UNLIKELY(node != slot))
         KST_PREFETCH(kst__reply_tuple(t, slot));
 }
@@ -41,7 +39,7 @@ struct kst_index_ops {
     uint64_t (*bytes)(uint32_t nodes_max, uint32_t buckets);
     void (*init)(void *ix, uint32_t nodes_max, uint32_t buckets);
     void (*prefetch)(const void *ix, uint64_t hash);
-    void (*peek)(const void *ix, const struct kst *t, uint64_t hash);
+    uint32_t (*peek)(const void *ix, uint64_t hash);
     uint32_t (*find)(const void *ix, const struct kst *t, const struct kst__key *key);
     bool (*insert)(void *ix, uint32_t node, uint64_t hash);
     void (*remove)(void *ix, uint32_t node, uint64_t hash);

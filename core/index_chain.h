@@ -58,13 +58,12 @@ static void kst__chain_prefetch(const void *ix, uint64_t hash)
 }
 
 /* The head of a chain is its likeliest node: hits stop there two times out of three. */
-static void kst__chain_peek(const void *ix, const struct kst *t, uint64_t hash)
+static uint32_t kst__chain_peek(const void *ix, uint64_t hash)
 {
     const uint32_t node = *kst__chain_head(ix, hash);
-    if (node != KST__NONE) {
+    if (node != KST__NONE)
         KST_PREFETCH(kst__chain_link(ix, node));
-        kst__node_prefetch(t, node);
-    }
+    return node;
 }
 
 static uint32_t kst__chain_find(const void *ix, const struct kst *t, const struct kst__key *key)

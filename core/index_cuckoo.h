@@ -27,13 +27,15 @@ KST_INLINE uint64_t kst__cuckoo_across(const void *ix, uint64_t number, uint8_t 
     return number ^ (far & ((const struct kst__groups *)ix)->mask);
 }
 
-static void kst__cuckoo_peek(const void *ix, const struct kst *t, uint64_t hash)
+static uint32_t kst__cuckoo_peek(const void *ix, uint64_t hash)
 {
     const uint64_t home = kst__group_home(ix, hash);
     const uint8_t tag = kst__group_tag(hash);
     const struct kst__group *group = kst__group_at(ix, home);
-    if (!kst__group_peek(group, t, tag) && group->passed != 0)
+    const uint32_t node = kst__group_peek(group, tag);
+    if (node == KST__NONE && group->passed != 0)
         KST_PREFETCH(kst__group_at(ix, kst__cuckoo_across(ix, home, tag)));
+    return node;
 }
 
 static uint32_t kst__cuckoo_find(const void *ix, const struct kst *t, const struct kst__key *key)

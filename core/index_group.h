@@ -149,13 +149,11 @@ static void kst__group_prefetch(const void *ix, uint64_t hash)
     KST_PREFETCH(kst__group_at(ix, kst__group_home(ix, hash)));
 }
 
-/* Starts the access to the entries whose tags match. Returns whether there is one. */
-KST_INLINE bool kst__group_peek(const struct kst__group *group, const struct kst *t, uint8_t tag)
+/* The first node whose tag matches; now and then by chance, and another is the one. */
+KST_INLINE uint32_t kst__group_peek(const struct kst__group *group, uint8_t tag)
 {
     const uint32_t hits = kst__group_match(group, tag);
-    for (uint32_t left = hits; left != 0; left &= left - 1)
-        kst__node_prefetch(t, group->nodes[kst__lowest_bit(left)]);
-    return hits != 0;
+    return hits != 0 ? group->nodes[kst__lowest_bit(hits)] : KST__NONE;
 }
 
 static void kst__groups_init(void *ix, uint32_t nodes_max, uint32_t buckets)

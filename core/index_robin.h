@@ -93,22 +93,20 @@ static void kst__robin_prefetch(const void *ix, uint64_t hash)
 }
 
 /* Not beyond the line that was fetched; what lies there is fetched if the search gets so far. */
-static void kst__robin_peek(const void *ix, const struct kst *t, uint64_t hash)
+static uint32_t kst__robin_peek(const void *ix, uint64_t hash)
 {
     const uint32_t bits = (uint32_t)(hash >> 32);
     uint32_t number = kst__robin_home(ix, bits);
     for (uint32_t distance = 0;; distance++) {
         const struct kst__place *place = kst__robin_at(ix, number);
         if (place->node == KST__NONE || kst__robin_distance(ix, number) < distance)
-            return;
-        if (place->bits == bits) {
-            kst__node_prefetch(t, place->node);
-            return;
-        }
+            return KST__NONE;
+        if (place->bits == bits)
+            return place->node;
         number = kst__robin_next(ix, number);
         if (number % KST__ROBIN_LINE == 0) {
             KST_PREFETCH(kst__robin_at(ix, number));
-            return;
+            return KST__NONE;
         }
     }
 }

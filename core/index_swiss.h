@@ -33,12 +33,14 @@ KST_INLINE struct kst__group *kst__swiss_group(const void *ix, uint64_t number, 
     return kst__group_at(ix, (number + distance) & ((const struct kst__groups *)ix)->mask);
 }
 
-static void kst__swiss_peek(const void *ix, const struct kst *t, uint64_t hash)
+static uint32_t kst__swiss_peek(const void *ix, uint64_t hash)
 {
     const uint64_t home = kst__group_home(ix, hash);
     const struct kst__group *group = kst__group_at(ix, home);
-    if (!kst__group_peek(group, t, kst__group_tag(hash)) && group->passed != 0)
+    const uint32_t node = kst__group_peek(group, kst__group_tag(hash));
+    if (node == KST__NONE && group->passed != 0)
         KST_PREFETCH(kst__swiss_group(ix, home, 1));
+    return node;
 }
 
 static uint32_t kst__swiss_find(const void *ix, const struct kst *t, const struct kst__key *key)

@@ -41,12 +41,12 @@ static const char *kst__check_found(const struct kst *t, uint32_t slot)
     key.only = KST_ORIGINAL;
     if (kst__tuple_same(&key.tuple, &reply)) /* it is its own answer */
         key.only = KST_REPLY;
-    const uint32_t original_node = kst__find(t, &kst__kit, &key);
+    const uint32_t original_node = kst__find(t, &key);
     if (original_node == KST__NONE || kst__node_slot(t, original_node) != slot)
         return "index: an entry is not found by its original tuple";
     kst__key_make(t, &reply, &key);
     key.only = KST_REPLY;
-    const uint32_t reply_node = kst__find(t, &kst__kit, &key);
+    const uint32_t reply_node = kst__find(t, &key);
     if (reply_node == KST__NONE || kst__node_slot(t, reply_node) != slot)
         return "index: an entry is not found by its reply tuple";
     return NULL;
@@ -92,8 +92,8 @@ static const char *kst__check_all(const struct kst *t)
     if (s->created + s->inserted - gone != t->count)
         return "pool: who came and who went does not make who is there";
     /* The back ends first: nothing below can be walked if they lead astray. */
-    if ((broken = kst__kit.index->check(kst__index(t), t, &nodes)) != NULL ||
-        (broken = kst__kit.timer->check(kst__timer(t), t, &armed)) != NULL)
+    if ((broken = kst__index_ops(t)->check(kst__index(t), t, &nodes)) != NULL ||
+        (broken = kst__timer_ops(t)->check(kst__timer(t), t, &armed)) != NULL)
         return broken;
     for (uint32_t slot = t->free; slot != KST__NONE; slot = kst__entry_at(t, slot)->newer)
         if (slot >= t->used || kst__live(t, slot) || ++spare > t->used)

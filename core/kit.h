@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* core/kit.h - the back ends that were chosen, and where they lie. What lies on a packet's way
- * takes the kit as an argument, a constant that folds. */
+/* core/kit.h - the back ends there are, which of them a table has, and where they lie. With one
+ * index and one timer, which is the default, their calls are known to the compiler and fold. */
 #ifndef KST_KIT_H
 #define KST_KIT_H
 
@@ -13,15 +13,29 @@
 #include "timer_lists.h"
 #include "timer_wheel.h"
 
-struct kst__kit {
-    const struct kst_index_ops *index;
-    const struct kst_timer_ops *timer;
+#ifdef KST_BACK_ENDS
+#include KST_BACK_ENDS
+#endif
+
+#define KST__INDEX_OPS(name) &KST__PASTE(kst_index_, name),
+#define KST__TIMER_OPS(name) &KST__PASTE(kst_timer_, name),
+static const struct kst_index_ops *const kst__indexes[] = {KST_INDEXES(KST__INDEX_OPS)};
+static const struct kst_timer_ops *const kst__timers[] = {KST_TIMERS(KST__TIMER_OPS)};
+
+enum {
+    KST__INDEXES = sizeof kst__indexes / sizeof kst__indexes[0],
+    KST__TIMERS = sizeof kst__timers / sizeof kst__timers[0]
 };
 
-#define KST__PASTE_(a, b) a##b
-#define KST__PASTE(a, b) KST__PASTE_(a, b)
-static const struct kst__kit kst__kit = {&KST__PASTE(kst_index_, KST_INDEX),
-                                         &KST__PASTE(kst_timer_, KST_TIMER)};
+KST_INLINE const struct kst_index_ops *kst__index_ops(const struct kst *t)
+{
+    return kst__indexes[KST__INDEXES > 1 ? t->index : 0];
+}
+
+KST_INLINE const struct kst_timer_ops *kst__timer_ops(const struct kst *t)
+{
+    return kst__timers[KST__TIMERS > 1 ? t->timer : 0];
+}
 
 KST_INLINE void *kst__index(const struct kst *t)
 {

@@ -47,25 +47,27 @@ struct kst__gre {
     uint32_t timeout_s, stream_s; /* until answered, and afterwards */
 };
 
-/* 128 bytes, two cache lines: who it is and until when; then what changes with each packet. */
+/* 128 bytes, two cache lines. A lookup, and a packet of an established UDP or ICMP conversation, needs
+ * the first alone; TCP's windows lie in the second. */
 struct kst__entry {
     struct kst_tuple tuple; /* original direction */
     uint64_t expires_ms;
+    uint32_t armed;  /* the time that its timer is set to, never after expires_ms; in beats */
+    uint32_t serial; /* upper half of its kst_id */
+    uint32_t mark;
+    uint16_t status; /* enum kst_status; 0: the slot is free */
+    uint8_t state;   /* enum kst_tcp_state or kst_sctp_state */
+    uint8_t kind;    /* enum kst_class, or'ed with the bits below */
+
     union {
         struct kst__tcp tcp;
         struct kst__udp udp;
         struct kst__sctp sctp;
         struct kst__gre gre;
     } proto;
-    uint32_t armed;  /* the time that its timer is set to, never after expires_ms; in beats */
     uint32_t joined; /* when it joined its class, in beats */
-    uint32_t serial; /* upper half of its kst_id */
-    uint32_t mark;
     uint32_t older;  /* neighbours in its class, KST__NONE at the ends; */
     uint32_t newer;  /* that of a free slot names the next free one */
-    uint16_t status; /* enum kst_status; 0: the slot is free */
-    uint8_t state;   /* enum kst_tcp_state or kst_sctp_state */
-    uint8_t kind;    /* enum kst_class, or'ed with the bits below */
 };
 
 enum { /* kst__entry.kind */
@@ -76,7 +78,10 @@ enum { /* kst__entry.kind */
     KST__KIND_POLICY = 32    /* times the number of its policy, in the highest three bits */
 };
 
-typedef char kst__entry_is_two_lines[sizeof(struct kst__entry) == 128 ? 1 : -1];
+typedef char kst__entry_is_two_lines[sizeof(struct kst__entry) == 128 &&
+                                             offsetof(struct kst__entry, proto) == 64
+                                         ? 1
+                                         : -1];
 typedef char kst__tuple_has_no_padding[sizeof(struct kst_tuple) == 40 ? 1 : -1];
 
 struct kst__counters {
@@ -183,6 +188,7 @@ struct kst {
     struct kst__attached attached[KST_ATTACH_MAX];
     uint32_t apart; /* entries with a zone of one direction: a tuple may then be found both ways */
     bool pressed; /* PRESSURE was told, RELIEF not yet */
+    uint8_t index, timer; /* config.index, config.timer */
     uint8_t evict[KST_CLASSES];
     struct kst__class classes[KST_CLASSES];
     struct kst_stats stats;

@@ -29,6 +29,8 @@ static struct kst__judgement kst__udp_judge(const struct kst__case *c)
     if (reason != KST_REASON_NONE)
         return kst__say(KST__REFUSE, (enum kst_reason)reason);
 
+    if (c->entry->status & KST_ASSURED) /* which saves a look at the second line */
+        return kst__refresh(c->set[KST__SET_UDP_TIMEOUT_STREAM]);
     if (c->fresh) {
         const uint64_t stream_ms = kst__later_ms(c->t, KST__UDP_STREAM_MS);
         udp->stream_low = (uint32_t)stream_ms;

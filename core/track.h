@@ -51,7 +51,7 @@ static void kst__tell_case(struct kst *t, const struct kst__case *c, uint32_t sl
 /* A packet that is refused: a newcomer is forgotten. A known connection may keep a mark of it
  * all the same: what SCTP's earlier chunks did, or a shorter life because the two sides lost
  * each other. */
-static void kst__refuse(struct kst *t, const struct kst__kit *kit, const struct kst__case *c,
+static void kst__refuse(struct kst *t, const struct kst__case *c,
                         uint32_t slot, const struct kst__judgement *judgement,
                         struct kst_result *r)
 {
@@ -61,7 +61,7 @@ static void kst__refuse(struct kst *t, const struct kst__kit *kit, const struct 
         return;
     }
     if (judgement->timeout_s != KST__AS_IT_IS)
-        kst__expire_at(t, kit, slot, kst__due_ms(t, judgement->timeout_s));
+        kst__expire_at(t, slot, kst__due_ms(t, judgement->timeout_s));
     kst__reclass(t, slot);
     if (KST_UNLIKELY(t->events_at != 0))
         kst__tell_case(t, c, slot);
@@ -69,10 +69,10 @@ static void kst__refuse(struct kst *t, const struct kst__kit *kit, const struct 
 
 /* Lets the helper of a connection hear what was accepted. It may have the packet dropped: one that
  * would have created the connection then does not. */
-static void kst__hear(struct kst *t, const struct kst__kit *kit, const struct kst__case *c,
+static void kst__hear(struct kst *t, const struct kst__case *c,
                       uint32_t slot, struct kst_result *r)
 {
-    const uint16_t reason = kst__helper_hear(t, kit, slot, c->packet, c->direction,
+    const uint16_t reason = kst__helper_hear(t, slot, c->packet, c->direction,
                                              r->state == KST_ESTABLISHED);
     if (reason == KST_REASON_NONE)
         return;
@@ -83,7 +83,7 @@ static void kst__hear(struct kst *t, const struct kst__kit *kit, const struct ks
     if (c->fresh) {
         if (kst__live(t, slot) && kst__id(t, slot) == r->entry) {
             c->entry->status &= (uint16_t)~KST_CONFIRMED;
-            kst__remove(t, kit, slot, KST_GONE_REFUSED);
+            kst__remove(t, slot, KST_GONE_REFUSED);
         }
         r->entry = 0;
         r->flags = 0;
@@ -92,7 +92,7 @@ static void kst__hear(struct kst *t, const struct kst__kit *kit, const struct ks
 
 /* A packet of a connection in the table is counted, prolongs it, and is its answer if it goes the
  * other way. `reason` is what it reports. */
-KST_INLINE void kst__settle(struct kst *t, const struct kst__kit *kit, const struct kst__case *c,
+KST_INLINE void kst__settle(struct kst *t, const struct kst__case *c,
                             uint32_t slot, const struct kst__judgement *judgement,
                             uint16_t reason, struct kst_result *r)
 {
@@ -104,7 +104,7 @@ KST_INLINE void kst__settle(struct kst *t, const struct kst__kit *kit, const str
         counters->bytes[c->direction] += c->packet->ip_bytes;
     }
     if (judgement->action == KST__REFRESH && !c->fresh && !(e->status & KST_FIXED_TIMEOUT))
-        kst__expire_at(t, kit, slot, kst__due_ms(t, judgement->timeout_s));
+        kst__expire_at(t, slot, kst__due_ms(t, judgement->timeout_s));
     if (c->direction == KST_REPLY)
         e->status |= KST_SEEN_REPLY;
     kst__reclass(t, slot);
@@ -115,12 +115,12 @@ KST_INLINE void kst__settle(struct kst *t, const struct kst__kit *kit, const str
                                             : KST_NEW,
                 c->direction, reason);
     if (judgement->action == KST__END) {
-        kst__remove(t, kit, slot, KST_GONE_CLOSED);
+        kst__remove(t, slot, KST_GONE_CLOSED);
         r->flags = KST_CLOSED;
         return;
     }
     if (KST_UNLIKELY(e->kind & KST__KIND_HELP))
-        kst__hear(t, kit, c, slot, r);
+        kst__hear(t, c, slot, r);
     if (KST_UNLIKELY(t->events_at != 0) && (e->status & KST_CONFIRMED))
         kst__tell_case(t, c, slot);
 }
@@ -137,7 +137,7 @@ static void kst__expected_child(struct kst *t, uint32_t slot, uint32_t place)
 
 /* It has come, whatever becomes of it. Of two expectations for the two directions of one connection
  * the other is its answer. */
-static void kst__expected_came(struct kst *t, const struct kst__kit *kit, uint32_t place)
+static void kst__expected_came(struct kst *t, uint32_t place)
 {
     const struct kst__expected *x = kst__expected_at(t, place);
     struct kst_tuple inverse;
@@ -149,9 +149,9 @@ static void kst__expected_came(struct kst *t, const struct kst__kit *kit, uint32
     const bool paired = other != KST__NONE && other != place &&
                         kst__expected_at(t, other)->master == x->master &&
                         kst__tuple_same(&kst__expected_at(t, other)->tuple, &inverse);
-    kst__expect_remove(t, kit, place);
+    kst__expect_remove(t, place);
     if (paired)
-        kst__expect_remove(t, kit, other);
+        kst__expect_remove(t, other);
 }
 
 /* Makes the key of a packet whose zone is that of one direction, for it going `direction`. */
@@ -177,9 +177,9 @@ static void kst__zone_apart(struct kst *t, uint32_t slot, const struct kst__pars
 }
 
 /* A packet of no known connection: judged as the first of one, which is let in if there is room. */
-static void kst__judge_first(struct kst *t, const struct kst__kit *kit,
-                             const struct kst_packet *packet, const struct kst__parsed *p,
-                             struct kst__key *key, struct kst_result *r)
+static void kst__judge_first(struct kst *t, const struct kst_packet *packet,
+                             const struct kst__parsed *p, struct kst__key *key,
+                             struct kst_result *r)
 {
     uint32_t place = KST__NONE, serial = 0;
     if (KST_UNLIKELY(p->zones != 0))
@@ -211,13 +211,13 @@ static void kst__judge_first(struct kst *t, const struct kst__kit *kit,
     if (judgement.action != KST__REFUSE) {
         KST_ASSERT(judgement.action == KST__REFRESH && judgement.reason == KST_REASON_NONE);
         e->expires_ms = kst__due_ms(t, judgement.timeout_s);
-        reason = kst__admit(t, kit, slot, key->hash);
+        reason = kst__admit(t, slot, key->hash);
     }
     if (place != KST__NONE && reason != KST_REASON_TABLE_FULL &&
         kst__expected_at(t, place)->serial == serial)
-        kst__expected_came(t, kit, place);
+        kst__expected_came(t, place);
     if (judgement.action == KST__REFUSE) {
-        kst__refuse(t, kit, &c, slot, &judgement, r);
+        kst__refuse(t, &c, slot, &judgement, r);
         return;
     }
     if (!(e->status & KST_CONFIRMED)) {
@@ -228,33 +228,31 @@ static void kst__judge_first(struct kst *t, const struct kst__kit *kit,
     }
     t->stats.created++;
     r->flags = KST_CREATED;
-    kst__settle(t, kit, &c, slot, &judgement, reason, r);
+    kst__settle(t, &c, slot, &judgement, reason, r);
 }
 
 /* The connection of a packet, or KST__NONE, whatever its zone is for. */
-static uint32_t kst__find_in_zones(struct kst *t, const struct kst__kit *kit,
-                                   const struct kst__parsed *p, struct kst__key *key)
+static uint32_t kst__find_in_zones(struct kst *t, const struct kst__parsed *p, struct kst__key *key)
 {
     uint32_t node = KST__NONE;
     if (p->zones == 0)
-        return kst__find(t, kit, key);
+        return kst__find(t, key);
     for (uint8_t direction = 0; direction < 2 && node == KST__NONE; direction++) {
         kst__key_zoned(t, p, direction, key);
-        node = kst__find(t, kit, key);
+        node = kst__find(t, key);
     }
     return node;
 }
 
 /* Packets whose tuple is not all there is to it: of a GRE call, or with a zone of one direction. */
-static uint32_t kst__find_odd(struct kst *t, const struct kst__kit *kit,
-                              const struct kst__parsed *p, struct kst__key *key)
+static uint32_t kst__find_odd(struct kst *t, const struct kst__parsed *p, struct kst__key *key)
 {
     if (p->call) {
         struct kst_tuple tuple = key->tuple;
         kst__key_complete(t, &tuple);
         kst__key_make(t, &tuple, key);
     }
-    return kst__find_in_zones(t, kit, p, key);
+    return kst__find_in_zones(t, p, key);
 }
 
 /* What a judge is given of a packet that belongs to a connection. */
@@ -270,14 +268,14 @@ KST_INLINE struct kst__case kst__case_of(const struct kst *t, const struct kst__
 /* A packet with a tuple of its own: of a known connection, or the first of one. One that is out
  * of date, or that it reopens, makes way; under zones of one direction another may then be
  * found. */
-KST_INLINE void kst__judge_packet(struct kst *t, const struct kst__kit *kit,
-                                  const struct kst_packet *packet, const struct kst__parsed *p,
-                                  struct kst__key *key, struct kst_result *r)
+KST_INLINE void kst__judge_packet(struct kst *t, const struct kst_packet *packet,
+                                  const struct kst__parsed *p, struct kst__key *key,
+                                  struct kst_result *r)
 {
     for (;;) {
         const uint32_t node = KST_UNLIKELY(p->call || p->zones != 0)
-                                  ? kst__find_odd(t, kit, p, key)
-                                  : kst__find(t, kit, key);
+                                  ? kst__find_odd(t, p, key)
+                                  : kst__find(t, key);
         if (KST_UNLIKELY(node == KST__NONE))
             break;
         const uint32_t slot = kst__node_slot(t, node);
@@ -286,31 +284,30 @@ KST_INLINE void kst__judge_packet(struct kst *t, const struct kst__kit *kit,
             const struct kst__case c = kst__case_of(t, p, node, key);
             const struct kst__judgement judgement = kst__judge(&c);
             if (KST_UNLIKELY(judgement.action == KST__REFUSE)) {
-                kst__refuse(t, kit, &c, slot, &judgement, r);
+                kst__refuse(t, &c, slot, &judgement, r);
                 return;
             }
             if (KST_LIKELY(judgement.action != KST__REOPEN)) {
-                kst__settle(t, kit, &c, slot, &judgement, judgement.reason, r);
+                kst__settle(t, &c, slot, &judgement, judgement.reason, r);
                 return;
             }
             cause = KST_GONE_REPLACED;
         }
-        kst__remove(t, kit, slot, cause);
+        kst__remove(t, slot, cause);
     }
-    kst__judge_first(t, kit, packet, p, key, r);
+    kst__judge_first(t, packet, p, key, r);
 }
 
 /* An ICMP error: RELATED to the connection that the packet it carries belongs to, if it goes to
  * who sent that packet. It changes nothing, unless a helper has a mind to. */
-static void kst__judge_error(struct kst *t, const struct kst__kit *kit,
-                             const struct kst__parsed *p, struct kst_result *r)
+static void kst__judge_error(struct kst *t, const struct kst__parsed *p, struct kst_result *r)
 {
     struct kst__key key;
     kst__report(r, KST_INVALID, KST_NO_DIRECTION, KST_REASON_ICMP_INNER);
     if (!kst__icmp_about(t, p, &key))
         return;
     r->reason = KST_REASON_ICMP_UNRELATED;
-    const uint32_t node = kst__find_in_zones(t, kit, p, &key);
+    const uint32_t node = kst__find_in_zones(t, p, &key);
     if (node == KST__NONE || kst__expired(t, kst__node_slot(t, node)))
         return;
     r->reason = KST_REASON_ICMP_MISDIRECTED;
@@ -321,39 +318,39 @@ static void kst__judge_error(struct kst *t, const struct kst__kit *kit,
     r->entry = kst__id(t, slot);
     kst__report(r, KST_RELATED, c.direction, KST_REASON_NONE);
     if (KST_UNLIKELY((c.entry->kind & KST__KIND_HELP) && c.direction == KST_ORIGINAL))
-        kst__hear(t, kit, &c, slot, r);
+        kst__hear(t, &c, slot, r);
 }
 
 /* A whole datagram. */
-KST_INLINE void kst__judge_whole(struct kst *t, const struct kst__kit *kit,
-                                 const struct kst_packet *packet, const struct kst__parsed *p,
-                                 struct kst__key *key, struct kst_result *r)
+KST_INLINE void kst__judge_whole(struct kst *t, const struct kst_packet *packet,
+                                 const struct kst__parsed *p, struct kst__key *key,
+                                 struct kst_result *r)
 {
     r->reason = p->reason;
     if (r->reason == KST_REASON_NONE && p->tuple.protocol == kst__icmp_of(p->tuple.family)) {
         uint8_t reason;
         switch (kst__icmp_sort(p, &reason)) {
-        case KST__ICMP_ORDINARY: kst__judge_packet(t, kit, packet, p, key, r); break;
-        case KST__ICMP_ERROR: kst__judge_error(t, kit, p, r); break;
+        case KST__ICMP_ORDINARY: kst__judge_packet(t, packet, p, key, r); break;
+        case KST__ICMP_ERROR: kst__judge_error(t, p, r); break;
         case KST__ICMP_UNTRACKED: r->state = KST_UNTRACKED; break;
         case KST__ICMP_REFUSED: r->reason = reason; break;
         }
     } else if (r->reason == KST_REASON_NONE) {
-        kst__judge_packet(t, kit, packet, p, key, r);
+        kst__judge_packet(t, packet, p, key, r);
     }
 }
 
 /* A fragment: held, or the one that makes its datagram whole, which is then judged. */
-static void kst__judge_fragment(struct kst *t, const struct kst__kit *kit,
-                                const struct kst_packet *packet, const struct kst__parsed *p,
-                                struct kst__key *first, struct kst_result *r)
+static void kst__judge_fragment(struct kst *t, const struct kst_packet *packet,
+                                const struct kst__parsed *p, struct kst__key *first,
+                                struct kst_result *r)
 {
     struct kst_packet whole = *packet;
     struct kst__parsed parsed;
     struct kst__key key;
     r->reason = kst__defrag_take(t, packet, p, &whole);
     if (r->reason == KST_REASON_FRAGMENT) {
-        kst__judge_whole(t, kit, packet, p, first, r);
+        kst__judge_whole(t, packet, p, first, r);
         return;
     }
     if (r->reason != KST_REASON_NONE) {
@@ -363,13 +360,13 @@ static void kst__judge_fragment(struct kst *t, const struct kst__kit *kit,
     kst__parse(&whole, t->set[KST__SET_CHECKSUM] != 0, &parsed);
     if (parsed.reason == KST_REASON_NONE)
         kst__key_make(t, &parsed.tuple, &key);
-    kst__judge_whole(t, kit, &whole, &parsed, &key, r);
+    kst__judge_whole(t, &whole, &parsed, &key, r);
 }
 
 /* Anything that was parsed. */
-KST_INLINE void kst__judge_any(struct kst *t, const struct kst__kit *kit,
-                               const struct kst_packet *packet, const struct kst__parsed *p,
-                               struct kst__key *key, struct kst_result *r)
+KST_INLINE void kst__judge_any(struct kst *t, const struct kst_packet *packet,
+                               const struct kst__parsed *p, struct kst__key *key,
+                               struct kst_result *r)
 {
     memset(r, 0, sizeof *r);
     r->direction = KST_NO_DIRECTION;
@@ -377,11 +374,11 @@ KST_INLINE void kst__judge_any(struct kst *t, const struct kst__kit *kit,
     if (packet->flags & KST_PACKET_NOTRACK)
         r->state = KST_UNTRACKED;
     else if (p->fragment && t->defrag_at != 0 && packet->size >= p->ip_bytes)
-        kst__judge_fragment(t, kit, packet, p, key, r);
+        kst__judge_fragment(t, packet, p, key, r);
     else if (p->partial)
         r->reason = KST_REASON_FRAGMENT;
     else
-        kst__judge_whole(t, kit, packet, p, key, r);
+        kst__judge_whole(t, packet, p, key, r);
     t->stats.reasons[r->reason]++;
 }
 
@@ -394,16 +391,14 @@ KST_INLINE void kst__set_clock(struct kst *t, uint64_t now_ms)
 }
 
 /* Parses a packet and starts its lookup. */
-KST_INLINE void kst__look_ahead(struct kst *t, const struct kst__kit *kit,
-                                const struct kst_packet *packet, struct kst__parsed *p,
-                                struct kst__key *key)
+KST_INLINE void kst__look_ahead(struct kst *t, const struct kst_packet *packet,
+                                struct kst__parsed *p, struct kst__key *key)
 {
     kst__parse(packet, t->set[KST__SET_CHECKSUM] != 0, p);
     if (p->reason != KST_REASON_NONE)
         return;
     kst__key_make(t, &p->tuple, key);
-    if (kit->index->prefetch != NULL)
-        kit->index->prefetch(kst__index(t), key->hash);
+    kst__look_up(t, key);
 }
 
 /* The batch runs through a window: a packet is parsed and its bucket fetched a whole window
@@ -411,7 +406,7 @@ KST_INLINE void kst__look_ahead(struct kst *t, const struct kst__kit *kit,
  * latency is hidden, and the window never drains before the batch ends. What is done ahead
  * depends on the packets alone, or only fetches; so how packets are cut into batches changes
  * nothing. */
-KST_INLINE void kst__run(struct kst *t, const struct kst__kit *kit, uint64_t now_ms,
+KST_INLINE void kst__run(struct kst *t, uint64_t now_ms,
                          const struct kst_packet *packets, size_t count,
                          struct kst_result *results)
 {
@@ -420,18 +415,17 @@ KST_INLINE void kst__run(struct kst *t, const struct kst__kit *kit, uint64_t now
     struct kst__key keys[KST_BURST];
     kst__set_clock(t, now_ms);
     for (size_t i = 0; i < count && i < KST_BURST; i++)
-        kst__look_ahead(t, kit, &packets[i], &parsed[i], &keys[i]);
-    for (size_t i = 0; kit->index->peek != NULL && i < count && i < HALF; i++)
+        kst__look_ahead(t, &packets[i], &parsed[i], &keys[i]);
+    for (size_t i = 0; i < count && i < HALF; i++)
         if (parsed[i].reason == KST_REASON_NONE)
-            kit->index->peek(kst__index(t), t, keys[i].hash);
+            kst__look_closer(t, &keys[i], true);
     for (size_t i = 0; i < count; i++) {
         const size_t here = i % KST_BURST, half = (i + HALF) % KST_BURST;
-        if (kit->index->peek != NULL && HALF > 0 && i + HALF < count &&
-            parsed[half].reason == KST_REASON_NONE)
-            kit->index->peek(kst__index(t), t, keys[half].hash);
-        kst__judge_any(t, kit, &packets[i], &parsed[here], &keys[here], &results[i]);
+        if (HALF > 0 && i + HALF < count && parsed[half].reason == KST_REASON_NONE)
+            kst__look_closer(t, &keys[half], true);
+        kst__judge_any(t, &packets[i], &parsed[here], &keys[here], &results[i]);
         if (i + KST_BURST < count)
-            kst__look_ahead(t, kit, &packets[i + KST_BURST], &parsed[here], &keys[here]);
+            kst__look_ahead(t, &packets[i + KST_BURST], &parsed[here], &keys[here]);
     }
 }
 

@@ -136,7 +136,7 @@ static uint64_t kst__tuple_hash(const struct kst_tuple *tuple, const uint64_t se
         const bool swap = dst < src;
         const uint64_t words[3] = {(swap ? dst : src) | (uint64_t)tuple->zone << 48,
                                    (swap ? src : dst) | (uint64_t)tuple->protocol << 48, icmp};
-        return kst__siphash(seed, words, kst__is_icmp(tuple->protocol) ? 3 : 2, 1, 3);
+        return kst__hash(seed, words, kst__is_icmp(tuple->protocol) ? 3 : 2);
     }
     const uint64_t src[2] = {kst__word(tuple->src), kst__word(tuple->src + 8)};
     const uint64_t dst[2] = {kst__word(tuple->dst), kst__word(tuple->dst + 8)};
@@ -148,7 +148,7 @@ static uint64_t kst__tuple_hash(const struct kst_tuple *tuple, const uint64_t se
     const uint64_t words[5] = {first[0], first[1], second[0], second[1],
                                (ports | icmp) << 32 | (uint64_t)tuple->zone << 16 |
                                    tuple->protocol};
-    return kst__siphash(seed, words, 5, 1, 3);
+    return kst__hash(seed, words, 5);
 }
 
 #endif

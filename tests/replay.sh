@@ -43,6 +43,13 @@ expect 0 'examples:' replay --help
 expect 0 '^keepstate [0-9]' --version
 expect 0 '"ipv6"' replay --format json corpus/captures/dns-v6.pcap
 
+# back ends change no answer
+"$keepstate" replay --each "$web" >"$work/usual"
+"$keepstate" replay --each --index chain --timer heap "$web" >"$work/other"
+same "$work/usual" "$work/other" "the answers of two pairs of back ends"
+expect 2 "none is called 'tree'" replay --index tree "$web"
+expect 2 "these are:" replay --timer '' "$web"
+
 # every link type in the corpus comes to the same kind of table
 for file in vlan.pcap qinq.pcap cooked-v1.pcap cooked-v2.pcap rawip.pcap nanosecond.pcap pcapng.pcapng; do
     expect 0 '^ipv[46] +(2|10) (tcp|udp|icmp)' replay "corpus/captures/$file"

@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # run.sh - all that `make test` checks once everything is built: each step is one test, told in one
-# line; what a failing one printed is shown. B is the folder of builds, INDEXES names those in it that
-# stand for an index each, TIMERS those for a timer; the arguments are suites.
+# line; what a failing one printed is shown. B is the folder of builds; the arguments are suites.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
-: "${B:=build}" "${INDEXES:=}" "${TIMERS:=}" "${KITS:=swiss-wheel}" "${RUNS:=20000}"
+: "${B:=build}" "${KITS:=swiss-wheel}" "${RUNS:=20000}"
 export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1 UBSAN_OPTIONS=print_stacktrace=1
 log=$B/test.log
 passed=0 failed=0
@@ -31,25 +30,14 @@ for suite in "$@"; do
     check "$suite (rooms, sanitized)" "$B/rooms/$suite"
     check "$suite (header)" "$B/header/$suite"
 done
-for index in $INDEXES; do
-    for suite in test_index test_table test_world; do
-        check "$suite ($index)" "$B/$index/$suite"
-    done
-    check "vectors ($index)" "$B/$index/agree" tests/vectors/*.vec.gz
-done
-check "test_index (swiss, KST_NO_SIMD)" "$B/swiss+KST_NO_SIMD/test_index"
+check "suites, every pair of back ends" tests/pairs.sh "$B" "$@"
+check "test_index (KST_NO_SIMD)" "$B/no-simd"
 check "README's example" tests/readme.sh
 check "vectors, the core" "$B/agree-sanitized" tests/vectors/*.vec.gz
 check "vectors, the naive tracker" "$B/agree" --naive tests/vectors/*.vec.gz
 for kit in $KITS; do # the default pair of back ends, then the others for a tenth of the time
     check "sequences ($kit)" "$B/track-$kit" --seed 1 --runs "$RUNS" --keep "$B/track.bin"
     [ "$kit" != "${KITS%% *}" ] || RUNS=$((RUNS / 10))
-done
-for timer in $TIMERS; do
-    for suite in test_timer test_table test_world; do
-        check "$suite (timer $timer)" "$B/timer-$timer/$suite"
-    done
-    check "vectors (timer $timer)" "$B/timer-$timer/agree" tests/vectors/*.vec.gz
 done
 check "vectors, through the command" "$B/agree" --through "$B/keepstate" tests/vectors/*.vec.gz
 check "the command" tests/replay.sh "$B/keepstate-sanitized"

@@ -290,6 +290,43 @@ static inline void guarded_free(struct guarded *g)
 
 /* ---- tables ---- */
 
+/* A suite that is built with all back ends runs with the pair that INDEX and TIMER in the environment
+ * name, each the default if it is not set. */
+#ifdef KST_ALL_BACK_ENDS
+static inline uint8_t back_end_of(const char *variable, const char *(*name)(uint32_t))
+{
+    const char *wanted = getenv(variable);
+    uint8_t number = 0;
+    while (wanted != NULL && name(number) != NULL && strcmp(name(number), wanted) != 0)
+        number++;
+    return number; /* one too many, which kst_init refuses, if there is none */
+}
+
+static inline const struct kst_config *paired(const struct kst_config *config)
+{
+    static struct kst_config with_pair;
+    if (config == NULL || config->index != 0 || config->timer != 0)
+        return config;
+    with_pair = *config;
+    with_pair.index = back_end_of("INDEX", kst_index_name);
+    with_pair.timer = back_end_of("TIMER", kst_timer_name);
+    return &with_pair;
+}
+
+static inline const char *index_name(void)
+{
+    return kst_index_name(back_end_of("INDEX", kst_index_name));
+}
+
+#define kst_bytes(...) kst_bytes(paired(__VA_ARGS__))
+#define kst_init(memory, bytes, config, why) kst_init(memory, bytes, paired(config), why)
+#else
+static inline const char *index_name(void)
+{
+    return kst_index_name(0);
+}
+#endif
+
 /* A table in a block of exactly the size it asks for. free() it. */
 static inline struct kst *table_new(struct kst_config config)
 {

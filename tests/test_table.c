@@ -420,10 +420,10 @@ enum { INDEX_WAYS = 6 };
 
 static void break_index(struct kst *t, uint32_t way, uint32_t slot)
 {
-    const char *name = kst__kit.index->name;
+    const char *name = kst__index_ops(t)->name;
     void *ix = kst__index(t);
     if (way == 0) {
-        kst__kit.index->remove(ix, slot, kst__tuple_hash(&kst__entry_at(t, slot)->tuple, t->seed));
+        kst__index_ops(t)->remove(ix, slot, kst__tuple_hash(&kst__entry_at(t, slot)->tuple, t->seed));
     } else if (strcmp(name, "chain") == 0) {
         struct kst__chain *chain = ix;
         switch (way) {
@@ -499,11 +499,11 @@ static void break_heap(struct kst__heap *h, uint32_t way, uint32_t slot)
 
 static void break_timer(struct kst *t, uint32_t way, uint32_t slot)
 {
-    if (kst__kit.timer == &kst_timer_wheel)
+    if (kst__timer_ops(t) == &kst_timer_wheel)
         break_wheel(kst__timer(t), way, slot);
-    else if (kst__kit.timer == &kst_timer_hashed)
+    else if (kst__timer_ops(t) == &kst_timer_hashed)
         break_hashed(kst__timer(t), way, slot);
-    else if (kst__kit.timer == &kst_timer_lists)
+    else if (kst__timer_ops(t) == &kst_timer_lists)
         break_lists(kst__timer(t), way, slot);
     else
         break_heap(kst__timer(t), way, slot);
@@ -533,7 +533,7 @@ static void break_one(struct kst *t, uint32_t way, uint32_t slot)
     case 17:
     case 18:
     case 19: break_timer(t, way - 16, slot); break;
-    case 20: kst__kit.timer->disarm(kst__timer(t), slot); break;
+    case 20: kst__timer_ops(t)->disarm(kst__timer(t), slot); break;
     default: break_index(t, way - 21, slot); break;
     }
 }

@@ -102,7 +102,7 @@ static void step_move(struct kst *t, uint32_t i)
     if (!twin_alive(i))
         return;
     twin[i].expires_ms = draw_one_in(8) && now_ms > ms ? now_ms - ms : now_ms + ms;
-    kst__expire_at(t, &kst__kit, (uint32_t)twin[i].id, twin[i].expires_ms);
+    kst__expire_at(t, (uint32_t)twin[i].id, twin[i].expires_ms);
 }
 
 static void step_advance(struct kst *t)
@@ -315,35 +315,31 @@ START_TEST(the_clock_ends)
 }
 END_TEST
 
-/* ---- every timer by itself, whichever the table has: a rig is a table whose slots and expectations
+/* ---- every timer by itself, whichever of those built in the table has: a rig is a table whose slots and expectations
  * are all in use, and behind its block a timer for them; the model is an array ---- */
-
-static const struct kst_timer_ops *const timers[] = {&kst_timer_wheel, &kst_timer_hashed,
-                                                     &kst_timer_lists, &kst_timer_heap};
 
 enum { LEVELS_MAX = 12 }; /* so often one that is armed may be met before its time */
 
 static struct rig {
     struct kst *t;
-    struct kst__kit kit;
+    const struct kst_timer_ops *ops;
     size_t bytes; /* of the block and the timer */
     uint32_t slots, armed;
     uint64_t now_ms;
     uint64_t *expires_ms; /* by slot; 0: not armed */
 } rig;
 
-static void rig_new(const struct kst_timer_ops *ops, uint32_t entries, uint32_t expectations,
-                    uint64_t start_ms)
+static void rig_new(uint8_t timer, uint32_t entries, uint32_t expectations, uint64_t start_ms)
 {
     const struct kst_config config = {
         .max = entries - 1, .expectations = expectations, .start_ms = start_ms};
     const size_t block = kst_bytes(&config);
     struct kst *t;
-    rig.kit = (struct kst__kit){kst__kit.index, ops};
+    rig.ops = kst__timers[timer];
     rig.slots = entries + expectations;
     rig.armed = 0;
     rig.now_ms = start_ms;
-    rig.bytes = kst__aligned(block + ops->bytes(rig.slots));
+    rig.bytes = kst__aligned(block + rig.ops->bytes(rig.slots));
     rig.expires_ms = calloc(rig.slots, sizeof *rig.expires_ms);
     rig.t = t = aligned_alloc(KST_ALIGN, rig.bytes);
     must(t != NULL && rig.expires_ms != NULL && block % KST_ALIGN == 0);
@@ -359,8 +355,9 @@ static void rig_new(const struct kst_timer_ops *ops, uint32_t entries, uint32_t 
         kst__expected_at(t, place)->serial = 1;
     if (expectations > 0)
         kst__expectations_of(t)->used = expectations;
+    t->timer = timer;
     t->timer_at = block;
-    ops->init(kst__timer(t), rig.slots, start_ms);
+    rig.ops->init(kst__timer(t), rig.slots, start_ms);
 }
 
 static void rig_free(void)
@@ -372,7 +369,7 @@ static void rig_free(void)
 static void rig_check(void)
 {
     uint32_t armed;
-    const char *broken = rig.kit.timer->check(kst__timer(rig.t), rig.t, &armed);
+    const char *broken = rig.ops->check(kst__timer(rig.t), rig.t, &armed);
     if (broken != NULL)
         ck_abort_msg("%s: %s", about_text, broken);
     must_be(armed, rig.armed);
@@ -390,23 +387,23 @@ static void rig_set(uint32_t slot, uint64_t expires_ms)
     const bool entry = slot < kst__slots(rig.t);
     rig.expires_ms[slot] = expires_ms;
     if (entry && was_ms != 0) {
-        kst__expire_at(rig.t, &rig.kit, slot, expires_ms);
+        kst__expire_at(rig.t, slot, expires_ms);
         return;
     }
     if (was_ms != 0 && expires_ms < was_ms)
-        rig.kit.timer->disarm(kst__timer(rig.t), slot);
+        rig.ops->disarm(kst__timer(rig.t), slot);
     if (entry)
         kst__entry_at(rig.t, slot)->expires_ms = expires_ms;
     else
         kst__expected_at(rig.t, slot - kst__slots(rig.t))->expires_ms = expires_ms;
     if (was_ms == 0 || expires_ms < was_ms)
-        rig.kit.timer->arm(kst__timer(rig.t), slot, kst__rearm_ms(rig.t, slot));
+        rig.ops->arm(kst__timer(rig.t), slot, kst__rearm_ms(rig.t, slot));
     rig.armed += was_ms == 0;
 }
 
 static void rig_disarm(uint32_t slot)
 {
-    rig.kit.timer->disarm(kst__timer(rig.t), slot);
+    rig.ops->disarm(kst__timer(rig.t), slot);
     rig.expires_ms[slot] = 0;
     rig.armed--;
 }
@@ -424,7 +421,7 @@ static uint32_t rig_advance(uint64_t to_ms, uint32_t work_max)
 {
     uint32_t work = work_max, slot;
     rig.now_ms = to_ms;
-    while ((slot = rig.kit.timer->next(kst__timer(rig.t), rig.t, to_ms, &work)) != KST__NONE) {
+    while ((slot = rig.ops->next(kst__timer(rig.t), rig.t, to_ms, &work)) != KST__NONE) {
         must(slot < rig.slots && rig.expires_ms[slot] != 0);
         must(rig.expires_ms[slot] <= to_ms);
         rig.expires_ms[slot] = 0;
@@ -486,11 +483,11 @@ static void rig_step(uint64_t reach_ms)
     }
 }
 
-static void rig_walk(const struct kst_timer_ops *ops, uint64_t start_ms, uint64_t reach_ms)
+static void rig_walk(uint8_t timer, uint64_t start_ms, uint64_t reach_ms)
 {
-    rig_new(ops, 40, 20, start_ms);
+    rig_new(timer, 40, 20, start_ms);
     for (int step = 0; step < 3000; step++) {
-        about("%s from %llu, reach %llu, step %d", ops->name, (unsigned long long)start_ms,
+        about("%s from %llu, reach %llu, step %d", rig.ops->name, (unsigned long long)start_ms,
               (unsigned long long)reach_ms, step);
         rig_step(reach_ms);
         rig_check();
@@ -509,10 +506,10 @@ START_TEST(each_as_the_array_says)
         UINT64_MAX - (UINT64_C(1) << 36), UINT64_MAX - 100000};
     static const uint64_t reaches_ms[] = {100, 20000, UINT64_C(1) << 27, UINT64_C(1) << 33};
     draw_state = 3;
-    for (size_t i = 0; i < COUNT(timers); i++)
+    for (uint8_t i = 0; i < KST__TIMERS; i++)
         for (size_t j = 0; j < COUNT(starts_ms); j++)
             for (size_t k = 0; k < COUNT(reaches_ms); k++)
-                rig_walk(timers[i], starts_ms[j], reaches_ms[k]);
+                rig_walk(i, starts_ms[j], reaches_ms[k]);
 }
 END_TEST
 
@@ -520,10 +517,10 @@ END_TEST
 START_TEST(portions_change_nothing)
 {
     static uint64_t first[500];
-    for (size_t i = 0; i < COUNT(timers); i++)
+    for (uint8_t i = 0; i < KST__TIMERS; i++)
         for (uint32_t portion = 1; portion <= 4096; portion *= 8) {
-            about("%s, portions of %u", timers[i]->name, portion);
-            rig_new(timers[i], 400, 100, 5000);
+            about("%s, portions of %u", kst_timer_name(i), portion);
+            rig_new(i, 400, 100, 5000);
             draw_state = 4;
             for (uint32_t step = 0; step < 4000; step++) {
                 const uint32_t slot = draw_below(rig.slots);
@@ -545,10 +542,10 @@ END_TEST
 START_TEST(all_at_once)
 {
     enum { MANY = 100000, AT_MS = 432000000 };
-    for (size_t i = 0; i < COUNT(timers); i++) {
+    for (uint8_t i = 0; i < KST__TIMERS; i++) {
         uint32_t steps = 0;
-        about("%s", timers[i]->name);
-        rig_new(timers[i], MANY, 0, 0);
+        about("%s", kst_timer_name(i));
+        rig_new(i, MANY, 0, 0);
         for (uint32_t slot = 0; slot < MANY; slot++) {
             if (slot % 100 == 0)
                 steps += rig_advance(slot, 32);
@@ -586,18 +583,18 @@ END_TEST
 START_TEST(years_are_short)
 {
     const uint64_t year_ms = UINT64_C(31557600000);
-    for (size_t i = 0; i < COUNT(timers); i++) {
-        about("%s", timers[i]->name);
-        rig_new(timers[i], 100000, 0, 12345);
+    for (uint8_t i = 0; i < KST__TIMERS; i++) {
+        about("%s", kst_timer_name(i));
+        rig_new(i, 100000, 0, 12345);
         for (uint32_t year = 0; year < 20000; year++)
-            must_be(rig.kit.timer->next(kst__timer(rig.t), rig.t, rig.now_ms += year_ms,
+            must_be(rig.ops->next(kst__timer(rig.t), rig.t, rig.now_ms += year_ms,
                                         &(uint32_t){1}),
                     KST__NONE);
         for (uint32_t slot = 0; slot < 50; slot++)
             rig_set(slot, rig.now_ms + 1 + slot * year_ms / 7);
         for (uint32_t year = 0; year < 9; year++) {
             uint32_t work = UINT32_MAX;
-            while (rig.kit.timer->next(kst__timer(rig.t), rig.t, rig.now_ms, &work) != KST__NONE)
+            while (rig.ops->next(kst__timer(rig.t), rig.t, rig.now_ms, &work) != KST__NONE)
                 rig.armed--;
             must(UINT32_MAX - work <= LEVELS_MAX * 50);
             rig_check();
@@ -612,10 +609,10 @@ END_TEST
 /* The clock's last moments, and the jump to them. */
 START_TEST(the_last_moment)
 {
-    for (size_t i = 0; i < COUNT(timers); i++)
+    for (uint8_t i = 0; i < KST__TIMERS; i++)
         for (uint32_t before_ms = 0; before_ms < 20000; before_ms = before_ms * 3 + 1) {
-            about("%s, %u ms before", timers[i]->name, before_ms);
-            rig_new(timers[i], 4, 2, before_ms % 2 == 0 ? 0 : UINT64_MAX - before_ms);
+            about("%s, %u ms before", kst_timer_name(i), before_ms);
+            rig_new(i, 4, 2, before_ms % 2 == 0 ? 0 : UINT64_MAX - before_ms);
             rig_set(0, UINT64_MAX);
             rig_set(1, UINT64_MAX - 1);
             rig_set(4, UINT64_MAX);

@@ -188,11 +188,13 @@ static bool run_file(const char *path, struct tally *all)
 }
 
 static const char usage[] =
-    "usage: agree [-v] [--digest] [--case NAME [--pcap OUT]] [--through COMMAND | --naive] FILE.vec[.gz]...\n"
+    "usage: agree [-v] [--digest] [--case NAME [--pcap OUT]] [--index NAME] [--timer NAME]\n"
+    "             [--through COMMAND | --naive] FILE.vec[.gz]...\n"
     "Holds the core against what Linux said of each packet.\n"
     "  --case NAME        that case alone, even if what it needs is not built yet\n"
     "  --pcap OUT         write the case as a capture\n"
     "  --through COMMAND  ask COMMAND replay --each instead of the core\n"
+    "  --index NAME, --timer NAME   the core's back ends, where it was built with a choice\n"
     "  --naive            ask the naive tracker instead: no fragments, no helpers\n"
     "  --digest           tell what all answers come to, in one number: the same on every machine\n"
     "  -v, --verbose      tell of skipped cases\n"
@@ -205,6 +207,8 @@ int main(int argc, char **argv)
                                           {"through", required_argument, NULL, 't'},
                                           {"naive", no_argument, NULL, 'n'},
                                           {"digest", no_argument, NULL, 'd'},
+                                          {"index", required_argument, NULL, 'i'},
+                                          {"timer", required_argument, NULL, 'm'},
                                           {"verbose", no_argument, NULL, 'v'},
                                           {"help", no_argument, NULL, 'h'},
                                           {NULL, 0, NULL, 0}};
@@ -215,6 +219,12 @@ int main(int argc, char **argv)
         case 't': options.through = optarg; break;
         case 'n': options.naive = true; break;
         case 'd': options.digest = true; break;
+        case 'i':
+        case 'm':
+            if (option == 'i' ? answer_index(optarg) : answer_timer(optarg))
+                break;
+            fprintf(stderr, "agree: no %s is called %s\n", option == 'i' ? "index" : "timer", optarg);
+            return 2;
         case 'v': options.verbose = true; break;
         case 'h': fputs(usage, stdout); return 0;
         default: fputs(usage, stderr); return 2;

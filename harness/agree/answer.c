@@ -4,6 +4,7 @@
 #define KST_IMPLEMENTATION
 #include "keepstate.h"
 
+#include "../back_ends.h"
 #include "answer.h"
 #include "describe.h"
 
@@ -146,11 +147,24 @@ void answer_table(struct answer *answer, const struct kst *t)
     }
 }
 
+static struct kst_config config = {
+    .max = ENTRIES_MAX, .reassembly_bytes = 4 << 20, .expectations = ENTRIES_MAX,
+    .features = KST_WITH_ACCOUNTING | KST_WITH_NAT | KST_WITH_TIMESTAMPS, .seed = {1, 2}};
+
+bool answer_index(const char *name)
+{
+    config.index = back_end_number(kst_index_name, name);
+    return kst_index_name(config.index) != NULL;
+}
+
+bool answer_timer(const char *name)
+{
+    config.timer = back_end_number(kst_timer_name, name);
+    return kst_timer_name(config.timer) != NULL;
+}
+
 struct answer *ask_core(const struct vec_case *c)
 {
-    static const struct kst_config config = {
-        .max = ENTRIES_MAX, .reassembly_bytes = 4 << 20, .expectations = ENTRIES_MAX,
-        .features = KST_WITH_ACCOUNTING | KST_WITH_NAT | KST_WITH_TIMESTAMPS, .seed = {1, 2}};
     static void *memory;
     const size_t bytes = kst_bytes(&config);
     if (memory == NULL)

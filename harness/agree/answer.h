@@ -25,6 +25,10 @@ void answer_attach(struct kst *t);
 /* Adds the connections and the expectations of a table. */
 void answer_table(struct answer *answer, const struct kst *t);
 
+/* Has the core use these back ends, by name, from now on; false if there is none of this name. */
+bool answer_index(const char *name);
+bool answer_timer(const char *name);
+
 /* Tracks a case with an empty table, one answer a packet. */
 struct answer *ask_core(const struct vec_case *c);
 

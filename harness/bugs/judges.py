@@ -81,15 +81,14 @@ class Bench:
         self.fuzzed = []
         self._prepare()
 
-    def _object(self, source, kit):
-        out = self.folder / f"{'-'.join(kit)}-{'_'.join(source.relative_to(ROOT).with_suffix('').parts)}.o"
+    def _object(self, source):
+        out = self.folder / f"{'_'.join(source.relative_to(ROOT).with_suffix('').parts)}.o"
         newest = max(p.stat().st_mtime for p in [*CORE.glob("*.h"), *ROOT.glob("harness/*.h"),
                                                  *ROOT.glob("harness/*/*.h"), *ROOT.glob("tests/*.h"), source])
         if not out.exists() or out.stat().st_mtime < newest:
             # -include: whatever the source says of KST_STATIC comes too late.
-            must(["gcc", *FLAGS, "-O1", "-fPIC", "-DKST_IMPLEMENTATION", *kit_flags(kit), f"-I{CORE}",
-                  "-include", "harness/bugs/before.h", "-include", "keepstate.h", f"-I{ROOT}",
-                  "-c", source, "-o", out])
+            must(["gcc", *FLAGS, "-O1", "-fPIC", "-DKST_IMPLEMENTATION", f"-I{CORE}", "-include", "harness/bugs/before.h", "-include",
+                  "keepstate.h", f"-I{ROOT}", "-c", source, "-o", out])
             must(["objcopy", "--wildcard", "--weaken-symbol=kst_*", out])
         return out
 
@@ -105,12 +104,12 @@ class Bench:
         for suite in OUTER:
             self.sources[suite] = ([ROOT / f"tests/{suite}.c"], self.check)
 
-    def objects(self, name, kit):
-        key = (name, kit)
-        if key not in self.programs:
+    def objects(self, name):
+        """Everything of a judge but the core."""
+        if name not in self.programs:
             sources, libraries = self.sources[name]
-            self.programs[key] = [str(self._object(s, kit)) for s in sources] + libraries
-        return self.programs[key]
+            self.programs[name] = [str(self._object(s)) for s in sources] + libraries
+        return self.programs[name]
 
     def arguments(self, name):
         if name == "vectors":
@@ -120,10 +119,9 @@ class Bench:
             return [str(d) for d in corpus] or ["--seed", "1", "--runs", str(RUNS), "--keep", "/dev/null"]
         return []
 
-    def prebuild(self, kits=(DEFAULT_KIT,)):
-        for kit in kits:
-            for name in self.sources:
-                self.objects(name, kit)
+    def prebuild(self):
+        for name in self.sources:
+            self.objects(name)
 
 
 class Trial:
@@ -137,18 +135,18 @@ class Trial:
             (self.folder / "core" / room.name).write_text(room.read_text())
         (self.folder / "core.c").write_text('#define KST_IMPLEMENTATION\n#include "keepstate.h"\n')
 
-    def core(self, flags, kit=None, name="core.o"):
+    def core(self, flags, chosen=None, name="core.o"):
         """The core as one object, None if it does not compile."""
         out = self.folder / name
-        status, self.complaint = run(["gcc", *FLAGS, *flags, *kit_flags(kit or self.kit),
+        status, self.complaint = run(["gcc", *FLAGS, *flags, *(chosen or kit_flags(self.kit)),
                                       f"-I{self.folder}/core", "-c", self.folder / "core.c", "-o", out])
         return out if status == 0 else None
 
-    def ask(self, name, core, flags, kit=None, arguments=None):
+    def ask(self, name, core, flags, arguments=None):
         """Runs a judge with this core; (status, output)."""
         program = self.folder / name
         sanitize = [f for f in flags if f.startswith("-fsanitize")]
-        must(["gcc", *sanitize, core, *self.bench.objects(name, kit or self.kit), "-o", program])
+        must(["gcc", *sanitize, core, *self.bench.objects(name), "-o", program])
         return run([program, *(arguments or self.bench.arguments(name))],
                    self.bench.limits.get((name, bool(sanitize)), 120), cwd=ROOT)
 

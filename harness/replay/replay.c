@@ -3,6 +3,7 @@
  * tracker at the capture's own time, and prints what came of it. Reads no clock but for the line of
  * progress: the same capture always prints the same. */
 #define _GNU_SOURCE 1
+#include "../back_ends.h"
 #include "command.h"
 #include "keepstate.h"
 #include "link.h"
@@ -35,6 +36,7 @@ struct options {
     const char **helpers; /* NAME=PROTOCOL/PORT, as given */
     int helpers_count;
     uint32_t max;
+    uint8_t index, timer;
     enum kst_format format;
     uint64_t at_us; /* UINT64_MAX: to the end */
     bool formatted; /* --format was given */
@@ -74,6 +76,8 @@ static int help(void)
          "                        off one: none=tcp/21; may be given again. By itself: ftp=tcp/21,\n"
          "                        irc=tcp/6667, pptp=tcp/1723, tftp=udp/69, sip=udp/5060\n"
          "      --max N           room for N connections (default 262144)\n"
+         "      --index NAME      the table's index: swiss, chain, cuckoo or robin. Like the timer\n"
+         "      --timer NAME      wheel, hashed, lists or heap, it changes no answer\n"
          "      --at SECONDS      stop that long after the first packet, e.g. 1.5\n"
          "      --format FORMAT   of the table: proc (/proc/net/nf_conntrack, the default),\n"
          "                        legacy (/proc/net/ip_conntrack, IPv4 only), conntrack\n"
@@ -145,12 +149,25 @@ static int read_format(const char *text, struct options *options)
     return usage();
 }
 
+/* An index or a timer, by its name. */
+static int read_back_end(const char *option, const char *(*names)(uint32_t), uint8_t *number)
+{
+    *number = back_end_number(names, optarg);
+    if (names(*number) != NULL)
+        return GO_ON;
+    complain("--%s: none is called '%s'; these are:", option, optarg);
+    back_ends_list(names, stderr);
+    return usage();
+}
+
 static int read_option(int option, struct options *options)
 {
     switch (option) {
     case 's': options->settings[options->settings_count++] = optarg; return GO_ON;
     case 'p': options->helpers[options->helpers_count++] = optarg; return GO_ON;
     case 'm': return read_max(optarg, options);
+    case 'i': return read_back_end("index", kst_index_name, &options->index);
+    case 't': return read_back_end("timer", kst_timer_name, &options->timer);
     case 'a': return read_at(optarg, options);
     case 'f': return read_format(optarg, options);
     case 'e': options->each = true; return GO_ON;
@@ -168,6 +185,7 @@ static int read_options(int argc, char **argv, struct options *options)
 {
     static const struct option names[] = {
         {"set", required_argument, NULL, 's'},    {"max", required_argument, NULL, 'm'},
+        {"index", required_argument, NULL, 'i'},  {"timer", required_argument, NULL, 't'},
         {"at", required_argument, NULL, 'a'},     {"format", required_argument, NULL, 'f'},
         {"each", no_argument, NULL, 'e'},         {"why", no_argument, NULL, 'w'},
         {"stats", no_argument, NULL, 'c'},        {"events", no_argument, NULL, 'v'},
@@ -268,6 +286,8 @@ static int attach_helper(struct kst *t, const char *given)
 static int make_table(const struct options *options, struct kst **table)
 {
     struct kst_config config = {.max = options->max,
+                                .index = options->index,
+                                .timer = options->timer,
                                 .features = KST_WITH_ACCOUNTING | KST_WITH_TIMESTAMPS,
                                 .reassembly_bytes = REASSEMBLY_BYTES,
                                 .expectations = EXPECTATIONS,
