@@ -60,24 +60,39 @@ agree: $(B)/agree $(B)/agree-kernel            ## the core against the vectors; 
 	$(if $(call given,CAPTURE),$(B)/agree-kernel --capture $(CAPTURE),$\
 	$(if $(call given,VEC),,$(B)/agree-kernel --packets $(PACKETS) $(if $(SEED),--seed $(SEED))))
 
-# The sequence harness, for the back ends that its name ends with: with libFuzzer, which needs clang, and with its
-# plain driver. `make test` takes these pairs: every back end once.
-KITS  := swiss-wheel chain-hashed cuckoo-lists robin-heap
-FUZZED = harness/agree/describe.c $(wildcard harness/*.h harness/agree/*.h) $(ROOMS)
-kit    = -DKST_INDEX=$(word 1,$(subst -, ,$1)) -DKST_TIMER=$(word 2,$(subst -, ,$1))
+# Targets of the fuzzers: harness/fuzz/T.c, built for the pair of back ends that the name ends with, T-INDEX-TIMER,
+# for each engine and for none. What a target needs beside the common driver stands here.
+TARGETS := parse tcp track index timer text
+KITS    := swiss-wheel chain-hashed cuckoo-lists robin-heap# in make test: every back end once
+COMMON  := harness/fuzz/driver.c harness/fuzz/mutate.c
+FUZZED   = $(wildcard harness/*.h harness/fuzz/*.h harness/agree/*.h) $(ROOMS)
+target   = $(word 1,$(subst -, ,$1))
+kit      = -DKST_INDEX=$(word 2,$(subst -, ,$1)) -DKST_TIMER=$(word 3,$(subst -, ,$1))
+DEFAULT  = $(T)-$(INDEX)-$(TIMER)
 
-fuzz: $(B)/fuzz/$(T)-$(INDEX)-$(TIMER)         ## T=track TIME=60: random sequences, core against naive tracker
+WITH_parse := harness/replay/link.c
+WITH_tcp   := harness/agree/describe.c
+WITH_track := harness/agree/describe.c
+WITH_text  := harness/agree/vec.c harness/replay/link.c
+LIBS_text  := -lpcap -lz
+
+.SECONDEXPANSION:
+fuzz_sources = harness/fuzz/$(call target,$1).c $(COMMON) $(WITH_$(call target,$1))
+define fuzzer # $(1): folder below build/fuzz, $(2): compiler and flags
+$(B)/fuzz/$(1)/%: $$$$(call fuzz_sources,$$$$*) $$(FUZZED)
+	@mkdir -p $$(@D)
+	$(2) $(C11) $$(call kit,$$*) -Icore $$(filter %.c,$$^) $$(LIBS_$$(call target,$$*)) -o $$@
+endef
+HARDER := -g -fno-omit-frame-pointer
+$(eval $(call fuzzer,plain,gcc -O1 $(HARDER) $(SANITIZE)))
+$(eval $(call fuzzer,msan,clang -O1 $(HARDER) -fsanitize=memory -fsanitize-memory-track-origins))
+$(eval $(call fuzzer,steps,clang -O1 $(HARDER) -fsanitize-coverage=trace-pc))
+$(eval $(call fuzzer,libfuzzer,clang -O2 $(HARDER) -DFUZZ_ENGINE -DFUZZ_MUTATOR -fsanitize=fuzzer $(SANITIZE)))
+
+fuzz: $(B)/fuzz/libfuzzer/$(DEFAULT)           ## T=track TIME=60: a campaign of one target
 	@mkdir -p $<.corpus
 	$< -max_total_time=$(TIME) -max_len=8192 -timeout=20 -use_value_profile=1 -print_final_stats=1 \
 	    $(if $(SEED),-seed=$(SEED)) -artifact_prefix=$<.crash- $<.corpus
-
-$(B)/fuzz/$(T)-%: harness/fuzz/$(T).c $(FUZZED)
-	@mkdir -p $(@D)
-	clang $(C11) -g -O1 -fsanitize=fuzzer $(SANITIZE) -DLIBFUZZER $(call kit,$*) -Icore $(filter %.c,$^) -o $@
-
-$(B)/track-%: harness/fuzz/track.c $(FUZZED)
-	@mkdir -p $(@D)
-	gcc $(C11) -g -O1 $(SANITIZE) $(call kit,$*) -Icore $(filter %.c,$^) -o $@
 
 # Every suite twice: from the rooms under sanitizers, with all back ends to choose from, and from the
 # one header with the default ones, optimised, by clang.
@@ -106,7 +121,7 @@ $(B)/no-simd: tests/test_index.c tests/support.h $(ROOMS)
 	gcc $(C11) -g -O1 $(SANITIZE) -DKST_NO_SIMD -Icore $< $$(pkg-config --cflags --libs check) -o $@
 
 test: all $(B)/keepstate-sanitized $(B)/agree-sanitized $(B)/agree $(B)/agree-kernel $(B)/no-simd \
-      $(SUITES:%=$(B)/rooms/%) $(SUITES:%=$(B)/header/%) $(KITS:%=$(B)/track-%) ## what CI runs
+      $(SUITES:%=$(B)/rooms/%) $(SUITES:%=$(B)/header/%) $(KITS:%=$(B)/fuzz/plain/track-%) ## what CI runs
 	B=$(B) KITS="$(KITS)" RUNS=$(RUNS) tests/run.sh $(SUITES)
 
 install: all                                   ## copies the header and the command below PREFIX

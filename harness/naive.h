@@ -145,7 +145,7 @@ struct naive {
 
 static void naive_init(struct naive *n, const struct kst_config *config)
 {
-    memset(n, 0, sizeof *n);
+    memset(n, 0, offsetof(struct naive, entry)); /* which come whole */
     n->now_ms = config->start_ms;
     n->room = config->max;
     n->features = config->features;

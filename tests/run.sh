@@ -36,7 +36,7 @@ check "README's example" tests/readme.sh
 check "vectors, the core" "$B/agree-sanitized" tests/vectors/*.vec.gz
 check "vectors, the naive tracker" "$B/agree" --naive tests/vectors/*.vec.gz
 for kit in $KITS; do # the default pair of back ends, then the others for a tenth of the time
-    check "sequences ($kit)" "$B/track-$kit" --seed 1 --runs "$RUNS" --keep "$B/track.bin"
+    check "sequences ($kit)" "$B/fuzz/plain/track-$kit" --seed 1 --runs "$RUNS" --keep "$B/track.bin"
     [ "$kit" != "${KITS%% *}" ] || RUNS=$((RUNS / 10))
 done
 check "vectors, through the command" "$B/agree" --through "$B/keepstate" tests/vectors/*.vec.gz

@@ -7,68 +7,22 @@
  * behind the end of the input, are the plainest choice. Numbers of packets are drawn near those that the
  * connection they belong to has reached, as the naive tracker knows them.
  *
- * Three tables meet: the core with one packet a call, the core with batches, the naive one. A
- * disagreement prints all steps in words and aborts. `main` is the plain driver, for machines without
- * libFuzzer (which brings its own with -DLIBFUZZER): it replays files, or makes inputs from a seed. */
-#define KST_IMPLEMENTATION
-#define KST_STATIC
-#include "keepstate.h"
+ * Three tables meet: the core with one packet a call, the core with batches, the naive one. */
+#include "rig.h"
 
 #include "../agree/describe.h"
 #include "../naive.h"
+#include "packet.h"
 
-#include <inttypes.h>
-#include <setjmp.h>
 #include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
 
 enum {
-    HEAD = 10,
-    RECORD = 20,
     STEPS_MAX = 4000,
     BATCH_MAX = 40,
     RECENT = 8,         /* packets that are remembered, to be repeated and complained about */
     WIRE_MAX = 2200,
     IDS_MAX = STEPS_MAX /* names that connections may have had */
 };
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-/* ---- draws ---- */
-
-static const uint8_t *draw_at, *draw_end;
-
-static uint32_t draw8(void)
-{
-    return draw_at < draw_end ? *draw_at++ : 0;
-}
-
-static uint32_t draw16(void)
-{
-    const uint32_t high = draw8();
-    return high << 8 | draw8();
-}
-
-static uint32_t draw32(void)
-{
-    const uint32_t high = draw16();
-    return high << 16 | draw16();
-}
-
-static uint32_t draw_below(uint32_t limit)
-{
-    return draw8() % limit;
-}
-
-/* True in so many of 256 draws; false at the end. */
-static bool draw_chance(uint32_t of_256)
-{
-    return draw8() >= 256 - of_256;
-}
-
-#define PICK(...)                                                                                  \
-    (((const uint32_t[]){__VA_ARGS__})[draw_below(sizeof((const uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t))])
 
 /* ---- the three tables ---- */
 
@@ -96,43 +50,19 @@ static struct {
     uint32_t ids_count;
 } rig;
 
-static bool telling;       /* every step in words */
-static bool trying;        /* a failure only comes back */
-static jmp_buf try_failed;
-static const uint8_t *input;
-static size_t input_size;
-
 __attribute__((format(printf, 1, 2))) static void tell(const char *format, ...)
 {
     va_list values;
-    if (!telling)
+    if (!fuzz_telling)
         return;
     va_start(values, format);
     printf("%4u  %12" PRIu64 " ms  ", rig.step, rig.now_ms - rig.config.start_ms);
     vprintf(format, values);
-    putchar('\n');
     va_end(values);
+    putchar('\n');
 }
 
-/* Says what is wrong; the whole story first. */
-__attribute__((format(printf, 1, 2), noreturn)) static void fail(const char *format, ...)
-{
-    va_list values;
-    if (trying)
-        longjmp(try_failed, 1);
-    if (!telling) { /* once more, in words */
-        telling = true;
-        LLVMFuzzerTestOneInput(input, input_size);
-        printf("track: it did not happen again\n");
-    }
-    va_start(values, format);
-    printf("DISAGREEMENT in step %u: ", rig.step);
-    vprintf(format, values);
-    putchar('\n');
-    va_end(values);
-    fflush(stdout);
-    abort();
-}
+#define fail fuzz_fail
 
 #define must_be(what, core, naive)                                                                 \
     do {                                                                                           \
@@ -140,15 +70,6 @@ __attribute__((format(printf, 1, 2), noreturn)) static void fail(const char *for
             fail("%s: the core says %" PRIu64 ", the naive tracker %" PRIu64, what, (uint64_t)(core), \
                  (uint64_t)(naive));                                                               \
     } while (0)
-
-static void *table_memory(void)
-{
-    void *memory = aligned_alloc(KST_ALIGN, rig.bytes);
-    if (memory == NULL)
-        exit(2);
-    memset(memory, 0, rig.bytes);
-    return memory;
-}
 
 /* The batch that has gathered goes to the second core, which must come to the same. */
 static void batch_flush(void)
@@ -160,9 +81,9 @@ static void batch_flush(void)
     rig.batch_count = 0;
     kst_track(rig.many, rig.now_ms, rig.batch, count, answers);
     for (uint32_t i = 0; i < count; i++)
-        free((void *)(uintptr_t)rig.batch[i].data);
+        fuzz_free((void *)(uintptr_t)rig.batch[i].data);
     for (uint32_t i = 0; i < count; i++)
-        if (memcmp(&answers[i], &rig.answers[i], sizeof answers[i]) != 0)
+        if (!rig_same_result(&answers[i], &rig.answers[i]) || answers[i].entry != rig.answers[i].entry)
             fail("packet %u of a batch of %u: %s %s, and alone %s %s", i + 1, count,
                  kst_state_name((enum kst_state)answers[i].state), kst_reason_name((enum kst_reason)answers[i].reason),
                  kst_state_name((enum kst_state)rig.answers[i].state),
@@ -275,41 +196,6 @@ static void name_given(uint64_t name, kst_id id)
 
 /* ---- packets ---- */
 
-static void put16(uint8_t *at, uint32_t value)
-{
-    at[0] = (uint8_t)(value >> 8);
-    at[1] = (uint8_t)value;
-}
-
-static void put32(uint8_t *at, uint32_t value)
-{
-    put16(at, value >> 16);
-    put16(at + 2, value);
-}
-
-static uint32_t sum_of(uint32_t sum, const uint8_t *data, uint32_t size)
-{
-    for (uint32_t i = 0; i + 1 < size; i += 2)
-        sum += naive_16(data + i);
-    return size % 2 != 0 ? sum + ((uint32_t)data[size - 1] << 8) : sum;
-}
-
-static uint32_t folded(uint32_t sum)
-{
-    while (sum >> 16 != 0)
-        sum = (sum & 0xffff) + (sum >> 16);
-    return ~sum & 0xffff;
-}
-
-static uint32_t crc_of(const uint8_t *data, uint32_t size)
-{
-    uint32_t crc = UINT32_MAX;
-    for (uint32_t i = 0; i < size * 8; i++)
-        crc = crc >> 1 ^ ((crc & 1) != ((uint32_t)data[i / 8] >> i % 8 & 1) ? UINT32_C(0x82f63b78) : 0);
-    crc = ~crc;
-    return crc << 24 | (crc << 8 & 0xff0000) | (crc >> 8 & 0xff00) | crc >> 24;
-}
-
 /* The checksum at `at` of the transport header, over `covered` bytes. */
 static void seal_sum(struct wire *w, uint32_t at, uint32_t covered, uint32_t pseudo)
 {
@@ -319,8 +205,8 @@ static void seal_sum(struct wire *w, uint32_t at, uint32_t covered, uint32_t pse
     uint32_t sum = 0;
     put16(l4 + at, 0);
     if (pseudo != 0)
-        sum = sum_of(bytes + pseudo, w->data + (v6 ? 8 : 12), v6 ? 32 : 8);
-    sum = folded(sum_of(sum, l4, covered));
+        sum = packet_sum(bytes + pseudo, w->data + (v6 ? 8 : 12), v6 ? 32 : 8);
+    sum = packet_fold(packet_sum(sum, l4, covered));
     put16(l4 + at, sum == 0 && pseudo != 6 ? 0xffff : sum);
 }
 
@@ -333,7 +219,7 @@ static void seal(struct wire *w)
         w->data[0] = (uint8_t)(0x40 | w->l4_at / 4);
         put16(w->data + 2, w->size);
         put16(w->data + 10, 0);
-        put16(w->data + 10, folded(sum_of(0, w->data, w->l4_at)));
+        put16(w->data + 10, packet_fold(packet_sum(0, w->data, w->l4_at)));
     } else {
         put16(w->data + 4, w->size - 40);
     }
@@ -348,7 +234,7 @@ static void seal(struct wire *w)
         break;
     case 136:
         if (bytes >= 8) {
-            const uint32_t covered = naive_16(l4 + 4);
+            const uint32_t covered = get16(l4 + 4);
             seal_sum(w, 6, covered >= 8 && covered <= bytes ? covered : bytes,
                      rig.naive.set[0][NAIVE_UDPLITE] ? 136 : 17);
         }
@@ -364,7 +250,7 @@ static void seal(struct wire *w)
     case 132:
         if (bytes >= 12) {
             put32(l4 + 8, 0);
-            put32(l4 + 8, crc_of(l4, bytes));
+            put32(l4 + 8, packet_crc(l4, bytes));
         }
         break;
     default: break;
@@ -699,7 +585,7 @@ static void draw_harm(struct wire *w, uint32_t choice)
         if (w->data[0] >> 4 == 4) { /* a fragment */
             put16(w->data + 6, PICK(0x2000, 1, 0x4000, 0x2001));
             put16(w->data + 10, 0);
-            put16(w->data + 10, folded(sum_of(0, w->data, w->l4_at)));
+            put16(w->data + 10, packet_fold(packet_sum(0, w->data, w->l4_at)));
         } else {
             w->data[6] = (uint8_t)PICK(44, 59, 0, 51, 60, 43);
         }
@@ -732,10 +618,7 @@ static void send(const struct wire *w, struct kst_packet packet)
 {
     char words[600];
     struct kst_result core, naive;
-    uint8_t *exact = malloc(w->size > 0 ? w->size : 1);
-    if (exact == NULL)
-        exit(2);
-    memcpy(exact, w->data, w->size);
+    const uint8_t *exact = fuzz_exact(w->data, w->size);
     packet.data = exact;
     packet.size = w->size;
     rig.recent[rig.recent_at++ % RECENT] = *w;
@@ -747,18 +630,19 @@ static void send(const struct wire *w, struct kst_packet packet)
         drain();
         hidden = false;
     }
-    if (telling) {
+    if (fuzz_telling) {
         describe(w->data, w->size, words, sizeof words);
         tell("%s%s%s", words, packet.checksum == KST_CHECKSUM_BAD ? "  (checksum: bad)" : packet.checksum ? "  (checksum: not looked at)" : "",
              packet.flags & KST_PACKET_NOTRACK ? "  (not tracked)" : "");
     }
-    kst_track(rig.one, rig.now_ms, &packet, 1, &core);
+    core = rig_track(rig.one, rig.now_ms, &packet);
+    rig_note_result(&core);
     rig.seen_ms = rig.now_ms;
     rig.naive.crowded = hidden && (core.reason == KST_REASON_TABLE_EVICTED || core.reason == KST_REASON_TABLE_FULL);
     rig.naive.no_place = few_buckets() && core.reason == KST_REASON_CHAIN_TOO_LONG;
     naive_track(&rig.naive, rig.now_ms, &packet, &naive);
     rig.naive.crowded = rig.naive.no_place = false;
-    if (telling)
+    if (fuzz_telling)
         printf("%*s-> %s %s %s%s%s, naive: %s %s %s\n", 25, "", kst_state_name((enum kst_state)core.state),
                kst_direction_name((enum kst_direction)core.direction), kst_reason_name((enum kst_reason)core.reason),
                core.flags & KST_CREATED ? ", created" : "", core.flags & KST_CLOSED ? ", closed" : "",
@@ -1064,11 +948,6 @@ static void rig_begin(void)
     static const uint8_t orders[][KST_CLASSES] = {{0}, {1, 2, 3, 4}, {2, 1}, {1}, {3, 1, 2}, {4, 3, 2, 1}};
     static const uint32_t features[] = {KST_WITH_ACCOUNTING | KST_WITH_TIMESTAMPS | KST_WITH_LABELS, 0,
                                         KST_WITH_ACCOUNTING | KST_WITH_NAT, KST_WITH_TIMESTAMPS};
-    for (uint32_t i = 0; i < rig.batch_count; i++) /* of a run that failed */
-        free((void *)(uintptr_t)rig.batch[i].data);
-    free(rig.one);
-    free(rig.many);
-    free(rig.copy);
     memset(&rig, 0, sizeof rig);
     rig.config.max = 4 + draw8() % 8;
     rig.config.start_ms = rig.now_ms = rig.seen_ms = starts[draw_below(6)];
@@ -1084,27 +963,19 @@ static void rig_begin(void)
         rig.config.expectations = 4;
     }
     rig.bytes = kst_bytes(&rig.config);
-    void *one = table_memory(), *many = table_memory();
-    rig.copy = table_memory();
-    rig.one = kst_init(one, rig.bytes, &rig.config, NULL);
-    rig.many = kst_init(many, rig.bytes, &rig.config, NULL);
+    rig.one = rig_table(&rig.config);
+    rig.many = rig_table(&rig.config);
+    rig.copy = rig_table(&rig.config);
     if (draw_below(4) == 3) /* names are about to begin anew */
         rig.one->serial = rig.many->serial = UINT32_MAX - 3;
     naive_init(&rig.naive, &rig.config);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+static void run(const uint8_t *data, size_t size)
 {
-    input = data;
-    input_size = size;
-    const size_t head = size < HEAD ? size : HEAD;
-    draw_at = data;
-    draw_end = data + head;
     rig_begin();
     tell("a table of %u, %u buckets, batches of %u", rig.config.max, rig.config.buckets, rig.batch_max);
-    for (size_t at = head; at < size && rig.step < STEPS_MAX; at += RECORD) {
-        draw_at = data + at;
-        draw_end = data + (size - at < RECORD ? size : at + RECORD);
+    for (uint32_t number = 0; draw_record(data, size, number); number++) {
         rig.step++;
         step();
         compare_tables();
@@ -1113,139 +984,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     batch_flush();
     compare_counts();
-    return 0;
+    rig_note_table(rig.one);
 }
 
-/* ---- the plain driver ---- */
-
-#ifndef LIBFUZZER
-
-static uint64_t random_state;
-
-static uint64_t random_next(void) /* splitmix64 */
-{
-    uint64_t z = random_state += UINT64_C(0x9e3779b97f4a7c15);
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return z ^ z >> 31;
-}
-
-/* Whether the input, with `size` bytes at `at` left out, still fails. */
-static bool fails_without(uint8_t *data, size_t *size, size_t at, size_t without, uint8_t *scratch)
-{
-    memcpy(scratch, data, at);
-    memcpy(scratch + at, data + at + without, *size - at - without);
-    trying = true;
-    const bool failed = setjmp(try_failed) != 0;
-    if (!failed)
-        LLVMFuzzerTestOneInput(scratch, *size - without);
-    trying = false;
-    if (failed) {
-        *size -= without;
-        memcpy(data, scratch, *size);
-    }
-    return failed;
-}
-
-/* Leaves out all steps that the failure does not need. */
-static void shrink(uint8_t *data, size_t *size)
-{
-    static uint8_t scratch[HEAD + RECORD * STEPS_MAX];
-    for (size_t steps = *size / RECORD / 2; steps > 0; steps /= 2)
-        for (size_t at = HEAD; at + steps * RECORD <= *size;)
-            if (!fails_without(data, size, at, steps * RECORD, scratch))
-                at += steps * RECORD;
-    for (size_t at = 0; at < *size; at++) { /* and makes what is left plain */
-        const uint8_t was = data[at];
-        if (was == 0)
-            continue;
-        data[at] = 0;
-        if (!fails_without(data, size, *size, 0, scratch))
-            data[at] = was;
-    }
-}
-
-/* Runs an input; a failing one is shrunk, written down, and told. */
-static bool run(uint8_t *data, size_t size, const char *keep)
-{
-    trying = true;
-    const bool failed = setjmp(try_failed) != 0;
-    if (!failed)
-        LLVMFuzzerTestOneInput(data, size);
-    trying = false;
-    if (!failed)
-        return true;
-    shrink(data, &size);
-    FILE *file = keep != NULL ? fopen(keep, "wb") : NULL;
-    if (file != NULL) {
-        fwrite(data, 1, size, file);
-        fclose(file);
-        printf("shrunk to %zu bytes: %s\n", size, keep);
-    }
-    uint8_t *exact = malloc(size > 0 ? size : 1);
-    if (exact != NULL)
-        memcpy(exact, data, size);
-    LLVMFuzzerTestOneInput(exact, size);
-    free(exact);
-    return false;
-}
-
-static const char usage[] = "usage: track [--seed N] [--runs N] [--keep FILE] | track [--tell] FILE...\n"
-                            "Random sequences against the naive tracker, or those in files.\n"
-                            "  --seed N, --runs N   which, and how many (1, 1000)\n"
-                            "  --keep FILE          where a failing one goes, shrunk\n"
-                            "  --tell               every step of the files in words\n";
-
-int main(int argc, char **argv)
-{
-    static uint8_t data[HEAD + RECORD * STEPS_MAX];
-    uint64_t seed = 1, runs = 1000, steps = 0;
-    const char *keep = "track.bin";
-    bool files = false;
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--seed") == 0 && i + 1 < argc) {
-            seed = strtoull(argv[++i], NULL, 0);
-        } else if (strcmp(argv[i], "--runs") == 0 && i + 1 < argc) {
-            runs = strtoull(argv[++i], NULL, 0);
-        } else if (strcmp(argv[i], "--keep") == 0 && i + 1 < argc) {
-            keep = argv[++i];
-        } else if (strcmp(argv[i], "--tell") == 0) {
-            telling = true;
-        } else if (argv[i][0] == '-') {
-            fputs(usage, stderr);
-            return 2;
-        } else {
-            FILE *file = fopen(argv[i], "rb");
-            if (file == NULL) {
-                perror(argv[i]);
-                return 2;
-            }
-            const size_t size = fread(data, 1, sizeof data, file);
-            fclose(file);
-            uint8_t *exact = malloc(size > 0 ? size : 1);
-            if (exact == NULL)
-                return 2;
-            memcpy(exact, data, size);
-            LLVMFuzzerTestOneInput(exact, size);
-            free(exact);
-            files = true;
-        }
-    }
-    for (uint64_t number = 0; number < runs && !files; number++) {
-        random_state = seed * UINT64_C(0x100000001b3) + number;
-        const size_t size = HEAD + RECORD * (10 + random_next() % 300);
-        for (size_t i = 0; i < size; i++)
-            data[i] = (uint8_t)random_next();
-        if (!run(data, size, keep)) {
-            fprintf(stderr, "track: --seed %" PRIu64 ", run %" PRIu64 "\n", seed, number);
-            return 1;
-        }
-        steps += rig.step;
-    }
-    if (!files)
-        printf("%" PRIu64 " sequences, %" PRIu64 " steps, core and naive tracker agree\n", runs, steps);
-    rig_begin();
-    return 0;
-}
-
-#endif
+const struct fuzz_target fuzz_target = {"track", FUZZ_RECORDS, 10, 20, STEPS_MAX, run};
