@@ -95,17 +95,22 @@ def planted(bench, bug, folder):
     return trial
 
 
-def inner_first(bug):
-    """Suites that look inside, those about the rooms that were changed first."""
-    about = {"index": "test_index", "timer": "test_timer", "table": "test_table", "help": "test_help",
-             "parse": "test_parse", "tuple": "test_tuple", "pool": "test_table", "expect": "test_help"}
-    first = [about[key] for room in bug.rooms() for key in about if room.startswith(key)]
-    return sorted(judges.INNER, key=lambda suite: suite not in first)
+def inner(bug):
+    """Who looks inside the rooms that were changed."""
+    about = {"index": ["test_index", "index"], "timer": ["test_timer", "timer"], "table": ["test_table", "test_expect"],
+             "help": ["test_help", "test_expect"], "parse": ["test_parse", "parse", "test_reasons"],
+             "tuple": ["test_tuple"], "pool": ["test_table", "test_expect"], "expect": ["test_expect", "test_help"],
+             "defrag": ["test_defrag", "test_reasons"], "proto": ["test_parse", "tcp", "test_reasons"],
+             "track": ["test_expect", "test_help", "test_table", "test_defrag"], "event": ["test_expect"],
+             "calls": ["test_expect", "test_help", "test_table", "text"], "checksum": ["test_parse"],
+             "print": ["text"], "base": ["test_timer"], "hash": ["test_tuple"]}
+    return list(dict.fromkeys(name for room in bug.rooms() for key in about if room.startswith(key)
+                              for name in about[key]))
 
 
 def find(bench, bug, folder):
     """Who finds it first."""
-    found = judges.judge(bench, planted(bench, bug, folder), inner_first(bug))
+    found = judges.judge(bench, planted(bench, bug, folder), inner(bug))
     if found is None:
         raise SystemExit(f"{bug.name}: does not compile")
     return found
@@ -133,16 +138,15 @@ def climb(bench, bug, folder):
                 note(Verdict("differential", f"vectors: {'-'.join(bug.kit())} and {index}-{timer} differ"))
                 break
     for name in bench.fuzzed:
-        for oracles in ("crash", "invariants", "differential", "model"):
-            if any(rung in rungs for rung in LADDER[: LADDER.index(oracles) + 1]):
+        for level, oracles in enumerate(LADDER[:4]):
+            if any(rung in rungs for rung in LADDER[: level + 1]):
                 break
-            status, output = trial.ask(name, core, SANITIZED,
-                                       arguments=["--oracles", oracles, *bench.arguments(name)])
+            status, output = trial.ask(name, core, SANITIZED, ["--oracles", str(level), *bench.arguments(name)])
             found = judges.verdict(name, status, output)
             if found:
                 note(found if found.oracle == "crash" else Verdict(oracles, found.witness))
     if not rungs:
-        note(judges.judge(bench, trial, inner_first(bug)))
+        note(judges.judge(bench, trial, inner(bug)))
     for rung in LADDER:
         if rung in rungs:
             return Verdict(rung, rungs[rung])
@@ -160,12 +164,12 @@ def hunt(bug, folder, bench, seconds, seed):
     targets = {"helper": ["helper", "track"], "expectation": ["helper", "track"], "parser": ["parse", "track"],
                "reassembly": ["frag"], "index": ["index", "track"], "timer": ["timer", "track"],
                "api": ["api", "text"], "tcp": ["tcp", "track"]}.get(bug.kind, ["track"])
-    targets = [t for t in targets if t in bench.fuzzed] or ["track"]
+    targets = [t for t in targets if (ROOT / f"harness/fuzz/{t}.c").exists()] or ["track"]
     used = 0.0
     for target in targets:
         program = trial.folder / f"fuzz-{target}"
-        sources = [s for s in bench.sources[target][0]]
-        engine = ["-DFUZZ_ENGINE", "-DLIBFUZZER", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all"]
+        sources = judges.fuzz_sources(target)
+        engine = ["-DFUZZ_ENGINE", "-DFUZZ_MUTATOR", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all"]
         judges.must(["clang", *judges.FLAGS, "-O1", *engine, *judges.kit_flags(bug.kit()),
                      f"-I{trial.folder}/core", f"-I{ROOT}/harness/agree", *sources, "-lpcap", "-lz", "-o", program])
         corpus = trial.folder / "corpus"

@@ -29,6 +29,17 @@ OUTER = ["test_world", "test_track", "test_stories", "test_event",
 INNER = ["test_reasons", "test_expect", "test_defrag", "test_help", "test_parse", "test_tuple", "test_index",
          "test_timer", "test_table"]
 
+# Targets of the fuzzers likewise, and what the Makefile links with them.
+FUZZ_OUTER = ["track"]
+FUZZ_INNER = ["tcp", "parse", "index", "timer", "text"]
+FUZZ_WITH = {"parse": ["harness/replay/link.c"], "tcp": ["harness/agree/describe.c"],
+             "track": ["harness/agree/describe.c"], "text": ["harness/agree/vec.c", "harness/replay/link.c"]}
+
+
+def fuzz_sources(target):
+    return [ROOT / s for s in [f"harness/fuzz/{target}.c", "harness/fuzz/driver.c", "harness/fuzz/mutate.c",
+                               *FUZZ_WITH.get(target, [])]]
+
 
 def run(command, limit_s=120, cwd=None):
     """Returns (exit status, output); 'hang' if it took longer."""
@@ -93,14 +104,10 @@ class Bench:
         return out
 
     def _prepare(self):
-        fuzz = sorted((ROOT / "harness/fuzz").glob("*.c"))
-        describe = ROOT / "harness/agree/describe.c"
         self.sources = {"vectors": (sorted((ROOT / "harness/agree").glob("*.c")), ["-lpcap", "-lz"])}
-        shared = [f for f in fuzz if f.stem in ("driver", "mutate")]
-        for target in fuzz:
-            if target not in shared:
-                self.sources[target.stem] = ([target, describe, *shared], ["-lpcap", "-lz"])
-                self.fuzzed.append(target.stem)
+        for target in FUZZ_OUTER:
+            self.sources[target] = (fuzz_sources(target), ["-lpcap", "-lz"])
+            self.fuzzed.append(target)
         for suite in OUTER:
             self.sources[suite] = ([ROOT / f"tests/{suite}.c"], self.check)
 
@@ -114,9 +121,10 @@ class Bench:
     def arguments(self, name):
         if name == "vectors":
             return ["--digest", *VECTORS]
-        if name in self.fuzzed:
+        if name in FUZZ_OUTER + FUZZ_INNER:
             corpus = [d for d in (ROOT / "corpus" / name, ROOT / "corpus/regress" / name) if d.is_dir()]
-            return [str(d) for d in corpus] or ["--seed", "1", "--runs", str(RUNS), "--keep", "/dev/null"]
+            return [str(d) for d in corpus] or ["--seed", "1", "--runs", str(RUNS), "--keep", "/dev/null",
+                                                   "--no-shrink"]
         return []
 
     def prebuild(self):
@@ -150,14 +158,16 @@ class Trial:
         return run([program, *(arguments or self.bench.arguments(name))],
                    self.bench.limits.get((name, bool(sanitize)), 120), cwd=ROOT)
 
-    def inner(self, suite, flags):
-        """A suite that looks inside, compiled with the changed core."""
-        program = self.folder / suite
-        status, output = run(["gcc", *FLAGS, *flags, *kit_flags(self.kit), f"-I{self.folder}/core",
-                              f"-I{ROOT}/tests", ROOT / f"tests/{suite}.c", *self.bench.check, "-o", program])
+    def inner(self, name, flags):
+        """A suite or target that looks inside, compiled with the changed core."""
+        target = name in FUZZ_INNER
+        sources = fuzz_sources(name) if target else [ROOT / f"tests/{name}.c"]
+        program = self.folder / name
+        status, output = run(["gcc", *FLAGS, *flags, *kit_flags(self.kit), f"-I{self.folder}/core", f"-I{ROOT}/tests",
+                              *sources, *(["-lpcap", "-lz"] if target else self.bench.check), "-o", program])
         if status != 0:
-            return Verdict("tests", f"{suite}: does not compile")
-        return verdict(suite, *run([program], 240, cwd=ROOT))
+            return Verdict("tests", f"{name}: does not compile")
+        return verdict(name, *run([program, *self.bench.arguments(name)], 240, cwd=ROOT))
 
 
 def verdict(name, status, output):
@@ -197,9 +207,9 @@ def measure(bench, trial):
             bench.limits[name, flags is SANITIZED] = 10 * (time.time() - begin) + 5
 
 
-def judge(bench, trial, inner=None):
+def judge(bench, trial, inner=(), outer=True):
     """The first that notices, cheap ones first. None if the core does not compile."""
-    for flags in (PLAIN, SANITIZED):
+    for flags in (PLAIN, SANITIZED) if outer else ():
         core = trial.core(flags)
         if core is None:
             return None
@@ -207,8 +217,8 @@ def judge(bench, trial, inner=None):
             found = verdict(name, *trial.ask(name, core, flags))
             if found:
                 return found
-    for suite in inner or INNER:
-        found = trial.inner(suite, SANITIZED)
+    for name in inner:
+        found = trial.inner(name, SANITIZED)
         if found:
             return found
     return Verdict()

@@ -11,6 +11,7 @@
 
 bool fuzz_telling;
 uint64_t fuzz_steps, fuzz_digest;
+enum fuzz_oracles fuzz_oracles = FUZZ_MODEL;
 const uint8_t *draw_at, *draw_end;
 
 static bool trying; /* a failure only comes back */
@@ -343,6 +344,7 @@ static const char usage[] =
     "  --no-shrink          tells which fail and goes on\n"
     "  --tell               every step of the files in words\n"
     "  --digest             what each file came to, as a number that is the same everywhere\n"
+    "  --oracles N          0: crashes alone; 1: and invariants; 2: and differences of back ends, batches; 3: all\n"
     "  --make FOLDER        writes the inputs that the seed makes instead of running them\n";
 
 static void shrink_file(const char *path)
@@ -399,6 +401,8 @@ int main(int argc, char **argv)
             all.no_shrink = true;
         else if (strcmp(argv[i], "--tell") == 0)
             all.tell = true;
+        else if (strcmp(argv[i], "--oracles") == 0 && more)
+            fuzz_oracles = (enum fuzz_oracles)strtoul(argv[++i], NULL, 0);
         else if (strcmp(argv[i], "--digest") == 0)
             all.digests = true;
         else if (argv[i][0] == '-') {

@@ -39,6 +39,10 @@ enum { FUZZ_SIZE_MAX = 1 << 17 }; /* bytes of an input */
 extern bool fuzz_telling;   /* every step is to be told in words */
 extern uint64_t fuzz_steps; /* edges of the program that were passed, in a build that counts them */
 
+/* Which oracles count: all, but where somebody measures what each is worth (harness/bugs). */
+enum fuzz_oracles { FUZZ_CRASHES, FUZZ_INVARIANTS, FUZZ_BACK_ENDS, FUZZ_MODEL };
+extern enum fuzz_oracles fuzz_oracles;
+
 /* Says what is wrong, in words, after the whole story, and aborts. */
 __attribute__((format(printf, 1, 2), noreturn)) void fuzz_fail(const char *format, ...);
 
