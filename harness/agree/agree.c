@@ -21,6 +21,7 @@ static struct {
     const char *pcap;    /* write the case there */
     const char *through; /* the command */
     bool naive;          /* the naive tracker */
+    bool first;          /* the first disagreement is enough */
     bool digest;         /* tell what all answers come to */
     bool verbose;
 } options;
@@ -169,7 +170,7 @@ static bool run_file(const char *path, struct tally *all)
         fprintf(stderr, "agree: %s: %s\n", path, strerror(errno));
         return false;
     }
-    for (const struct vec_case *c; (c = vec_next(file)) != NULL;)
+    for (const struct vec_case *c; (c = vec_next(file)) != NULL && !(options.first && tally.disagreeing > 0);)
         run_case(path, c, &tally);
     const char *error = vec_error(file);
     if (error != NULL)
@@ -188,7 +189,7 @@ static bool run_file(const char *path, struct tally *all)
 }
 
 static const char usage[] =
-    "usage: agree [-v] [--digest] [--case NAME [--pcap OUT]] [--index NAME] [--timer NAME]\n"
+    "usage: agree [-v] [--first] [--digest] [--case NAME [--pcap OUT]] [--index NAME] [--timer NAME]\n"
     "             [--through COMMAND | --naive] FILE.vec[.gz]...\n"
     "Holds the core against what Linux said of each packet.\n"
     "  --case NAME        that case alone, even if what it needs is not built yet\n"
@@ -196,6 +197,7 @@ static const char usage[] =
     "  --through COMMAND  ask COMMAND replay --each instead of the core\n"
     "  --index NAME, --timer NAME   the core's back ends, where it was built with a choice\n"
     "  --naive            ask the naive tracker instead: no fragments, no helpers\n"
+    "  --first            end at the first disagreement\n"
     "  --digest           tell what all answers come to, in one number: the same on every machine\n"
     "  -v, --verbose      tell of skipped cases\n"
     "Exit: 0 all agree, 1 a disagreement or a bad file, 2 wrong usage.\n";
@@ -206,6 +208,7 @@ int main(int argc, char **argv)
                                           {"pcap", required_argument, NULL, 'p'},
                                           {"through", required_argument, NULL, 't'},
                                           {"naive", no_argument, NULL, 'n'},
+                                          {"first", no_argument, NULL, 'f'},
                                           {"digest", no_argument, NULL, 'd'},
                                           {"index", required_argument, NULL, 'i'},
                                           {"timer", required_argument, NULL, 'm'},
@@ -218,6 +221,7 @@ int main(int argc, char **argv)
         case 'p': options.pcap = optarg; break;
         case 't': options.through = optarg; break;
         case 'n': options.naive = true; break;
+        case 'f': options.first = true; break;
         case 'd': options.digest = true; break;
         case 'i':
         case 'm':
@@ -235,7 +239,7 @@ int main(int argc, char **argv)
     }
     struct tally all = {.digest = UINT64_C(0xcbf29ce484222325)};
     bool fine = true;
-    for (int i = optind; i < argc; i++)
+    for (int i = optind; i < argc && (fine || !options.first); i++)
         fine = run_file(argv[i], &all) && fine;
     if (all.cases == 0 && fine) {
         fprintf(stderr, "agree: no case%s%s\n", options.only ? " named " : "",

@@ -95,22 +95,10 @@ def planted(bench, bug, folder):
     return trial
 
 
-def inner(bug):
-    """Who looks inside the rooms that were changed."""
-    about = {"index": ["test_index", "index"], "timer": ["test_timer", "timer"], "table": ["test_table", "test_expect"],
-             "help": ["test_help", "test_expect"], "parse": ["test_parse", "parse", "test_reasons"],
-             "tuple": ["test_tuple"], "pool": ["test_table", "test_expect"], "expect": ["test_expect", "test_help"],
-             "defrag": ["test_defrag", "test_reasons"], "proto": ["test_parse", "tcp", "test_reasons"],
-             "track": ["test_expect", "test_help", "test_table", "test_defrag"], "event": ["test_expect"],
-             "calls": ["test_expect", "test_help", "test_table", "text"], "checksum": ["test_parse"],
-             "print": ["text"], "base": ["test_timer"], "hash": ["test_tuple"]}
-    return list(dict.fromkeys(name for room in bug.rooms() for key in about if room.startswith(key)
-                              for name in about[key]))
-
-
-def find(bench, bug, folder):
+def find(bench, bug, folder, quick=False):
     """Who finds it first."""
-    found = judges.judge(bench, planted(bench, bug, folder), inner(bug))
+    trial = planted(bench, bug, folder)
+    found = judges.judge(bench, trial, (), [PLAIN]) if quick else judges.judge(bench, trial, judges.inner(bug.rooms()))
     if found is None:
         raise SystemExit(f"{bug.name}: does not compile")
     return found
@@ -128,7 +116,7 @@ def climb(bench, bug, folder):
         if found and found.oracle not in rungs:
             rungs[found.oracle] = found.witness
 
-    status, output = trial.ask("vectors", core, SANITIZED)
+    status, output = trial.ask("vectors", core, SANITIZED, ["--digest", *judges.VECTORS])
     note(judges.verdict("vectors", status, output))
     if "crash" not in rungs:
         every = trial.core(PLAIN, ["-DKST_ALL_BACK_ENDS"], "every.o")
@@ -146,7 +134,7 @@ def climb(bench, bug, folder):
             if found:
                 note(found if found.oracle == "crash" else Verdict(oracles, found.witness))
     if not rungs:
-        note(judges.judge(bench, trial, inner(bug)))
+        note(judges.judge(bench, trial, judges.inner(bug.rooms())))
     for rung in LADDER:
         if rung in rungs:
             return Verdict(rung, rungs[rung])
@@ -226,7 +214,9 @@ def main():
     parser.add_argument("--sample", type=int, default=0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--ablation", action="store_true")
+    parser.add_argument("--quick", action="store_true", help="without sanitizers, and no suite that looks inside")
     parser.add_argument("--empty", action="store_true")
+    parser.add_argument("--resume", action="store_true", help="go on where the last one of this kind ended")
     parser.add_argument("--seconds", type=int, default=300, help="of a hunt, each")
     parser.add_argument("--check", action="store_true", help="only that each can be planted, and differs")
     parser.add_argument("--out", help="write the table there")
@@ -245,24 +235,28 @@ def main():
         return 0
     if not options.empty:
         bench.prebuild()
-        judges.measure(bench, Trial(bench, build / "clean", judges.DEFAULT_KIT))
+        judges.measure(bench, Trial(bench, build / "clean", judges.DEFAULT_KIT), [PLAIN] if options.quick else (PLAIN, SANITIZED))
         print(f"the clean core: nobody complains ({time.time() - begin:.0f} s)", flush=True)
         begin = time.time()
-    rows, hunted = [], build / "hunted"
-    known = dict(line.split(" ", 1) for line in hunted.read_text().splitlines()) \
-        if options.empty and hunted.exists() else {}
+    rows, book = [], build / ("hunted" if options.empty else "climbed" if options.ablation else "found")
+    known = dict(line.split("\t", 1) for line in book.read_text().splitlines()) \
+        if options.resume and book.exists() else {}
+    book.write_text("".join(f"{name}\t{words}\n" for name, words in known.items()))
 
     def work(bug, number):
         folder = build / f"trial{number}"
-        if options.empty:
-            if bug.name not in known:
+        if bug.name not in known:
+            if options.empty:
                 seconds, target = hunt(bug, folder, bench, options.seconds, options.seed)
-                known[bug.name] = f"{seconds:.1f} {target}"
-                with hunted.open("a") as file:
-                    file.write(f"{bug.name} {known[bug.name]}\n")
-            seconds, _, target = known[bug.name].partition(" ")
-            return Verdict("found" if target else "", f"{target} in {float(seconds):.1f} s")
-        return (climb if options.ablation else find)(bench, bug, folder)
+                found = Verdict("found" if target else "", f"{seconds:.1f} s with {target or 'nothing'}")
+            elif options.ablation:
+                found = climb(bench, bug, folder)
+            else:
+                found = find(bench, bug, folder, options.quick)
+            known[bug.name] = f"{found.oracle}\t{found.witness}"
+            with book.open("a") as file:
+                file.write(f"{bug.name}\t{known[bug.name]}\n")
+        return Verdict(*known[bug.name].split("\t", 1))
 
     for bug, found in each(options.jobs, bugs, work):
         rows.append((bug, found))

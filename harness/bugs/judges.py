@@ -25,7 +25,7 @@ RUNS = 1500  # random sequences
 
 # Suites whose answers come through public calls alone; those that call the core's inside, or set its limits.
 OUTER = ["test_world", "test_track", "test_stories", "test_event",
-         "test_extras", "test_settings", "test_restore", "test_print", "test_memory"]
+         "test_extras", "test_settings", "test_planted", "test_restore", "test_print", "test_memory"]
 INNER = ["test_reasons", "test_expect", "test_defrag", "test_help", "test_parse", "test_tuple", "test_index",
          "test_timer", "test_table"]
 
@@ -80,6 +80,19 @@ def kit_flags(kit):
     return [f"-DKST_INDEX={kit[0]}", f"-DKST_TIMER={kit[1]}"]
 
 
+def inner(rooms):
+    """Who looks inside these rooms."""
+    about = {"index": ["test_index", "index"], "timer": ["test_timer", "timer"], "table": ["test_table", "test_expect"],
+             "help": ["test_help", "test_expect"], "parse": ["test_parse", "parse", "test_reasons"],
+             "tuple": ["test_tuple"], "pool": ["test_table", "test_expect"], "expect": ["test_expect", "test_help"],
+             "defrag": ["test_defrag", "test_reasons"], "proto": ["test_parse", "tcp", "test_reasons"],
+             "track": ["test_expect", "test_help", "test_table", "test_defrag"], "event": ["test_expect"],
+             "calls": ["test_expect", "test_help", "test_table", "text"], "checksum": ["test_parse"],
+             "print": ["text"], "base": ["test_timer"], "hash": ["test_tuple"]}
+    return list(dict.fromkeys(name for room in rooms for key in about if room.startswith(key)
+                              for name in about[key]))
+
+
 class Bench:
     """The harness and the suites, compiled once below `folder`."""
 
@@ -120,7 +133,7 @@ class Bench:
 
     def arguments(self, name):
         if name == "vectors":
-            return ["--digest", *VECTORS]
+            return ["--first", *VECTORS]
         if name in FUZZ_OUTER + FUZZ_INNER:
             corpus = [d for d in (ROOT / "corpus" / name, ROOT / "corpus/regress" / name) if d.is_dir()]
             return [str(d) for d in corpus] or ["--seed", "1", "--runs", str(RUNS), "--keep", "/dev/null",
@@ -194,10 +207,10 @@ def witness(name, output):
     return name
 
 
-def measure(bench, trial):
+def measure(bench, trial, builds=(PLAIN, SANITIZED)):
     """How long each judge takes with a clean core: ten times that is a hang. Whoever complains of the
     clean core is no judge."""
-    for flags in (PLAIN, SANITIZED):
+    for flags in builds:
         core = trial.core(flags)
         for name in bench.sources:
             begin = time.time()
@@ -207,9 +220,9 @@ def measure(bench, trial):
             bench.limits[name, flags is SANITIZED] = 10 * (time.time() - begin) + 5
 
 
-def judge(bench, trial, inner=(), outer=True):
+def judge(bench, trial, inner=(), builds=(PLAIN, SANITIZED)):
     """The first that notices, cheap ones first. None if the core does not compile."""
-    for flags in (PLAIN, SANITIZED) if outer else ():
+    for flags in builds:
         core = trial.core(flags)
         if core is None:
             return None
