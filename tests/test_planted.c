@@ -101,7 +101,7 @@ START_TEST(late_fragment_of_many)
     }
     for (uint32_t id = 0; id < 2 * many; id++) {
         struct wire *w = &half[id / many];
-        put16(w->data + 4, many - 1 - id % many); /* the last one, which is young, first */
+        put16(w->data + 4, id < many ? id : 2 * many - 1 - id); /* the youngest first */
         put16(w->data + 10, 0);
         put16(w->data + 10, sum_folded(sum_of(0, w->data, 20)));
         about("fragment %u", id);
@@ -112,5 +112,23 @@ START_TEST(late_fragment_of_many)
 }
 END_TEST
 
-SUITE("planted", sum_that_carries_twice, middle_of_a_fragment, window_scale_of_four_bytes, sack_of_odd_length,
+/* However often a segment comes again, it does not become the first once more. */
+START_TEST(retransmitted_for_ever)
+{
+    const struct say handshake[] = {HANDSHAKE};
+    struct kst *t = table_new(plain);
+    struct kst_flow flow;
+    for (size_t i = 0; i < COUNT(handshake); i++)
+        track(t, 0, handshake[i]);
+    for (uint32_t times = 0; times < 600; times++) {
+        const struct kst_result result = track(t, 0, tcp(0, ACK, 1001, 5001, 0));
+        about("time %u", times);
+        must(kst_get(t, result.entry, &flow));
+        must_be(flow.timeout_ms, times < 2 ? 432000 * 1000 : 300 * 1000); /* the handshake's was the first */
+    }
+    free(t);
+}
+END_TEST
+
+SUITE("planted", retransmitted_for_ever, sum_that_carries_twice, middle_of_a_fragment, window_scale_of_four_bytes, sack_of_odd_length,
       late_fragment_of_many)
