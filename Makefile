@@ -27,7 +27,7 @@ SUITES   := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
-.PHONY: all run test header agree fuzz install uninstall clean help
+.PHONY: all run test header agree fuzz install uninstall clean help bugs mutants coverage portable
 
 all: keepstate.h $(B)/keepstate                ## builds the header and the command
 
@@ -124,6 +124,20 @@ test: all $(B)/keepstate-sanitized $(B)/agree-sanitized $(B)/agree $(B)/agree-ke
       $(SUITES:%=$(B)/rooms/%) $(SUITES:%=$(B)/header/%) $(KITS:%=$(B)/fuzz/plain/track-%) ## what CI runs
 	B=$(B) KITS="$(KITS)" RUNS=$(RUNS) tests/run.sh $(SUITES)
 
+# What the harnesses are worth: each takes minutes, or hours, and needs ci/deps proof.
+bugs:                                          ## plants 284 bugs and tells who finds them; ABLATION=1, EMPTY=1
+	python3 harness/bugs/bugs.py --build $(B)/bugs $(if $(N),--sample $(N)) $(if $(SEED),--seed $(SEED)) $\
+	    $(if $(ABLATION),--ablation --out harness/bugs/results.md) $(if $(EMPTY),--empty) $(if $(RESUME),--resume)
+
+mutants:                                       ## N=500 changes of the core made by machine: who notices?
+	python3 harness/bugs/mutants.py --build $(B)/mutants --sample $(or $(N),500) $(if $(SEED),--seed $(SEED))
+
+coverage:                                      ## lines, branches and MC/DC of core/ that tests and corpora reach
+	python3 ci/coverage.py --build $(B)/coverage
+
+portable:                                      ## one verdict with every compiler, on three machines
+	B=$(B) ci/portable.sh
+
 install: all                                   ## copies the header and the command below PREFIX
 	install -d $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/bin
 	install -m 644 keepstate.h $(DESTDIR)$(PREFIX)/include/keepstate.h
@@ -140,4 +154,5 @@ help:                                          ## this list
 	    awk -F'\t' '{printf "make %-10s %s\n", $$1, $$2}'
 	@echo
 	@echo "settings: CC, CFLAGS, PREFIX, CAPTURE=file.pcap (run, agree), VEC=file.vec, PACKETS=n, SEED=n (agree),"
-	@echo "          TIME=seconds, SEED=n, INDEX=name, TIMER=name (fuzz), RUNS=n sequences (test)"
+	@echo "          TIME=seconds, SEED=n, INDEX=name, TIMER=name (fuzz), RUNS=n sequences (test),"
+	@echo "          N=n, SEED=n, RESUME=1 (bugs, mutants), ABLATION=1, EMPTY=1 (bugs)"
