@@ -130,5 +130,72 @@ START_TEST(retransmitted_for_ever)
 }
 END_TEST
 
-SUITE("planted", retransmitted_for_ever, sum_that_carries_twice, middle_of_a_fragment, window_scale_of_four_bytes, sack_of_odd_length,
+/* ---- helpers ---- */
+
+static const struct kst_config helped = {.max = 64, .expectations = 16, .seed = {1, 2}};
+
+static struct kst_result speak(struct kst *t, struct say say, const char *text)
+{
+    say.bytes = (uint16_t)strlen(text);
+    say.body = text;
+    return track(t, 0, say);
+}
+
+/* Of the last two places where a line began the older one is forgotten, also where numbers wrap. */
+START_TEST(lines_across_the_wrap)
+{
+    static const char noop[] = "NOOP 89abcd\r\n", port[] = "PORT 10,0,0,1,19,137\r\n";
+    struct kst *t = table_new(helped);
+    must_be(kst_attach_usual(t), KST_ERROR_OK);
+    struct say client = tcp(0, SYN, UINT32_MAX - 20, 0, 0);
+    client.dport = 21;
+    track(t, 0, client);
+    struct say server = answer_to(client);
+    server.flags = SYN | ACK;
+    server.seq = 5000;
+    server.ack = client.seq + 1;
+    track(t, 0, server);
+    client.flags = ACK;
+    client.ack = 5001;
+    client.seq++;
+    for (int line = 0; line < 3; line++) { /* the third begins behind the wrap */
+        must_say(speak(t, client, line < 2 ? noop : port), KST_REASON_NONE);
+        must_be(kst_expectation_count(t), line == 2);
+        client.seq += (uint32_t)strlen(line < 2 ? noop : port);
+    }
+    must(kst_expectation_delete(t, kst_expectation_next(t, 0)));
+    client.seq -= (uint32_t)strlen(port);
+    must_say(speak(t, client, port), KST_REASON_NONE); /* once more: it still begins a line */
+    must_be(kst_expectation_count(t), 1);
+    must_be_sound(t);
+    free(t);
+}
+END_TEST
+
+/* Who was called may not ask for calls. */
+START_TEST(called_may_not_register)
+{
+    static const char request[] = "REGISTER sip:10.0.0.2 SIP/2.0\r\nCSeq: 1 REGISTER\r\n"
+                                  "Contact: <sip:bob@10.0.0.1:5060>\r\nExpires: 100\r\n\r\n";
+    for (int called = 0; called < 2; called++) {
+        struct kst *t = table_new(helped);
+        const uint8_t sip = kst_helper_number("sip");
+        struct say child = stranger(7000);
+        must_be(kst_attach(t, UDP, 9, sip), KST_ERROR_OK);
+        about("called: %d", called);
+        if (called) {
+            struct kst_expectation x = {.master = track(t, 0, stranger(1)).entry, .tuple = tuple_of(child),
+                                        .timeout_ms = 1000, .child_helper = sip};
+            must_be(kst_expect(t, &x), KST_ERROR_OK);
+        }
+        const struct kst_result result = speak(t, child, request);
+        must_say(result, KST_REASON_NONE);
+        must_be(result.state, called ? KST_RELATED : KST_NEW);
+        must_be(kst_expectation_count(t), !called);
+        free(t);
+    }
+}
+END_TEST
+
+SUITE("planted", lines_across_the_wrap, called_may_not_register, retransmitted_for_ever, sum_that_carries_twice, middle_of_a_fragment, window_scale_of_four_bytes, sack_of_odd_length,
       late_fragment_of_many)
