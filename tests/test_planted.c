@@ -130,6 +130,28 @@ START_TEST(retransmitted_for_ever)
 }
 END_TEST
 
+/* Fragments of one identifier and two protocols are of two datagrams. */
+START_TEST(protocols_are_not_mixed)
+{
+    struct kst_config config = plain;
+    config.reassembly_bytes = 1 << 20;
+    for (int mixed = 0; mixed < 2; mixed++) {
+        struct kst *t = table_new(config);
+        for (uint32_t i = 0; i < 2; i++) {
+            struct wire w = wire_of(&(struct say){.protocol = mixed && i ? ESP : GRE, .from = 1, .to = 2, .bytes = 16});
+            put16(w.data + 6, i == 0 ? 0x2000 : 2);
+            put16(w.data + 10, 0);
+            put16(w.data + 10, sum_folded(sum_of(0, w.data, 20)));
+            about("fragment %u, mixed: %d", i, mixed);
+            must_say(track_wire(t, 0, &w), i == 0 || mixed ? KST_REASON_FRAGMENT_HELD : KST_REASON_NONE);
+        }
+        must_be(kst_count(t), !mixed);
+        must_be_sound(t);
+        free(t);
+    }
+}
+END_TEST
+
 /* ---- helpers ---- */
 
 static const struct kst_config helped = {.max = 64, .expectations = 16, .seed = {1, 2}};
@@ -197,5 +219,6 @@ START_TEST(called_may_not_register)
 }
 END_TEST
 
-SUITE("planted", lines_across_the_wrap, called_may_not_register, retransmitted_for_ever, sum_that_carries_twice, middle_of_a_fragment, window_scale_of_four_bytes, sack_of_odd_length,
+SUITE("planted", protocols_are_not_mixed,
+      lines_across_the_wrap, called_may_not_register, retransmitted_for_ever, sum_that_carries_twice, middle_of_a_fragment, window_scale_of_four_bytes, sack_of_odd_length,
       late_fragment_of_many)
