@@ -78,10 +78,10 @@ def main():
 
     def command(_):
         """The program that people use, with the captures."""
-        core = mapped("command", '#define KST_IMPLEMENTATION\n#include "keepstate.h"\n', KITS[0])
+        core = mapped("command", '#define KST_IMPLEMENTATION\n#include "keepstate.h"\n', KITS[0], "-DKST_ALL_BACK_ENDS")
         parts = [str(s) for s in (ROOT / "harness/replay").glob("*.c") if s.name != "core.c"]
         made = build / "command/keepstate"
-        judges.must([clang, "-std=c11", "-w", "-fprofile-instr-generate", f"-I{judges.CORE}", core, *parts, "-lpcap",
+        judges.must([clang, "-std=c11", "-w", "-fprofile-instr-generate", "-DKST_ALL_BACK_ENDS", f"-I{judges.CORE}", core, *parts, "-lpcap",
                      "-o", made])
         call("captures", [ROOT / "tests/captures.sh", made])
         call("replay", [ROOT / "tests/replay.sh", made])
