@@ -8,26 +8,30 @@ PREFIX  ?= /usr/local
 CAPTURE ?= corpus/captures/desk.pcap
 VEC     ?= $(wildcard tests/vectors/*.vec.gz)
 PACKETS ?= 100000
+CONNECTIONS ?= 1000000
 T       ?= track
+ENGINE  ?= libfuzzer
+J       ?= 1
+FUZZ_O  ?= -O2# -O0 builds in a tenth of the time and runs at a third of the speed
 TIME    ?= 60
 RUNS    ?= 20000
-INDEX   ?= swiss
-TIMER   ?= wheel
 
 B        := build
 WARNINGS := -Wall -Wextra -Wpedantic -Wconversion -Wshadow
 C11      := -std=c11 $(WARNINGS)
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 ROOMS    := $(wildcard core/*.h)
-REPLAY   := $(wildcard harness/replay/*.c)
-AGREE    := $(wildcard harness/agree/*.c)
+RULES    := $(wildcard harness/rules/*.c)
+REPLAY   := $(wildcard harness/replay/*.c) $(RULES) harness/agree/describe.c
+AGREE    := $(wildcard harness/agree/*.c) $(RULES)
 KERNEL   := $(wildcard harness/kernel/*.c) $(filter-out %/agree.c,$(AGREE)) \
             harness/replay/link.c harness/replay/progress.c
 SUITES   := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
-.PHONY: all run test header agree fuzz install uninstall clean help bugs mutants coverage portable
+.PHONY: all run test header agree fuzz fuzz-smoke fuzz-gain fuzz-speed ledger crash seeds flood bugs mutants \
+        coverage portable install uninstall clean help
 
 all: keepstate.h $(B)/keepstate                ## builds the header and the command
 
@@ -40,11 +44,11 @@ keepstate.h: $(ROOMS) ci/amalgamate.awk
 	awk -v core=core -f ci/amalgamate.awk core/keepstate.h > $@.new
 	mv $@.new $@
 
-$(B)/keepstate: $(REPLAY) $(wildcard harness/replay/*.h) keepstate.h
+$(B)/keepstate: $(REPLAY) $(wildcard harness/*/*.h) keepstate.h
 	@mkdir -p $(@D)
 	$(CC) $(C11) $(CFLAGS) -I. $(REPLAY) $(LDFLAGS) -lpcap -o $@
 
-$(B)/agree: $(AGREE) $(wildcard harness/*.h harness/agree/*.h) keepstate.h
+$(B)/agree: $(AGREE) $(wildcard harness/*.h harness/*/*.h) keepstate.h
 	@mkdir -p $(@D)
 	$(CC) $(C11) $(CFLAGS) -I. $(AGREE) $(LDFLAGS) -lpcap -lz -o $@
 
@@ -55,48 +59,80 @@ $(B)/agree-kernel: $(KERNEL) $(wildcard harness/*.h harness/*/*.h) keepstate.h
 # CAPTURE and VEC have defaults: whoever names one on the command line wants just that.
 given = $(findstring command,$(origin $1))
 
-agree: $(B)/agree $(B)/agree-kernel            ## the core against the vectors; as root, against the kernel
+agree: $(B)/agree $(B)/agree-kernel            ## the core against the vectors; as root, against the kernel, also under random rules
 	$(if $(call given,CAPTURE),,$(B)/agree $(VEC))
 	$(if $(call given,CAPTURE),$(B)/agree-kernel --capture $(CAPTURE),$\
 	$(if $(call given,VEC),,$(B)/agree-kernel --packets $(PACKETS) $(if $(SEED),--seed $(SEED))))
+	$(if $(call given,CAPTURE)$(call given,VEC),,$\
+	$(B)/agree-kernel --rules --packets $(PACKETS) $(if $(SEED),--seed $(SEED)))
 
-# Targets of the fuzzers: harness/fuzz/T.c, built for the pair of back ends that the name ends with, T-INDEX-TIMER,
-# for each engine and for none. What a target needs beside the common driver stands here.
-TARGETS := parse tcp track index timer text
-KITS    := swiss-wheel chain-hashed cuckoo-lists robin-heap# in make test: every back end once
-COMMON  := harness/fuzz/driver.c harness/fuzz/mutate.c
+# Targets of the fuzzers: harness/fuzz/T.c, built for each engine and for none; each has all back ends. What a target
+# needs beside the common driver stands here.
+TARGETS := parse helper frag tcp track index timer text api
+COMMON  := harness/fuzz/driver.c harness/fuzz/mutate.c harness/agree/describe.c
 FUZZED   = $(wildcard harness/*.h harness/fuzz/*.h harness/agree/*.h) $(ROOMS)
-target   = $(word 1,$(subst -, ,$1))
-kit      = -DKST_INDEX=$(word 2,$(subst -, ,$1)) -DKST_TIMER=$(word 3,$(subst -, ,$1))
-DEFAULT  = $(T)-$(INDEX)-$(TIMER)
+each     = $(TARGETS:%=$(B)/fuzz/$1/%)
 
 WITH_parse := harness/replay/link.c
-WITH_tcp   := harness/agree/describe.c
-WITH_track := harness/agree/describe.c
 WITH_text  := harness/agree/vec.c harness/replay/link.c
 LIBS_text  := -lpcap -lz
 
 .SECONDEXPANSION:
-fuzz_sources = harness/fuzz/$(call target,$1).c $(COMMON) $(WITH_$(call target,$1))
+.SECONDARY:
 define fuzzer # $(1): folder below build/fuzz, $(2): compiler and flags
-$(B)/fuzz/$(1)/%: $$$$(call fuzz_sources,$$$$*) $$(FUZZED)
+$(B)/fuzz/$(1)/%.o: %.c $$(FUZZED)
 	@mkdir -p $$(@D)
-	$(2) $(C11) $$(call kit,$$*) -Icore $$(filter %.c,$$^) $$(LIBS_$$(call target,$$*)) -o $$@
+	$(2) $(C11) -Icore -c $$< -o $$@
+$(B)/fuzz/$(1)/%: harness/fuzz/%.c $$(FUZZED) $(COMMON:%.c=$(B)/fuzz/$(1)/%.o) $$$$(addprefix $(B)/fuzz/$(1)/,$$$$(addsuffix .o,$$$$(basename $$$$(WITH_$$$$*))))
+	$(2) $(C11) -Icore $$(filter %.c %.o,$$^) $$(LIBS_$$*) $(3) -o $$@
 endef
 HARDER := -g -fno-omit-frame-pointer
 $(eval $(call fuzzer,plain,gcc -O1 $(HARDER) $(SANITIZE)))
-$(eval $(call fuzzer,msan,clang -O1 $(HARDER) -fsanitize=memory -fsanitize-memory-track-origins))
-$(eval $(call fuzzer,steps,clang -O1 $(HARDER) -fsanitize-coverage=trace-pc))
-$(eval $(call fuzzer,libfuzzer,clang -O2 $(HARDER) -DFUZZ_ENGINE -DFUZZ_MUTATOR -fsanitize=fuzzer $(SANITIZE)))
+$(eval $(call fuzzer,replay,clang -O0 $(HARDER) $(SANITIZE)))
+$(eval $(call fuzzer,msan,clang -O0 $(HARDER) -fsanitize=memory))
+$(eval $(call fuzzer,steps,clang -O0 $(HARDER) -fsanitize-coverage=trace-pc))
+$(eval $(call fuzzer,libfuzzer,clang $(FUZZ_O) $(HARDER) -DFUZZ_ENGINE -DFUZZ_MUTATOR -fsanitize=fuzzer $(SANITIZE)))
 
-fuzz: $(B)/fuzz/libfuzzer/$(DEFAULT)           ## T=track TIME=60: a campaign of one target
-	@mkdir -p $<.corpus
-	$< -max_total_time=$(TIME) -max_len=8192 -timeout=20 -use_value_profile=1 -print_final_stats=1 \
-	    $(if $(SEED),-seed=$(SEED)) -artifact_prefix=$<.crash- $<.corpus
+$(eval $(call fuzzer,plainer,clang $(FUZZ_O) $(HARDER) -DFUZZ_ENGINE -fsanitize=fuzzer $(SANITIZE)))
+# AFL++ says how by the environment. The mutator is a library: all of the target, of which it asks what inputs are.
+AFL := AFL_QUIET=1 AFL_LLVM_INSTRUMENT=PCGUARD
+$(eval $(call fuzzer,afl,$(AFL) AFL_USE_ASAN=1 AFL_USE_UBSAN=1 afl-clang-fast $(FUZZ_O) $(HARDER) -DFUZZ_ENGINE -fsanitize=fuzzer))
+$(eval $(call fuzzer,cmplog,$(AFL) AFL_LLVM_CMPLOG=1 afl-clang-fast $(FUZZ_O) $(HARDER) -DFUZZ_ENGINE -fsanitize=fuzzer))
+$(eval $(call fuzzer,mutator,gcc -O1 -fPIC -DFUZZ_ENGINE,-shared))
+
+NEEDS_libfuzzer = $(B)/fuzz/libfuzzer/$(T)
+NEEDS_afl       = $(B)/fuzz/afl/$(T) $(B)/fuzz/cmplog/$(T) $(B)/fuzz/mutator/$(T)
+
+fuzz: $$(NEEDS_$(ENGINE))                       ## T=track ENGINE=libfuzzer TIME=60 J=1: a campaign of one target
+	B=$(B) SEED=$(or $(SEED),0) harness/fuzz/campaign.sh $(T) $(ENGINE) $(TIME) $(J)
+
+fuzz-smoke: $(call each,libfuzzer) ## all targets, two minutes together
+	for target in $(TARGETS); do B=$(B) harness/fuzz/campaign.sh $$target libfuzzer 13 || exit 1; done
+
+fuzz-gain: $(call each,libfuzzer) $(call each,plainer) ## what the mutator is worth: TIME=60 seconds with and without
+	B=$(B) harness/fuzz/gain.sh $(TIME) $(TARGETS)
+
+fuzz-speed: $(call each,plain) $(call each,libfuzzer) $(call each,afl) $(call each,mutator) ## executions per second of each target, both engines
+	B=$(B) harness/fuzz/speed.sh $(if $(call given,TIME),$(TIME),10) $(TARGETS)
+
+ledger:                                        ## adds the campaigns since the last time to harness/LEDGER.md
+	B=$(B) harness/fuzz/ledger.sh
+
+crash: $(B)/fuzz/replay/$$(T)                   ## T=track F=FILE: tells a failing input in words, writes F.pcap
+	-$< --tell --packets --pcap $(F).pcap $(F)
+	@echo "its packets: $(F).pcap"
+
+$(B)/fuzz/seed: harness/fuzz/seed.c harness/agree/vec.c harness/replay/link.c harness/fuzz/packet.h
+	@mkdir -p $(@D)
+	$(CC) $(C11) $(CFLAGS) $(filter %.c,$^) -lpcap -lz -o $@
+
+seeds: $(B)/fuzz/seed $(call each,libfuzzer) $(call each,replay) ## makes corpus/seeds anew, of captures and vectors
+	B=$(B) corpus/seeds.sh $(TIME) $(TARGETS)
 
 # Every suite twice: from the rooms under sanitizers, with all back ends to choose from, and from the
 # one header with the default ones, optimised, by clang.
 $(B)/rooms/test_prepare $(B)/header/test_prepare: harness/kernel/prepare.c
+$(B)/rooms/test_rules $(B)/header/test_rules: $(RULES) $(wildcard harness/rules/*.h)
 
 $(B)/rooms/%: tests/%.c $(wildcard tests/*.h) $(ROOMS)
 	@mkdir -p $(@D)
@@ -107,13 +143,24 @@ $(B)/header/%: tests/%.c $(wildcard tests/*.h) keepstate.h
 	@mkdir -p $(@D)
 	clang $(C11) -g -O2 -I. -Itests $(filter %.c,$^) $$(pkg-config --cflags --libs check) -o $@
 
-$(B)/keepstate-sanitized: $(REPLAY) $(wildcard harness/replay/*.h) keepstate.h
+$(B)/keepstate-sanitized: $(REPLAY) $(wildcard harness/*/*.h) keepstate.h
 	@mkdir -p $(@D)
 	gcc $(C11) -g -O1 $(SANITIZE) -I. $(REPLAY) -lpcap -o $@
 
-$(B)/agree-sanitized: $(AGREE) $(wildcard harness/*.h harness/agree/*.h) $(ROOMS)
+$(B)/agree-sanitized: $(AGREE) $(wildcard harness/*.h harness/*/*.h) $(ROOMS)
 	@mkdir -p $(@D)
 	gcc $(C11) -g -O1 $(SANITIZE) -DKST_ALL_BACK_ENDS -Icore $(AGREE) -lpcap -lz -o $@
+
+flood: $(B)/flood                              ## a full table under attack: who is lost, who gets in
+	$< $(CONNECTIONS)
+
+$(B)/flood: tests/flood.c keepstate.h
+	@mkdir -p $(@D)
+	$(CC) $(C11) $(CFLAGS) -I. $< -o $@
+
+$(B)/flood-sanitized: tests/flood.c $(ROOMS)
+	@mkdir -p $(@D)
+	gcc $(C11) -g -O1 $(SANITIZE) -Icore $< -o $@
 
 # The index without vector instructions.
 $(B)/no-simd: tests/test_index.c tests/support.h $(ROOMS)
@@ -121,8 +168,10 @@ $(B)/no-simd: tests/test_index.c tests/support.h $(ROOMS)
 	gcc $(C11) -g -O1 $(SANITIZE) -DKST_NO_SIMD -Icore $< $$(pkg-config --cflags --libs check) -o $@
 
 test: all $(B)/keepstate-sanitized $(B)/agree-sanitized $(B)/agree $(B)/agree-kernel $(B)/no-simd \
-      $(SUITES:%=$(B)/rooms/%) $(SUITES:%=$(B)/header/%) $(KITS:%=$(B)/fuzz/plain/track-%) ## what CI runs
-	B=$(B) KITS="$(KITS)" RUNS=$(RUNS) tests/run.sh $(SUITES)
+      $(B)/flood-sanitized $(SUITES:%=$(B)/rooms/%) $(SUITES:%=$(B)/header/%) $(B)/fuzz/plain/track \
+      $(call each,replay) $(call each,msan) $(call each,steps) \
+      $(B)/bench-test/bench                    ## what CI runs
+	B=$(B) TARGETS="$(TARGETS)" RUNS=$(RUNS) tests/run.sh $(SUITES)
 
 # What the harnesses are worth: each takes minutes, or hours, and needs ci/deps proof.
 bugs:                                          ## plants 284 bugs and tells who finds them; ABLATION=1, EMPTY=1
@@ -149,10 +198,15 @@ uninstall:                                     ## removes them again
 clean:                                         ## removes build/
 	rm -rf $(B)
 
+include bench/bench.mk bench/report/report.mk
+
 help:                                          ## this list
-	@sed -n 's/^\([a-z]*\):[^#]*## */\1\t/p; s/^      .*## */test\t/p' $(MAKEFILE_LIST) | \
+	@sed -n 's/^\([a-z-]*\):[^#]*## */\1\t/p; s/^      .*## */test\t/p' $(MAKEFILE_LIST) | \
 	    awk -F'\t' '{printf "make %-10s %s\n", $$1, $$2}'
 	@echo
-	@echo "settings: CC, CFLAGS, PREFIX, CAPTURE=file.pcap (run, agree), VEC=file.vec, PACKETS=n, SEED=n (agree),"
-	@echo "          TIME=seconds, SEED=n, INDEX=name, TIMER=name (fuzz), RUNS=n sequences (test),"
-	@echo "          N=n, SEED=n, RESUME=1 (bugs, mutants), ABLATION=1, EMPTY=1 (bugs)"
+	@echo "settings: CC, CFLAGS, PREFIX, CAPTURE=file.pcap (run, agree, report), VEC=file.vec, PACKETS=n, SEED=n (agree),"
+	@echo "          T=target ENGINE=libfuzzer|afl TIME=seconds, J=jobs, SEED=n, F=file (fuzz, crash); targets: $(TARGETS),"
+	@echo "          RUNS=n sequences (test), CONNECTIONS=n (flood),"
+	@echo "          N=n, SEED=n, RESUME=1 (bugs, mutants), ABLATION=1, EMPTY=1 (bugs),"
+	@echo "          ARGS='...' (bench), ROUNDS=n, HUGE=1, KIT=index/timer (ratios),"
+	@echo "          QUICK=1, SECONDS=n, SIZES=64k,1M, FILTER=regex (report, compare), BASE, NEW, THRESHOLD=percent (compare)"

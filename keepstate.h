@@ -16,7 +16,8 @@
  * reason from one list. It never makes a call fail, whatever it holds.
  *
  * What it never does: allocate, read a clock, lock, print, call the operating system, change a
- * packet, or read outside [data, data + size). One table serves one thread at a time.
+ * packet that it was not given to be translated (kst_track_nat), or read outside [data, data +
+ * size). One table serves one thread at a time.
  *
  * CONTENTS   1 Options and limits   2 Types   3 Calls   4 Implementation, room by room
  *
@@ -104,13 +105,13 @@
 #define KST_ASSERT(condition) assert(condition)
 #endif
 
-/* Packets that are parsed, hashed and prefetched ahead of the one that is judged. More hide more of
- * the memory's latency and cost more stack (about 200 bytes each). */
+/* Packets of a batch that are parsed, hashed and prefetched together, ahead of those that are judged.
+ * More hide more of the memory's latency and cost more stack (about 500 bytes each). */
 #ifndef KST_BURST
-#define KST_BURST 32
+#define KST_BURST 16
 #endif
-#if KST_BURST < 1 || KST_BURST > 256
-#error "KST_BURST must lie in 1..256: the burst lives on the stack"
+#if KST_BURST < 1 || KST_BURST > 128
+#error "KST_BURST must lie in 1..128: the burst lives on the stack"
 #endif
 
 /* IPv6 extension headers that are followed. Linux follows as many as the packet holds, which are
@@ -167,6 +168,12 @@
  * newcomer costs. */
 #ifndef KST_EXPECT_CHAIN_MAX
 #define KST_EXPECT_CHAIN_MAX 64
+#endif
+
+/* Translated connections of one source that are looked at for how that source looks to the outside:
+ * a client with one port may have thousands. */
+#ifndef KST_NAT_SOURCES_MAX
+#define KST_NAT_SOURCES_MAX 64
 #endif
 
 /* Most events that may wait. */
@@ -247,7 +254,11 @@ enum kst_packet_flags {
                              * that need what is missing are not looked at */
     KST_PACKET_ZONE_ORIGINAL = 4, /* `zone` is that of the original direction only, the answers come
                              * from zone 0, as with `ct original zone set`. Needs KST_WITH_NAT */
-    KST_PACKET_ZONE_REPLY = 8 /* likewise, of the reply direction */
+    KST_PACKET_ZONE_REPLY = 8, /* likewise, of the reply direction */
+    KST_PACKET_DEFER = 16   /* judge only, as for rules that come between Linux's hooks: what the packet
+                             * creates stays pending - kst_get() knows it, nobody finds it - and its
+                             * payload unread until kst_confirm() or kst_refuse(). One packet at a
+                             * time: the next kst_track() refuses what was left pending */
 };
 
 struct kst_packet {
@@ -262,6 +273,7 @@ struct kst_packet {
 
 enum kst_result_flags {
     KST_CREATED = 1, /* this packet created the connection; one that it reopened is gone */
+    KST_REASSEMBLED = 4, /* this fragment completed its datagram, which was judged: kst_datagram has it */
     KST_CLOSED = 2   /* this packet ended it (a refused TCP connection): `entry` names it no more */
 };
 
@@ -320,6 +332,11 @@ enum kst_status { /* bits and values as in Linux */
     KST_SEEN_REPLY = 1 << 1,
     KST_ASSURED = 1 << 2,
     KST_CONFIRMED = 1 << 3,
+    KST_SRC_NAT = 1 << 4,      /* under NAT: its source, its destination is translated; */
+    KST_DST_NAT = 1 << 5,
+    KST_SEQ_ADJUST = 1 << 6,   /* a helper has changed the length of what it carries */
+    KST_SRC_NAT_DONE = 1 << 7, /* it has been decided whether and how */
+    KST_DST_NAT_DONE = 1 << 8,
     KST_FIXED_TIMEOUT = 1 << 10 /* no packet moves its expiry */
 };
 
@@ -344,6 +361,8 @@ struct kst_flow {
     bool timestamped;           /* created while nf_conntrack_timestamp was 1 */
     uint8_t helper;             /* kst_helper_name; 0: none */
     uint8_t policy;             /* of timeouts, 0: the table's */
+    uint32_t out_interface;     /* of the source's range, kst_nat_range; 0: none */
+    uint32_t seq_adjust[2][3];  /* SEQ_ADJUST, by direction: position, offset before and behind it */
 };
 
 /* Who goes first when the table is full. */
@@ -359,9 +378,12 @@ enum kst_class {
 enum kst_features { /* what an entry can hold beyond the minimum: bytes a connection */
     KST_WITH_ACCOUNTING = 1, /* counters for nf_conntrack_acct: 32 bytes */
     KST_WITH_NAT = 2,        /* reply tuples that do not mirror the original, by NAT or by zones of
-                              * one direction: 40 bytes and a second node in the index */
+                              * one direction: 52 bytes, with helpers 76, a second node in the index, and 4 to
+                              * 8 for the list of each source */
     KST_WITH_TIMESTAMPS = 4, /* the time of birth for nf_conntrack_timestamp: 8 bytes */
-    KST_WITH_LABELS = 8      /* 16 bytes */
+    KST_WITH_LABELS = 8,     /* 16 bytes */
+    KST_WITH_LIMITS = 16     /* counts by source and by zone, for keepstate_source_max and _zone_max:
+                              * about 70 bytes */
 };
 
 /* What a table is made of. Zero every field that you do not choose. */
@@ -370,6 +392,8 @@ struct kst_config {
     uint32_t buckets;  /* of the index; 0: as many as `max`. Rounded up to a power of two. With far
                         * fewer than `max` newcomers are refused, CHAIN_TOO_LONG */
     uint32_t features; /* enum kst_features, or'ed */
+    uint8_t source_prefix[2]; /* KST_WITH_LIMITS: bits of an IPv4 and of an IPv6 address that tell sources
+                        * apart; 0: 32 and 64 */
     uint8_t index, timer; /* their places in KST_INDEXES and KST_TIMERS, from 0; names are asked for by
                         * kst_index_name, kst_timer_name */
     uint32_t reassembly_bytes; /* for fragments, at least KST_REASSEMBLY_MIN: Linux has 4 MiB a family.
@@ -472,7 +496,17 @@ enum kst_column {
     X(TABLE_FULL, DROP, "the table is full, and nothing near is expired or may be evicted")        \
     X(TABLE_EVICTED, EARLY_DROP, "the table was full: the oldest evictable connection made room")  \
     X(CLASH, INSERT_FAILED | KST_COLUMN_DROP, "its answers would belong to another connection")    \
-    X(CHAIN_TOO_LONG, INSERT_FAILED | KST_COLUMN_CHAIN_TOO_LONG, "the index has no place for it")
+    X(HALF_OPEN_FULL, DROP, "as many are not ASSURED as may be, and none of them may be evicted")  \
+    X(HALF_OPEN_EVICTED, EARLY_DROP, "as many were not ASSURED as may be: the oldest made room")   \
+    X(SOURCE_LIMIT, DROP, "its source has as many connections as keepstate_source_max allows")     \
+    X(ZONE_LIMIT, DROP, "its zone has as many connections as keepstate_zone_max allows")           \
+    X(CHAIN_TOO_LONG, INSERT_FAILED | KST_COLUMN_CHAIN_TOO_LONG, "the index has no place for it")  \
+    X(NAT_LATE, NONE, "too late to bind: the connection is confirmed, or this was decided before") \
+    X(NAT_RANGE, NONE, "no range to translate to: reversed, no such prefix, or no KST_WITH_NAT")   \
+    X(NAT_EXHAUSTED, INSERT_FAILED | KST_COLUMN_DROP,                                              \
+      "translated, its answers would belong to another connection: the range is used up")          \
+    X(NAT_PACKET, DROP, "a packet of a translated connection that cannot be rewritten")            \
+    X(NAT_ROOM, DROP, "a message that has to grow, and the buffer or IP has no room for it")
 
 enum kst_reason {
 #define KST__X(name, columns, text) KST_REASON_##name,
@@ -498,12 +532,16 @@ enum kst_cause {
     KST_CAUSES
 };
 
+enum { KST_AGES = 24 };
+
 struct kst_stats {
     uint64_t packets;              /* tracked, whatever became of them */
     uint64_t reasons[KST_REASONS]; /* by enum kst_reason */
     uint64_t created;              /* connections that entered the table by a packet */
     uint64_t inserted;             /* by kst_insert */
     uint64_t gone[KST_CAUSES];     /* that left it, by enum kst_cause */
+    uint64_t victim_ages[KST_AGES]; /* EVICTED ones by how long they had been in their class: [0] below
+                                    * 64 ms, each next up to twice that, the last all that is longer */
     uint64_t reassembled;          /* datagrams */
     uint64_t reassembly_expired;   /* datagrams that were not complete in time */
     uint64_t expect_new;           /* connections that had been expected */
@@ -537,6 +575,15 @@ struct kst_expectation {
     uint8_t class_;                /* of the master's helper, below KST_EXPECT_CLASSES: what it is for */
     uint8_t helper;                /* whose it is, kst_helper_name; ignored by kst_expect */
     uint8_t child_helper;          /* that the connection will have; 0: none */
+    uint8_t follows;               /* enum kst_follows: the master is translated, and so will it be: to */
+    uint8_t nat_direction;         /* where a message of this direction of the master, which told of */
+    uint16_t nat_port;             /* it, had come from, and to the port that it had named */
+};
+
+enum kst_follows {
+    KST_FOLLOWS_NOT,
+    KST_FOLLOWS,     /* and looks as if it came from the other side of the master, whoever began it; */
+    KST_FOLLOWS_PEER /* only if it does come from there */
 };
 
 /* ---- helpers: each a struct kst_helper of its own, core/help_*.h. Which ones there are says
@@ -562,6 +609,9 @@ struct kst_help {
     void *state;                /* the helper's own, KST_HELPER_STATE_BYTES for each connection, aligned to
                                  * 8; zero at first */
     uint32_t timeout_s;         /* out: the timeout that the connection gets; 0: as it has */
+    bool translated;            /* the connection is under NAT: kst_help_replace may be called, and what it
+                                 * expects should follow it */
+    struct kst__mangle *mangle; /* for kst_help_replace */
 };
 
 struct kst_expect_class {
@@ -579,6 +629,59 @@ struct kst_helper {
     uint16_t port;        /* where kst_attach_usual puts it, of the first protocol; 0: nowhere */
     struct kst_expect_class classes[KST_EXPECT_CLASSES];
     enum kst_reason (*help)(struct kst_help *h); /* NONE, or why the packet is to be dropped */
+};
+
+/* ---- NAT, under KST_WITH_NAT ----
+ *
+ * A connection is bound on its first packet, while that is pending: once for each kind. A binding
+ * changes only what its answers look like, flow.tuple[KST_REPLY]; every packet is then rewritten
+ * from the two tuples. kst_track_nat does all of it at once; who has rules between the hooks:
+ *
+ *     kst_track() with KST_PACKET_DEFER       prerouting (output of local packets)
+ *     kst_bind(DESTINATION) if CREATED        if it is NEW or RELATED and not an ICMP error
+ *     kst_translate(DESTINATION)
+ *     ... routing, filtering: kst_refuse() of what is dropped ...
+ *     kst_bind(SOURCE) if CREATED             postrouting (input of packets to this host)
+ *     kst_translate(SOURCE)
+ *     kst_confirm()
+ *
+ * MASQUERADE and REDIRECT are ranges of one address, which the caller looks up. */
+
+enum kst_nat_kind {
+    KST_NAT_SOURCE,
+    KST_NAT_DESTINATION
+};
+
+enum kst_nat_flags {
+    KST_NAT_ADDRESS = 1,       /* address[] counts; else the address stays */
+    KST_NAT_PORT = 2,          /* port[] counts: ports, of ICMP the identifier */
+    KST_NAT_RANDOM = 4,        /* do not try the packet's own port, nor what other connections of its
+                                * sender have: draw one */
+    KST_NAT_RANDOM_FULLY = 8,  /* as Linux's other word for that; here they are one */
+    KST_NAT_PERSISTENT = 16,   /* an address for a client, whatever it connects to */
+    KST_NAT_OFFSET = 32,       /* ports are shifted: port[0] + (old - base) */
+    KST_NAT_NETMAP = 64        /* the first `prefix` bits of address[0], the rest as it was */
+};
+
+/* To what an address and a port are translated. Of several addresses, connections of the same two
+ * hosts get the same one; which one Linux would take we cannot know. */
+struct kst_nat_range {
+    uint8_t flags;          /* enum kst_nat_flags, or'ed */
+    uint8_t prefix;
+    uint16_t port[2];       /* the lowest and the highest, host order */
+    uint16_t base;
+    uint32_t out_interface; /* noted in kst_flow, for MASQUERADE: a connection whose packets would
+                             * leave by another one now is to be deleted. 0: none */
+    uint8_t address[2][16]; /* the lowest and the highest, as in struct kst_tuple; equal if one */
+};
+
+/* What kst_track_nat needs of a packet beyond kst_packet. */
+struct kst_nat {
+    const struct kst_nat_range *range[2]; /* by enum kst_nat_kind; NULL: as it is, but for a source
+                                           * port that is taken */
+    uint8_t *bytes; /* where packet.data lies, to be written to */
+    uint32_t room;  /* bytes there are, not fewer than packet.size: helpers' messages may grow */
+    uint32_t size;  /* out: what the packet has now */
 };
 
 /* ---- events, if config.events ---- */
@@ -621,6 +724,7 @@ struct kst_event {
     X(BUCKETS, "config.buckets must not exceed 2 * KST_ENTRIES_MAX")                               \
     X(BACK_END, "config.index or config.timer is none of KST_INDEXES or KST_TIMERS")               \
     X(FEATURES, "config.features has a bit that means nothing")                                    \
+    X(PREFIX, "config.source_prefix must not exceed 32 and 128 bits")                              \
     X(EVICT, "config.evict names no class, one twice, or goes on after its end")                   \
     X(REASSEMBLY, "config.reassembly_bytes must be 0 or at least KST_REASSEMBLY_MIN")              \
     X(EXPECTATIONS, "config.expectations must not exceed KST_EXPECTATIONS_MAX")                    \
@@ -648,6 +752,7 @@ struct kst_event {
     X(FLOW_TIMEOUT, "the timeout is 0 or longer than KST_TIMEOUT_MAX_S")                           \
     X(FLOW_NAT, "the reply does not mirror the original and KST_WITH_NAT was left out")            \
     X(FLOW_EXISTS, "a connection with one of these tuples exists")                                 \
+    X(LIMIT, "its source or zone has as many connections as it may, or too many are not ASSURED")  \
     X(FULL, "the table is full, or the index has no place")
 
 enum kst_error {
@@ -683,6 +788,40 @@ KST_API void kst_track(struct kst *t, uint64_t now_ms, const struct kst_packet *
  * entry of a packet that never got through. True if `result` had created one that is still there.
  * Later packets of the same batch have met it: who refuses, tracks one packet a call. */
 KST_API bool kst_refuse(struct kst *t, const struct kst_result *result);
+
+/* The datagram that a packet with the flag KST_REASSEMBLED has completed, until the next fragment
+ * comes. Who translates copies it, and sends it instead of the fragments. */
+KST_API const uint8_t *kst_datagram(const struct kst *t, size_t *size);
+
+/* Decides one kind of translation for a pending connection. `range` NULL is the null binding: it
+ * keeps what it has, but for a source port if its answers would belong to another. NONE, or why
+ * not: NAT_LATE, NAT_RANGE; NAT_EXHAUSTED says that no port was found: the connection is bound all
+ * the same, as in Linux, and kst_confirm will refuse it. Children of a translated connection were
+ * bound when they came: NAT_LATE, nothing is wrong with it. */
+KST_API enum kst_reason kst_bind(struct kst *t, kst_id id, enum kst_nat_kind kind,
+                                 const struct kst_nat_range *range);
+
+/* Rewrites a packet as Linux does at a hook: its destination (prerouting, output) or its source
+ * (postrouting, input), of an ICMP error also what it carries; checksums stay right, or wrong.
+ * `bytes` is the packet as it was tracked, IP header first, `result` what kst_track said of it.
+ * NONE, also if there is nothing to be done, or NAT_PACKET: drop it, nothing was changed. */
+KST_API enum kst_reason kst_translate(const struct kst *t, const struct kst_result *result,
+                                      enum kst_nat_kind kind, uint8_t *bytes, size_t size);
+
+/* The last hook for a packet with KST_PACKET_DEFER: its connection's helper hears it, which may
+ * change what `bytes` carry and so `*size`, up to `room`; sequence numbers follow; and what was
+ * pending enters the table. NONE, or why it is to be dropped, which `result` then says too; what
+ * it says of others that had to go holds in any case. `bytes` NULL: the packet is where it was,
+ * and is not to be changed. */
+KST_API enum kst_reason kst_confirm(struct kst *t, uint64_t now_ms, const struct kst_packet *packet,
+                                    struct kst_result *result, uint8_t *bytes, size_t *size,
+                                    size_t room);
+
+/* kst_track and all of the above for each packet: tracks, binds what is new, rewrites destination
+ * and source, confirms. The results are those of packets that were confirmed. Needs KST_WITH_NAT.
+ * Instead of a fragment that completes a datagram the whole one leaves, if there is room for it. */
+KST_API void kst_track_nat(struct kst *t, uint64_t now_ms, const struct kst_packet *packets,
+                           struct kst_nat *nats, size_t count, struct kst_result *results);
 
 /* Moves the clock and removes expired connections, and datagrams that were not complete in time,
  * in at most `work_max` steps, each of constant cost (a datagram's: its fragments; a
@@ -739,6 +878,12 @@ KST_API enum kst_error kst_attach(struct kst *t, uint8_t protocol, uint16_t port
  * can make a client send what looks like a command can open a port to it. */
 KST_API enum kst_error kst_attach_usual(struct kst *t);
 
+/* For helpers of translated connections: puts `text` in the place of `length` bytes of the payload.
+ * Payload and size are then the new ones; lengths, checksums and sequence numbers follow. False if
+ * there is no room. */
+KST_API bool kst_help_replace(struct kst_help *h, uint32_t at, uint32_t length, const void *text,
+                              uint32_t size);
+
 /* Notes an expectation, as helpers do. Its `timeout_ms` 0 stands for that of the master's
  * helper. The same once more starts the time anew. */
 KST_API enum kst_error kst_expect(struct kst *t, const struct kst_expectation *expectation);
@@ -771,7 +916,14 @@ KST_API enum kst_error kst_set_policy(struct kst *t, uint8_t policy, const char 
  * their units; times are seconds. A change holds from the next packet on; a running timeout
  * stays, as do the timeouts of a GRE flow and the accounting of any, which are settled at its
  * creation. A lower nf_conntrack_max removes nobody: as many as leave are let in. A connection
- * with a timeout of 0 is created and has expired. kst_setting reads one, kst_setting_range what
+ * with a timeout of 0 is created and has expired. Ours alone, by the prefix keepstate_:
+ *     half_open_max     percent of nf_conntrack_max that connections which are not ASSURED may take; the
+ *                       rest is reserved for those that completed a handshake. 100: no limit
+ *     source_max        connections of one source, 0: no limit; needs KST_WITH_LIMITS
+ *     zone_max          likewise of one zone
+ *     pressure_high, pressure_low    percent of nf_conntrack_max, KST_EVENT_PRESSURE and _RELIEF
+ *     udplite_rfc3828   1: UDP-Lite's checksum as the RFC has it, not as Linux.
+ * kst_setting reads one, kst_setting_range what
  * it takes (false: no such name); kst_setting_name lists them, NULL behind the last. */
 KST_API enum kst_error kst_set(struct kst *t, const char *name, uint32_t value);
 KST_API bool kst_setting(const struct kst *t, const char *name, uint32_t *value);
@@ -785,6 +937,15 @@ KST_API const char *kst_setting_name(uint32_t number);
 KST_API const struct kst_stats *kst_statistics(const struct kst *t);
 KST_API uint32_t kst_count(const struct kst *t);
 KST_API uint32_t kst_class_count(const struct kst *t, enum kst_class number);
+
+/* Connections, likewise, in this state of this IP protocol: enum kst_tcp_state, enum kst_sctp_state,
+ * 0 for others; those that Linux has no name for count together. Costs a constant. */
+KST_API uint32_t kst_state_count(const struct kst *t, uint8_t protocol, uint8_t state);
+
+/* Connections, likewise, of a source, the network that an address lies in (config.source_prefix), or
+ * of a zone, if `address` is NULL. 0 without KST_WITH_LIMITS. */
+KST_API uint32_t kst_source_count(const struct kst *t, uint16_t zone, enum kst_family family,
+                                  const uint8_t *address);
 KST_API uint64_t kst_column(const struct kst *t, enum kst_column column);
 
 /* Sizes that Linux chooses for a machine with this much memory (nf_conntrack_buckets and _max). */
@@ -869,12 +1030,14 @@ extern "C" {
         __asm__ volatile("");                                                                      \
     } while (0)
 #define KST__MAYBE_UNUSED __attribute__((unused))
+#define KST__NOINLINE __attribute__((noinline))
 #else
 #define KST_INLINE static inline
 #define KST_UNLIKELY(x) (x)
 #define KST_LIKELY(x) (x)
 #define KST_PREFETCH(address) ((void)(address))
 #define KST__MAYBE_UNUSED
+#define KST__NOINLINE
 #endif
 
 #define KST__PASTE_(a, b) a##b
@@ -890,6 +1053,23 @@ KST_INLINE uint16_t kst__be16(const uint8_t *p)
 KST_INLINE uint32_t kst__be32(const uint8_t *p)
 {
     return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | (uint32_t)p[3];
+}
+
+KST_INLINE uint64_t kst__be64(const uint8_t *p)
+{
+    return (uint64_t)kst__be32(p) << 32 | kst__be32(p + 4);
+}
+
+KST_INLINE void kst__put16(uint8_t *at, uint32_t value)
+{
+    at[0] = (uint8_t)(value >> 8);
+    at[1] = (uint8_t)value;
+}
+
+KST_INLINE void kst__put32(uint8_t *at, uint32_t value)
+{
+    kst__put16(at, value >> 16);
+    kst__put16(at + 2, value);
 }
 
 KST_INLINE uint32_t kst__max32(uint32_t a, uint32_t b)
@@ -953,7 +1133,7 @@ KST_INLINE uint32_t kst__power_of_two(uint32_t n)
 /* ======== core/checksum.h ================================================================ */
 
 /* SPDX-License-Identifier: MIT */
-/* core/checksum.h - the Internet checksum (RFC 1071), verified, never written. */
+/* core/checksum.h - the Internet checksum (RFC 1071), verified, and kept right where NAT rewrites. */
 #ifndef KST_CHECKSUM_H
 #define KST_CHECKSUM_H
 
@@ -976,17 +1156,20 @@ static uint64_t kst__sum(uint64_t sum, const uint8_t *data, size_t size)
     return sum;
 }
 
+KST_INLINE uint16_t kst__sum_fold(uint64_t sum)
+{
+    sum = (sum >> 32) + (sum & UINT32_MAX);
+    sum = (sum >> 32) + (sum & UINT32_MAX);
+    sum = (sum >> 16) + (sum & UINT16_MAX);
+    sum = (sum >> 16) + (sum & UINT16_MAX);
+    return (uint16_t)sum;
+}
+
 /* Whether a sum over data that contains its own checksum comes out right. Linux lets a message of
  * nothing but zeros pass as well, whose sum alone is 0. */
 KST_INLINE bool kst__sum_right(uint64_t sum)
 {
-    if (sum == 0)
-        return true;
-    sum = (sum >> 32) + (sum & UINT32_MAX);
-    sum = (sum >> 32) + (sum & UINT32_MAX);
-    sum = (sum >> 16) + (sum & UINT16_MAX);
-    sum = (sum >> 16) + (sum & UINT16_MAX);
-    return (sum & UINT16_MAX) == UINT16_MAX;
+    return sum == 0 || kst__sum_fold(sum) == UINT16_MAX;
 }
 
 /* The pseudo-header of RFC 768 and RFC 8200 §8.1: addresses, length, protocol. The two addresses
@@ -998,6 +1181,56 @@ static uint64_t kst__sum_pseudo(const uint8_t *addresses, size_t addresses_bytes
                              (uint8_t)(length >> 8),  (uint8_t)length,
                              0, 0, 0, protocol};
     return kst__sum(kst__sum(0, addresses, addresses_bytes), tail, sizeof tail);
+}
+
+/* ---- writing: what changes in a packet, its checksum follows (RFC 1624) ---- */
+
+/* What putting `size` bytes in the place of others adds to a sum over them: 2, or a multiple of 4. */
+KST_INLINE uint64_t kst__sum_change(uint64_t sum, const uint8_t *old_, const uint8_t *new_,
+                                    size_t size)
+{
+    uint16_t was_half, is_half;
+    if (size == 2) {
+        memcpy(&was_half, old_, sizeof was_half);
+        memcpy(&is_half, new_, sizeof is_half);
+        return sum + (uint16_t)~was_half + is_half;
+    }
+    for (size_t i = 0; i < size; i += 4) {
+        uint32_t was, is;
+        memcpy(&was, old_ + i, sizeof was);
+        memcpy(&is, new_ + i, sizeof is);
+        sum += (uint64_t)~was + is;
+    }
+    return sum;
+}
+
+/* The same sum, had all stood a byte further on. */
+KST_INLINE uint64_t kst__sum_swap(uint64_t sum)
+{
+    const uint32_t folded = kst__sum_fold(sum);
+    return (uint16_t)(folded << 8 | folded >> 8);
+}
+
+/* Lets a checksum follow. One that is not there, UDP's 0, stays away. */
+KST_INLINE void kst__checksum_change(uint8_t *at, uint64_t change, bool optional)
+{
+    uint16_t sum;
+    memcpy(&sum, at, sizeof sum);
+    if (optional && sum == 0)
+        return;
+    sum = (uint16_t)~kst__sum_fold((uint16_t)~sum + change);
+    if (optional && sum == 0)
+        sum = UINT16_MAX;
+    memcpy(at, &sum, sizeof sum);
+}
+
+/* Computes one anew: over `size` bytes at `l4`, where it stands at `at`; `sum` is that of what
+ * comes before. */
+static void kst__checksum_set(uint8_t *l4, uint32_t at, uint32_t size, uint64_t sum)
+{
+    kst__put16(l4 + at, 0);
+    const uint16_t is = (uint16_t)~kst__sum_fold(kst__sum(sum, l4, size));
+    memcpy(l4 + at, &is, sizeof is);
 }
 
 #endif
@@ -1018,52 +1251,75 @@ static uint64_t kst__sum_pseudo(const uint8_t *addresses, size_t addresses_bytes
         c += b, b = b << 17 | b >> 47, b ^= c, c = c << 32 | c >> 32;                              \
     } while (0)
 
-/* SipHash-c-d of `count` words, each read as the 8 little-endian bytes of the original's input. */
-KST_INLINE uint64_t kst__siphash(const uint64_t seed[2], const uint64_t *words, uint32_t count,
-                                 int c_rounds, int d_rounds)
+/* SipHash-c-d of a message: `count` whole words, each read as the 8 little-endian bytes of the
+ * original's input, then `last`: up to 7 bytes more, and in the highest byte how many bytes all are. */
+KST_INLINE uint64_t kst__sip(const uint64_t seed[2], const uint64_t *words, uint32_t count,
+                             uint64_t last, int c_rounds, int d_rounds)
 {
     uint64_t a = seed[0] ^ UINT64_C(0x736f6d6570736575);
     uint64_t b = seed[1] ^ UINT64_C(0x646f72616e646f6d);
     uint64_t c = seed[0] ^ UINT64_C(0x6c7967656e657261);
     uint64_t d = seed[1] ^ UINT64_C(0x7465646279746573);
 
-    for (uint32_t i = 0; i <= count; i++) {
-        const uint64_t word = i < count ? words[i] : (uint64_t)count << 59; /* bytes << 56 */
-        d ^= word;
-        for (int round = 0; round < c_rounds; round++)
+    for (uint32_t i = 0; i < count; i++) {
+        d ^= words[i];
+        KST__SIP_ROUND(a, b, c, d);
+        if (c_rounds == 2)
             KST__SIP_ROUND(a, b, c, d);
-        a ^= word;
+        a ^= words[i];
     }
+    d ^= last;
+    KST__SIP_ROUND(a, b, c, d);
+    if (c_rounds == 2)
+        KST__SIP_ROUND(a, b, c, d);
+    a ^= last;
     c ^= 0xff;
-    for (int round = 0; round < d_rounds; round++)
+    KST__SIP_ROUND(a, b, c, d); /* written out: compilers leave so short a loop as it is */
+    KST__SIP_ROUND(a, b, c, d);
+    KST__SIP_ROUND(a, b, c, d);
+    if (d_rounds == 4)
         KST__SIP_ROUND(a, b, c, d);
     return a ^ b ^ c ^ d;
 }
 
-KST_INLINE uint64_t kst__hash_sip13(const uint64_t seed[2], const uint64_t *words, uint32_t count)
+/* Of whole words alone. */
+KST_INLINE uint64_t kst__siphash(const uint64_t seed[2], const uint64_t *words, uint32_t count,
+                                 int c_rounds, int d_rounds)
 {
-    return kst__siphash(seed, words, count, 1, 3);
+    return kst__sip(seed, words, count, (uint64_t)count << 59, c_rounds, d_rounds);
 }
 
-KST_INLINE uint64_t kst__hash_sip24(const uint64_t seed[2], const uint64_t *words, uint32_t count)
+KST_INLINE uint64_t kst__hash_sip13(const uint64_t seed[2], const uint64_t *words, uint32_t count,
+                                    uint64_t last)
 {
-    return kst__siphash(seed, words, count, 2, 4);
+    return kst__sip(seed, words, count, last, 1, 3);
+}
+
+KST_INLINE uint64_t kst__hash_sip24(const uint64_t seed[2], const uint64_t *words, uint32_t count,
+                                    uint64_t last)
+{
+    return kst__sip(seed, words, count, last, 2, 4);
 }
 
 /* Multiply and fold, for traffic that nobody hostile chooses: the seed hides nothing. */
-KST_INLINE uint64_t kst__hash_fold(const uint64_t seed[2], const uint64_t *words, uint32_t count)
+KST_INLINE uint64_t kst__hash_fold(const uint64_t seed[2], const uint64_t *words, uint32_t count,
+                                   uint64_t last)
 {
+    const uint64_t odd = UINT64_C(0x9e3779b97f4a7c15); /* 2^64 by the golden ratio */
     uint64_t hash = seed[0];
     for (uint32_t i = 0; i < count; i++) {
-        hash = (hash ^ words[i]) * UINT64_C(0x9e3779b97f4a7c15); /* 2^64 by the golden ratio */
+        hash = (hash ^ words[i]) * odd;
         hash ^= hash >> 32;
     }
-    return hash * UINT64_C(0x9e3779b97f4a7c15);
+    hash = (hash ^ last) * odd;
+    return (hash ^ hash >> 32) * odd;
 }
 
-KST_INLINE uint64_t kst__hash(const uint64_t seed[2], const uint64_t *words, uint32_t count)
+/* The one that was chosen, of a message as kst__sip takes it. */
+KST_INLINE uint64_t kst__hash(const uint64_t seed[2], const uint64_t *words, uint32_t count,
+                              uint64_t last)
 {
-    return KST__PASTE(kst__hash_, KST_HASH)(seed, words, count);
+    return KST__PASTE(kst__hash_, KST_HASH)(seed, words, count, last);
 }
 
 #endif
@@ -1102,13 +1358,22 @@ static const struct kst__protocol kst__protocols[] = {
     {KST__GRE, KST__KEYS, "gre"},
 };
 
+enum { KST__PROTOCOLS = sizeof kst__protocols / sizeof kst__protocols[0] };
+
+/* Its place among them, behind the last for one that Linux does not name. */
+static uint32_t kst__protocol_row(uint8_t number)
+{
+    uint32_t row = 0;
+    while (row < KST__PROTOCOLS && kst__protocols[row].number != number)
+        row++;
+    return row;
+}
+
 static const struct kst__protocol *kst__protocol_of(uint8_t number)
 {
     static const struct kst__protocol unknown = {0, KST__NO_PORTS, "unknown"};
-    for (size_t i = 0; i < sizeof kst__protocols / sizeof kst__protocols[0]; i++)
-        if (kst__protocols[i].number == number)
-            return &kst__protocols[i];
-    return &unknown;
+    const uint32_t row = kst__protocol_row(number);
+    return row < KST__PROTOCOLS ? &kst__protocols[row] : &unknown;
 }
 
 /* Questions and their answers (RFC 792, 950, 4443, 4620). What is not here starts nothing. */
@@ -1153,9 +1418,30 @@ KST_INLINE bool kst__icmp_is_question(const struct kst_tuple *tuple)
     return pair != NULL && pair->question == type;
 }
 
+/* The words that a tuple is, as they lie in memory: two of the source, two of the destination, and the
+ * rest of it. */
+KST_INLINE uint64_t kst__word(const void *p)
+{
+    uint64_t word;
+    memcpy(&word, p, sizeof word);
+    return word;
+}
+
+KST_INLINE uint64_t kst__tuple_word(const struct kst_tuple *tuple, uint32_t number)
+{
+    return kst__word((const uint8_t *)tuple + 8 * number);
+}
+
+/* Words instead of memcmp, and as few as tell: what lies behind an IPv4 address is 0 in all tuples. */
 KST_INLINE bool kst__tuple_same(const struct kst_tuple *a, const struct kst_tuple *b)
 {
-    return memcmp(a, b, sizeof *a) == 0;
+    const uint64_t differ = (kst__tuple_word(a, 0) ^ kst__tuple_word(b, 0)) |
+                            (kst__tuple_word(a, 2) ^ kst__tuple_word(b, 2)) |
+                            (kst__tuple_word(a, 4) ^ kst__tuple_word(b, 4));
+    if (differ != 0 || b->family == KST_IPV4)
+        return differ == 0;
+    return kst__tuple_word(a, 1) == kst__tuple_word(b, 1) &&
+           kst__tuple_word(a, 3) == kst__tuple_word(b, 3);
 }
 
 /* The tuple that the answer will have. False if there is none: an ICMP type without counterpart. */
@@ -1178,47 +1464,92 @@ static bool kst__tuple_invert(const struct kst_tuple *tuple, struct kst_tuple *i
     return true;
 }
 
-KST_INLINE uint64_t kst__word(const uint8_t *p)
+#define KST__NO_ANSWER 0 /* not a word of any tuple: each has a family */
+
+/* The last word of the tuple that the answer will have, or KST__NO_ANSWER. */
+KST_INLINE uint64_t kst__tuple_answer(const struct kst_tuple *tuple)
 {
-    uint64_t word;
-    memcpy(&word, p, sizeof word);
-    return word;
+    const uint16_t one = 1;
+    uint8_t little;
+    memcpy(&little, &one, 1);
+    if (KST_UNLIKELY(kst__is_icmp(tuple->protocol))) {
+        struct kst_tuple inverse;
+        return kst__tuple_invert(tuple, &inverse) ? kst__tuple_word(&inverse, 4) : KST__NO_ANSWER;
+    }
+    const uint64_t word = kst__tuple_word(tuple, 4); /* whose first half in memory is the ports */
+    const uint32_t ports = little ? (uint32_t)word : (uint32_t)(word >> 32);
+    const uint32_t swapped = ports << 16 | ports >> 16;
+    return little ? (word & UINT64_C(0xffffffff00000000)) | swapped
+                  : (word & UINT32_MAX) | (uint64_t)swapped << 32;
 }
 
-/* The keyed hash, the same for both directions: the smaller end (address and port) goes first.
- * ICMP has no ports; its identifier, code and the question's type stand beside the ends. */
-static uint64_t kst__tuple_hash(const struct kst_tuple *tuple, const uint64_t seed[2])
+/* Whether a tuple is the answer to another, whose `answer` is known. */
+KST_INLINE bool kst__tuple_answers(const struct kst_tuple *tuple, const struct kst_tuple *other,
+                                   uint64_t answer)
 {
-    uint64_t src_port = 0, dst_port = 0, icmp = 0;
-    if (kst__is_icmp(tuple->protocol)) {
-        const uint8_t type = (uint8_t)(tuple->dst_port >> 8);
-        const struct kst__icmp_pair *pair = kst__icmp_pair_of(tuple->protocol, type);
-        icmp = (uint64_t)tuple->src_port << 16 |
-               (uint64_t)(pair != NULL ? pair->question : type) << 8 | (tuple->dst_port & 0xff);
-    } else {
-        src_port = tuple->src_port;
-        dst_port = tuple->dst_port;
-    }
+    const uint64_t differ = (kst__tuple_word(tuple, 0) ^ kst__tuple_word(other, 2)) |
+                            (kst__tuple_word(tuple, 2) ^ kst__tuple_word(other, 0)) |
+                            (kst__tuple_word(tuple, 4) ^ answer);
+    if (differ != 0 || other->family == KST_IPV4)
+        return differ == 0;
+    return kst__tuple_word(tuple, 1) == kst__tuple_word(other, 3) &&
+           kst__tuple_word(tuple, 3) == kst__tuple_word(other, 1);
+}
 
-    if (tuple->family == KST_IPV4) { /* an end takes 48 bits: zone and protocol fill the words up */
-        const uint64_t src = (uint64_t)kst__be32(tuple->src) << 16 | src_port;
-        const uint64_t dst = (uint64_t)kst__be32(tuple->dst) << 16 | dst_port;
-        const bool swap = dst < src;
-        const uint64_t words[3] = {(swap ? dst : src) | (uint64_t)tuple->zone << 48,
-                                   (swap ? src : dst) | (uint64_t)tuple->protocol << 48, icmp};
-        return kst__hash(seed, words, kst__is_icmp(tuple->protocol) ? 3 : 2);
-    }
-    const uint64_t src[2] = {kst__word(tuple->src), kst__word(tuple->src + 8)};
-    const uint64_t dst[2] = {kst__word(tuple->dst), kst__word(tuple->dst + 8)};
+/* What stands in the places of the ports for ICMP, the same for question and answer. */
+static uint32_t kst__icmp_ports(const struct kst_tuple *tuple)
+{
+    const uint8_t type = (uint8_t)(tuple->dst_port >> 8);
+    const struct kst__icmp_pair *pair = kst__icmp_pair_of(tuple->protocol, type);
+    return (uint32_t)tuple->src_port << 16 |
+           (uint32_t)(pair != NULL ? pair->question : type) << 8 | (tuple->dst_port & 0xff);
+}
+
+/* The message that is hashed ends with what tells conversations between two hosts apart, and how many
+ * bytes it has. */
+KST_INLINE uint64_t kst__tuple_rest(const struct kst_tuple *tuple, uint64_t bytes, uint64_t ports)
+{
+    return bytes << 56 | (uint64_t)tuple->protocol << 48 | (uint64_t)tuple->zone << 32 | ports;
+}
+
+static uint64_t kst__tuple_hash4_icmp(const struct kst_tuple *tuple, const uint64_t seed[2])
+{
+    const uint64_t src = kst__be32(tuple->src), dst = kst__be32(tuple->dst);
+    const uint64_t word = dst < src ? dst << 32 | src : src << 32 | dst;
+    return kst__hash(seed, &word, 1, kst__tuple_rest(tuple, 15, kst__icmp_ports(tuple)));
+}
+
+static uint64_t kst__tuple_hash6(const struct kst_tuple *tuple, const uint64_t seed[2])
+{
+    const bool icmp = kst__is_icmp(tuple->protocol);
+    const uint64_t src_port = icmp ? 0 : tuple->src_port, dst_port = icmp ? 0 : tuple->dst_port;
+    const uint64_t src[2] = {kst__be64(tuple->src), kst__be64(tuple->src + 8)};
+    const uint64_t dst[2] = {kst__be64(tuple->dst), kst__be64(tuple->dst + 8)};
     const bool swap = dst[0] != src[0]   ? dst[0] < src[0]
                       : dst[1] != src[1] ? dst[1] < src[1]
                                          : dst_port < src_port;
     const uint64_t *first = swap ? dst : src, *second = swap ? src : dst;
-    const uint64_t ports = swap ? dst_port << 16 | src_port : src_port << 16 | dst_port;
-    const uint64_t words[5] = {first[0], first[1], second[0], second[1],
-                               (ports | icmp) << 32 | (uint64_t)tuple->zone << 16 |
-                                   tuple->protocol};
-    return kst__hash(seed, words, 5);
+    const uint64_t words[4] = {first[0], first[1], second[0], second[1]};
+    const uint64_t ports = icmp   ? kst__icmp_ports(tuple)
+                           : swap ? dst_port << 16 | src_port
+                                  : src_port << 16 | dst_port;
+    return kst__hash(seed, words, 4, kst__tuple_rest(tuple, 39, ports));
+}
+
+/* The keyed hash, the same for both directions: the smaller end (address and port) goes first. A
+ * message of 15 bytes for IPv4, 39 for IPv6: addresses, ports, zone, protocol. */
+KST_INLINE uint64_t kst__tuple_hash(const struct kst_tuple *tuple, const uint64_t seed[2])
+{
+    if (tuple->family != KST_IPV4)
+        return kst__tuple_hash6(tuple, seed);
+    if (KST_UNLIKELY(kst__is_icmp(tuple->protocol)))
+        return kst__tuple_hash4_icmp(tuple, seed);
+    const uint64_t src = (uint64_t)kst__be32(tuple->src) << 16 | tuple->src_port;
+    const uint64_t dst = (uint64_t)kst__be32(tuple->dst) << 16 | tuple->dst_port;
+    const uint64_t low = dst < src ? dst : src, high = dst < src ? src : dst;
+    const uint64_t word = low >> 16 << 32 | high >> 16;
+    const uint64_t ports = (low & 0xffff) << 16 | (high & 0xffff);
+    return kst__hash(seed, &word, 1, kst__tuple_rest(tuple, 15, ports));
 }
 
 #endif
@@ -1260,11 +1591,12 @@ struct kst__parsed {
     uint8_t zones;      /* KST_PACKET_ZONE_ORIGINAL or _REPLY: its zone is that of one direction; else 0 */
     bool call;          /* the tuple is that of a GRE call, which lacks the sender's key */
     bool fragment;      /* it has fragment fields in use; of IPv6 perhaps all there is (RFC 6946) */
+    bool deferred;      /* KST_PACKET_DEFER */
     bool partial;       /* there is more of the datagram elsewhere; the tuple is a first fragment's */
 };
 
 /* IPv4 header (RFC 791), options skipped. An embedded packet is read just so. */
-static struct kst__ip kst__ip4(const uint8_t *data, uint32_t here)
+KST_INLINE struct kst__ip kst__ip4(const uint8_t *data, uint32_t here)
 {
     struct kst__ip ip = {NULL, 0, 0, 0, false, KST_IPV4, 0, KST_REASON_NONE};
     if (here < 20) {
@@ -1365,13 +1697,17 @@ static bool kst__gre_keys(const uint8_t *l4, uint32_t here, struct kst_tuple *tu
 }
 
 /* The tuple of a packet: `ip`, and `here` bytes at `l4`. False if these do not reach. */
-static bool kst__tuple_of(const struct kst__ip *ip, const uint8_t *l4, uint32_t here, uint16_t zone,
-                          struct kst_tuple *tuple)
+KST_INLINE bool kst__tuple_of(const struct kst__ip *ip, const uint8_t *l4, uint32_t here, uint16_t zone,
+                              struct kst_tuple *tuple)
 {
-    const size_t address_bytes = ip->family == KST_IPV4 ? 4 : 16;
     memset(tuple, 0, sizeof *tuple);
-    memcpy(tuple->src, ip->addresses, address_bytes);
-    memcpy(tuple->dst, ip->addresses + address_bytes, address_bytes);
+    if (ip->family == KST_IPV4) {
+        memcpy(tuple->src, ip->addresses, 4);
+        memcpy(tuple->dst, ip->addresses + 4, 4);
+    } else {
+        memcpy(tuple->src, ip->addresses, 16);
+        memcpy(tuple->dst, ip->addresses + 16, 16);
+    }
     tuple->zone = zone;
     tuple->family = ip->family;
     tuple->protocol = ip->protocol;
@@ -1455,6 +1791,7 @@ static void kst__parse(const struct kst_packet *packet, bool verify, struct kst_
     }
     const uint8_t zones = packet->flags & (KST_PACKET_ZONE_ORIGINAL | KST_PACKET_ZONE_REPLY);
     p->zones = zones == (KST_PACKET_ZONE_ORIGINAL | KST_PACKET_ZONE_REPLY) ? 0 : zones;
+    p->deferred = (packet->flags & KST_PACKET_DEFER) != 0;
     p->addresses = ip.addresses;
     p->l4 = data + ip.l4_at;
     p->l4_here = here - ip.l4_at;
@@ -1501,6 +1838,9 @@ static bool kst__checksum_right(const struct kst__parsed *p, uint32_t covered, u
     X(EVENTS, "nf_conntrack_events", 2, 0, 2)                                                      \
     X(EXPECT_MAX, "nf_conntrack_expect_max", 0, 0, KST_EXPECTATIONS_MAX)                           \
     X(TIMESTAMP, "nf_conntrack_timestamp", 0, 0, 1)                                                \
+    X(SOURCE_MAX, "keepstate_source_max", 0, 0, KST_ENTRIES_MAX)                                   \
+    X(ZONE_MAX, "keepstate_zone_max", 0, 0, KST_ENTRIES_MAX)                                       \
+    X(HALF_OPEN_MAX, "keepstate_half_open_max", 100, 1, 100)                                       \
     X(PRESSURE_HIGH, "keepstate_pressure_high", 95, 1, 100)                                        \
     X(PRESSURE_LOW, "keepstate_pressure_low", 85, 0, 100)                                          \
     X(FTP_LOOSE, "nf_conntrack_ftp_loose", 0, 0, 1)                                                \
@@ -1573,7 +1913,8 @@ static uint32_t kst__setting_number(const char *name)
 /* SPDX-License-Identifier: MIT */
 /* core/pool.h - the table and its entries: what lies where in the caller's block.
  *
- *     struct kst | index | timer | entries | columns | expectations | events | reassembly
+ *     struct kst | index | timer | entries | columns | sources | tallies | expectations | events |
+ *     reassembly
  *
  * Entries live in slots 0..max, one more than may be in use: the spare is where a newcomer is
  * judged before anybody has to make room for it. All references are slot numbers or offsets from
@@ -1625,7 +1966,7 @@ struct kst__entry {
     uint32_t armed;  /* the time that its timer is set to, never after expires_ms; in beats */
     uint32_t serial; /* upper half of its kst_id */
     uint32_t mark;
-    uint16_t status; /* enum kst_status; 0: the slot is free */
+    uint16_t status; /* enum kst_status; not CONFIRMED: the slot is free, or a newcomer's */
     uint8_t state;   /* enum kst_tcp_state or kst_sctp_state */
     uint8_t kind;    /* enum kst_class, or'ed with the bits below */
 
@@ -1671,6 +2012,21 @@ struct kst__help {
 
 typedef char kst__help_is_one_line[sizeof(struct kst__help) == 64 ? 1 : -1];
 
+/* Who else has the same source, kst__source_*; and by which interface it leaves. */
+struct kst__source {
+    uint32_t newer, older; /* in its bucket, KST__NONE at the ends */
+    uint32_t out_interface;
+};
+
+/* What a helper's rewriting has done to the sequence numbers of each direction. */
+struct kst__adjust_side {
+    uint32_t at;            /* a segment that begins behind this is shifted by */
+    uint32_t before, after; /* the second, any other by the first; modulo 2^32 */
+};
+struct kst__adjust {
+    struct kst__adjust_side side[2];
+};
+
 struct kst__label_bits {
     uint8_t bytes[KST_LABEL_BYTES];
 };
@@ -1687,6 +2043,9 @@ struct kst__expected {
     uint8_t flags;         /* enum kst_expectation_flags, or'ed, and the one below */
     uint8_t class_;
     uint8_t child_helper;
+    uint8_t follows;       /* enum kst_follows; */
+    uint8_t nat_direction; /* of what told of it, */
+    uint16_t nat_port;     /* and the port that this named */
 };
 
 enum { KST__EXPECT_KEY = 128 }; /* kst__expected.flags */
@@ -1702,11 +2061,31 @@ struct kst__expectations {
     uint32_t serial;
 };
 
+/* How many connections a source or a zone has. */
+struct kst__tally {
+    uint8_t address[16]; /* of the source, without the host's bits */
+    uint16_t zone;
+    uint8_t family;      /* 0: this is the zone's */
+    uint8_t zero;
+    uint32_t count;
+    uint32_t next;       /* in its bucket, or the next free one; KST__NONE at the end */
+};
+
+/* Tallies lie behind this and their buckets. */
+struct kst__tallies {
+    uint32_t buckets;
+    uint32_t used; /* places ever used */
+    uint32_t free; /* first free place, KST__NONE: none */
+};
+
 /* What an entry may have beside its two lines: columns, an element a slot, there if the
  * configuration has the feature. X(NAME, feature, type) */
 #define KST__WITH_HELP (UINT32_C(1) << 31) /* what config.expectations asks for */
+#define KST__WITH_ADJUST (UINT32_C(1) << 30) /* with that and KST_WITH_NAT */
 #define KST__COLUMNS_LIST(X)                                                                       \
     X(REPLY, KST_WITH_NAT, struct kst_tuple)                                                       \
+    X(SOURCE, KST_WITH_NAT, struct kst__source)                                                    \
+    X(ADJUST, KST__WITH_ADJUST, struct kst__adjust)                                                \
     X(COUNTERS, KST_WITH_ACCOUNTING, struct kst__counters)                                         \
     X(HELP, KST__WITH_HELP, struct kst__help)                                                      \
     X(BIRTH, KST_WITH_TIMESTAMPS, uint64_t)                                                        \
@@ -1718,6 +2097,9 @@ enum {
 #undef KST__X
     KST__COLUMNS
 };
+
+#define KST__NAT                                                                                   \
+    (KST_SRC_NAT | KST_DST_NAT | KST_SRC_NAT_DONE | KST_DST_NAT_DONE | KST_SEQ_ADJUST)
 
 #define KST__NEVER UINT64_MAX /* a connection's birth that nobody noted */
 
@@ -1733,11 +2115,14 @@ struct kst__attached { /* a port that has a helper */
     uint8_t helper; /* 0: this place is free, and those behind it */
 };
 
+typedef char kst__states_fit_a_row[(int)KST_SCTP_STATES <= (int)KST_TCP_STATES ? 1 : -1];
 typedef char kst__settings_fit_a_word[KST__SETTINGS <= 64 ? 1 : -1];
 
 struct kst {
     uint64_t index_at, timer_at, entries_at; /* offsets */
     uint64_t column_at[KST__COLUMNS];
+    uint64_t sources_at; /* likewise; 0: no NAT. Heads of `sources` lists */
+    uint64_t tallies_at; /* likewise; 0: no limits */
     uint64_t expect_at; /* likewise; 0: no expectations, no helpers */
     uint64_t events_at; /* likewise; 0: no events */
     uint64_t defrag_at; /* likewise; 0: fragments are not reassembled */
@@ -1757,10 +2142,18 @@ struct kst {
     uint64_t policy_owns[KST_POLICIES];           /* bits by setting */
     struct kst__attached attached[KST_ATTACH_MAX];
     uint32_t apart; /* entries with a zone of one direction: a tuple may then be found both ways */
+    uint32_t sources; /* lists of translated connections by their source, a power of two */
+    uint64_t draws;   /* numbers drawn at random */
+    uint32_t pending; /* the slot of a newcomer that waits for kst_confirm, KST__NONE: none; */
+    uint64_t pending_ms; /* since when */
+    kst_id closing;   /* what a deferred packet has ended: removed once that is through; 0: none */
+    uint32_t datagram_bytes; /* of the last that was completed of fragments */
     bool pressed; /* PRESSURE was told, RELIEF not yet */
     uint8_t index, timer; /* config.index, config.timer */
     uint8_t evict[KST_CLASSES];
     struct kst__class classes[KST_CLASSES];
+    uint8_t source_prefix[2]; /* bits of an IPv4 and of an IPv6 address that tell sources apart */
+    uint32_t states[KST__PROTOCOLS + 1][KST_TCP_STATES]; /* entries by protocol and state */
     struct kst_stats stats;
 };
 
@@ -1797,6 +2190,16 @@ KST_INLINE struct kst_tuple *kst__reply_tuple(const struct kst *t, uint32_t slot
     return (struct kst_tuple *)kst__at(t, t->column_at[KST__COLUMN_REPLY]) + slot;
 }
 
+KST_INLINE struct kst__source *kst__source_at(const struct kst *t, uint32_t slot)
+{
+    return (struct kst__source *)kst__at(t, t->column_at[KST__COLUMN_SOURCE]) + slot;
+}
+
+KST_INLINE struct kst__adjust_side *kst__adjust_at(const struct kst *t, uint32_t slot)
+{
+    return ((struct kst__adjust *)kst__at(t, t->column_at[KST__COLUMN_ADJUST]) + slot)->side;
+}
+
 KST_INLINE struct kst__counters *kst__counters_at(const struct kst *t, uint32_t slot)
 {
     return (struct kst__counters *)kst__at(t, t->column_at[KST__COLUMN_COUNTERS]) + slot;
@@ -1829,9 +2232,10 @@ KST_INLINE uint32_t kst__slots(const struct kst *t)
     return t->capacity + 1;
 }
 
+/* Whether a slot holds one of the table's: not free, and no newcomer. */
 KST_INLINE bool kst__live(const struct kst *t, uint32_t slot)
 {
-    return slot < t->used && kst__entry_at(t, slot)->status != 0;
+    return slot < t->used && (kst__entry_at(t, slot)->status & KST_CONFIRMED);
 }
 
 KST_INLINE bool kst__expired(const struct kst *t, uint32_t slot)
@@ -1897,9 +2301,8 @@ static void kst__slot_give_back(struct kst *t, uint32_t slot)
 
 struct kst__key { /* what is looked for */
     struct kst_tuple tuple;
-    struct kst_tuple inverse; /* of the tuple, if `invertible` */
+    uint64_t answer; /* kst__tuple_answer */
     uint64_t hash;
-    bool invertible;
     uint8_t only; /* enum kst_direction: a packet of the other one is not meant; NO_DIRECTION: any */
 };
 
@@ -1907,7 +2310,7 @@ KST_INLINE void kst__key_make(const struct kst *t, const struct kst_tuple *tuple
                               struct kst__key *key)
 {
     key->tuple = *tuple;
-    key->invertible = kst__tuple_invert(tuple, &key->inverse);
+    key->answer = kst__tuple_answer(tuple);
     key->hash = kst__tuple_hash(tuple, t->seed);
     key->only = KST_NO_DIRECTION;
 }
@@ -1938,18 +2341,20 @@ KST_INLINE uint8_t kst__node_direction(const struct kst *t, uint32_t node,
     const struct kst__entry *e = kst__entry_at(t, slot);
     if (e->kind & KST__KIND_NAT)
         return node == slot ? KST_ORIGINAL : KST_REPLY;
-    return key->invertible && kst__tuple_same(&e->tuple, &key->inverse) ? KST_REPLY : KST_ORIGINAL;
+    return kst__tuple_answers(&e->tuple, &key->tuple, key->answer) ? KST_REPLY : KST_ORIGINAL;
 }
 
 /* Whether the entry behind a node has one of its two directions look like the key. */
 KST_INLINE bool kst__node_matches(const struct kst *t, uint32_t node, const struct kst__key *key)
 {
-    const struct kst_tuple *tuple = kst__node_tuple(t, node);
-    const bool mirrored = !(kst__entry_at(t, kst__node_slot(t, node))->kind & KST__KIND_NAT);
+    const struct kst__entry *e = kst__entry_at(t, node);
     const bool matches =
-        kst__tuple_same(tuple, &key->tuple) ||
-        (mirrored && key->invertible && kst__tuple_same(tuple, &key->inverse));
-    return matches && (key->only == KST_NO_DIRECTION ||
+        KST_UNLIKELY(node >= kst__slots(t))
+            ? kst__tuple_same(kst__reply_tuple(t, node - kst__slots(t)), &key->tuple)
+            : kst__tuple_same(&e->tuple, &key->tuple) ||
+                  (kst__tuple_answers(&e->tuple, &key->tuple, key->answer) &&
+                   !(e->kind & KST__KIND_NAT));
+    return matches && (KST_LIKELY(key->only == KST_NO_DIRECTION) ||
                        kst__node_direction(t, node, key) == key->only);
 }
 
@@ -1975,6 +2380,12 @@ static bool kst__state_sound(uint8_t protocol, uint8_t state)
     return protocol == KST__TCP    ? state > KST_TCP_NONE && state < KST_TCP_STATES
            : protocol == KST__SCTP ? state > KST_SCTP_NONE && state < KST_SCTP_STATES
                                    : state == 0;
+}
+
+/* How many entries of this protocol are in this state. */
+KST_INLINE uint32_t *kst__census(const struct kst *t, uint8_t protocol, uint8_t state)
+{
+    return (uint32_t *)(uintptr_t)&t->states[kst__protocol_row(protocol)][state];
 }
 
 /* ---- classes: who has been there longest ---- */
@@ -2258,7 +2669,8 @@ KST_INLINE uint64_t kst__group_home(const void *ix, uint64_t hash)
 
 KST_INLINE uint8_t kst__group_tag(uint64_t hash) /* 1..255 */
 {
-    return (uint8_t)(((hash >> 56) * 255 >> 8) + 1);
+    const uint8_t tag = (uint8_t)(hash >> 56);
+    return (uint8_t)(tag + (tag == 0));
 }
 
 /* ---- which places have this tag, bit by bit ---- */
@@ -2824,18 +3236,27 @@ static uint32_t kst__swiss_peek(const void *ix, uint64_t hash)
     return node;
 }
 
-static uint32_t kst__swiss_find(const void *ix, const struct kst *t, const struct kst__key *key)
+/* Beyond the first group: 2 or 3 of 100 searches, and by itself so that the rest is short. */
+KST__NOINLINE static uint32_t kst__swiss_find_on(const void *ix, const struct kst *t,
+                                                 const struct kst__key *key)
 {
     const uint32_t reach = ((const struct kst__groups *)ix)->reach;
     const uint64_t home = kst__group_home(ix, key->hash);
-    const uint8_t tag = kst__group_tag(key->hash);
-    for (uint32_t distance = 0; distance < reach; distance++) {
+    for (uint32_t distance = 1; distance < reach; distance++) {
         const struct kst__group *group = kst__swiss_group(ix, home, distance);
-        const uint32_t node = kst__group_find(group, t, key, tag);
+        const uint32_t node = kst__group_find(group, t, key, kst__group_tag(key->hash));
         if (node != KST__NONE || group->passed == 0)
             return node;
     }
     return KST__NONE;
+}
+
+static uint32_t kst__swiss_find(const void *ix, const struct kst *t, const struct kst__key *key)
+{
+    const struct kst__group *group = kst__group_at(ix, kst__group_home(ix, key->hash));
+    const uint32_t node = kst__group_find(group, t, key, kst__group_tag(key->hash));
+    return KST_LIKELY(node != KST__NONE || group->passed == 0) ? node
+                                                               : kst__swiss_find_on(ix, t, key);
 }
 
 static bool kst__swiss_insert(void *ix, uint32_t node, uint64_t hash)
@@ -4039,6 +4460,14 @@ static void kst__flow_of(const struct kst *t, uint32_t slot, struct kst_flow *fl
         flow->helper = kst__help_at(t, slot)->helper;
         flow->master = kst__help_at(t, slot)->master;
     }
+    if (e->status & KST_SRC_NAT_DONE)
+        flow->out_interface = kst__source_at(t, slot)->out_interface;
+    for (uint32_t i = 0; (e->status & KST_SEQ_ADJUST) && i < 2; i++) {
+        const struct kst__adjust_side *side = &kst__adjust_at(t, slot)[i];
+        flow->seq_adjust[i][0] = side->at;
+        flow->seq_adjust[i][1] = side->before;
+        flow->seq_adjust[i][2] = side->after;
+    }
     if (t->features & KST_WITH_LABELS)
         memcpy(flow->labels, kst__labels_at(t, slot)->bytes, sizeof flow->labels);
     if ((t->features & KST_WITH_TIMESTAMPS) && *kst__birth_at(t, slot) != KST__NEVER) {
@@ -4058,6 +4487,9 @@ static void kst__expectation_of(const struct kst *t, uint32_t place, struct kst_
     copy->master_tuple = master->tuple;
     copy->timeout_ms = x->expires_ms > t->now_ms ? x->expires_ms - t->now_ms : 0;
     copy->flags = x->flags;
+    copy->follows = x->follows;
+    copy->nat_direction = x->nat_direction;
+    copy->nat_port = x->nat_port;
     copy->class_ = x->class_;
     copy->helper = kst__help_at(t, x->master)->helper;
     copy->child_helper = x->child_helper;
@@ -4470,6 +4902,171 @@ static const char *kst__expect_check_own(const struct kst *t, uint32_t slot)
         if (expecting[i] != help->expecting[i])
             return "expectation: a master has counted wrong";
     return NULL;
+}
+
+#endif
+/* ======== core/limit.h =================================================================== */
+
+/* SPDX-License-Identifier: MIT */
+/* core/limit.h - who has how many: a tally for each source and each zone that has a connection, in a
+ * hash table of its own behind the columns. Under KST_WITH_LIMITS alone.
+ *
+ * A source is the network of an original source address (config.source_prefix) in its zone; the tally
+ * of a zone has no family. Counting costs one walk of a chain, which a newcomer finds at most
+ * KST_CHAIN_MAX long, or is refused. */
+#ifndef KST_LIMIT_H
+#define KST_LIMIT_H
+
+
+KST_INLINE struct kst__tallies *kst__tallies_of(const struct kst *t)
+{
+    return (struct kst__tallies *)kst__at(t, t->tallies_at);
+}
+
+KST_INLINE uint32_t *kst__tally_bucket(const struct kst *t, uint32_t number)
+{
+    return (uint32_t *)(kst__tallies_of(t) + 1) + number;
+}
+
+KST_INLINE struct kst__tally *kst__tally_at(const struct kst *t, uint32_t place)
+{
+    return (struct kst__tally *)(kst__tally_bucket(t, 0) + kst__tallies_of(t)->buckets) + place;
+}
+
+/* Each connection has two, at most, that nobody shares. */
+static uint32_t kst__tally_buckets(uint32_t slots)
+{
+    uint32_t buckets = 1;
+    while (buckets < 2 * slots)
+        buckets *= 2;
+    return buckets;
+}
+
+static uint64_t kst__tallies_bytes(uint32_t slots)
+{
+    return sizeof(struct kst__tallies) + kst__tally_buckets(slots) * (uint64_t)sizeof(uint32_t) +
+           2 * (uint64_t)slots * sizeof(struct kst__tally);
+}
+
+static void kst__tallies_init(struct kst *t)
+{
+    struct kst__tallies *tallies = kst__tallies_of(t);
+    tallies->buckets = kst__tally_buckets(kst__slots(t));
+    tallies->used = 0;
+    tallies->free = KST__NONE;
+    memset(kst__tally_bucket(t, 0), 0xff, tallies->buckets * sizeof(uint32_t)); /* KST__NONE */
+}
+
+/* The tally that a connection counts in, empty: its source's, or its zone's. Returns the bucket. */
+static uint32_t *kst__tally_of(const struct kst *t, const struct kst_tuple *tuple, bool source,
+                               struct kst__tally *tally)
+{
+    memset(tally, 0, sizeof *tally);
+    tally->zone = tuple->zone;
+    if (source) {
+        const uint32_t bits = t->source_prefix[tuple->family == KST_IPV6];
+        tally->family = tuple->family;
+        memcpy(tally->address, tuple->src, (bits + 7) / 8);
+        if (bits % 8 != 0)
+            tally->address[bits / 8] &= (uint8_t)(0xff << (8 - bits % 8));
+    }
+    const uint64_t words[2] = {kst__be64(tally->address), kst__be64(tally->address + 8)};
+    const uint64_t hash = kst__hash(t->seed, words, 2,
+                                    UINT64_C(19) << 56 | (uint64_t)tally->family << 16 | tally->zone);
+    return kst__tally_bucket(t, (uint32_t)hash & (kst__tallies_of(t)->buckets - 1));
+}
+
+/* The link, in a bucket or in a tally, that leads to one like this; to KST__NONE if there is none.
+ * Adds the steps it took. */
+static uint32_t *kst__tally_find(const struct kst *t, uint32_t *link, const struct kst__tally *like,
+                                 uint32_t *steps)
+{
+    for (; *link != KST__NONE; link = &kst__tally_at(t, *link)->next, *steps += 1)
+        if (memcmp(kst__tally_at(t, *link), like, offsetof(struct kst__tally, count)) == 0)
+            break;
+    return link;
+}
+
+/* How many connections a tuple's source, or its zone, has; and the length of the chain. */
+static uint32_t kst__tallied(const struct kst *t, const struct kst_tuple *tuple, bool source,
+                           uint32_t *steps)
+{
+    struct kst__tally like;
+    uint32_t *bucket = kst__tally_of(t, tuple, source, &like);
+    const uint32_t *link = kst__tally_find(t, bucket, &like, steps);
+    return *link != KST__NONE ? kst__tally_at(t, *link)->count : 0;
+}
+
+/* What a newcomer with this tuple is refused for, or NONE. */
+static uint16_t kst__over_limit(const struct kst *t, const struct kst_tuple *tuple)
+{
+    uint32_t steps = 0;
+    const uint32_t source_max = t->set[KST__SET_SOURCE_MAX], zone_max = t->set[KST__SET_ZONE_MAX];
+    if (kst__tallied(t, tuple, true, &steps) >= source_max && source_max != 0)
+        return KST_REASON_SOURCE_LIMIT;
+    if (kst__tallied(t, tuple, false, &steps) >= zone_max && zone_max != 0)
+        return KST_REASON_ZONE_LIMIT;
+    return steps < KST_CHAIN_MAX ? KST_REASON_NONE : KST_REASON_CHAIN_TOO_LONG;
+}
+
+static void kst__tally_add(struct kst *t, const struct kst_tuple *tuple, bool source)
+{
+    struct kst__tallies *tallies = kst__tallies_of(t);
+    struct kst__tally like;
+    uint32_t steps = 0;
+    uint32_t *bucket = kst__tally_of(t, tuple, source, &like);
+    uint32_t place = *kst__tally_find(t, bucket, &like, &steps);
+    if (place == KST__NONE) {
+        place = tallies->free;
+        if (place != KST__NONE)
+            tallies->free = kst__tally_at(t, place)->next;
+        else
+            place = tallies->used++;
+        like.next = *bucket;
+        *kst__tally_at(t, place) = like;
+        *bucket = place;
+    }
+    kst__tally_at(t, place)->count++;
+}
+
+static void kst__tally_drop(struct kst *t, const struct kst_tuple *tuple, bool source)
+{
+    struct kst__tallies *tallies = kst__tallies_of(t);
+    struct kst__tally like;
+    uint32_t steps = 0;
+    uint32_t *link = kst__tally_find(t, kst__tally_of(t, tuple, source, &like), &like, &steps);
+    const uint32_t place = *link;
+    KST_ASSERT(place != KST__NONE);
+    struct kst__tally *tally = kst__tally_at(t, place);
+    if (--tally->count > 0)
+        return;
+    *link = tally->next;
+    tally->next = tallies->free;
+    tallies->free = place;
+}
+
+/* Everything that is counted, counted again: the sum over all tallies of a kind is all connections. */
+static const char *kst__tallies_check(const struct kst *t)
+{
+    const struct kst__tallies *tallies = kst__tallies_of(t);
+    uint64_t connections = 0, places = 0;
+    if (tallies->used > 2 * (uint64_t)kst__slots(t))
+        return "limit: more tallies than there may be";
+    for (uint32_t i = 0; i < tallies->buckets; i++)
+        for (uint32_t place = *kst__tally_bucket(t, i); place != KST__NONE;
+             place = kst__tally_at(t, place)->next) {
+            if (place >= tallies->used || ++places > tallies->used)
+                return "limit: a chain leads astray";
+            if (kst__tally_at(t, place)->count == 0)
+                return "limit: a tally of nothing";
+            connections += kst__tally_at(t, place)->count;
+        }
+    for (uint32_t place = tallies->free; place != KST__NONE; place = kst__tally_at(t, place)->next)
+        if (place >= tallies->used || ++places > tallies->used)
+            return "limit: the free list leads astray";
+    if (places != tallies->used)
+        return "limit: a tally is lost";
+    return connections == 2 * (uint64_t)t->count ? NULL : "limit: a connection is in none";
 }
 
 #endif
@@ -4950,13 +5547,20 @@ static uint32_t kst__queue_current(struct kst *t, const struct kst__datagram_key
     return KST__NONE;
 }
 
+/* Where a complete datagram is put together. */
+KST_INLINE uint8_t *kst__datagram(const struct kst *t)
+{
+    struct kst__defrag *d = kst__defrag_at(t);
+    return (uint8_t *)d + d->datagram_at;
+}
+
 /* Puts a complete datagram in the place of the fragment that `whole` describes. NONE, or BAD if it
  * is too large. */
 static uint8_t kst__queue_finish(struct kst *t, const struct kst__queue *queue,
                                  struct kst_packet *whole)
 {
     struct kst__defrag *d = kst__defrag_at(t);
-    whole->data = (uint8_t *)d + d->datagram_at;
+    whole->data = kst__datagram(t);
     whole->size = kst__queue_join(d, queue);
     whole->zone = queue->key.zone;
     whole->checksum = queue->checksum;
@@ -5064,6 +5668,78 @@ static const char *kst__defrag_check(const struct kst *t)
 }
 
 #endif
+/* ======== core/source.h ================================================================== */
+
+/* SPDX-License-Identifier: MIT */
+/* core/source.h - translated connections by who began them, so that one more of the same address
+ * and port can look the same to the outside (RFC 4787's endpoint-independent mapping, when
+ * possible). Whatever had its source bound is in a list, the newest first; of a list at most
+ * KST_NAT_SOURCES_MAX are looked at. */
+#ifndef KST_SOURCE_H
+#define KST_SOURCE_H
+
+
+static void kst__sources_init(struct kst *t)
+{
+    memset(kst__at(t, t->sources_at), 0xff, t->sources * sizeof(uint32_t)); /* KST__NONE */
+}
+
+/* The list of all that have the source of this tuple. */
+static uint32_t *kst__source_list(const struct kst *t, const struct kst_tuple *tuple)
+{
+    const uint64_t words[3] = {kst__word(tuple->src), kst__word(tuple->src + 8),
+                               (uint64_t)tuple->src_port << 32 | (uint64_t)tuple->zone << 16 |
+                                   (uint64_t)tuple->family << 8 | tuple->protocol};
+    const uint64_t hash = kst__siphash(t->seed, words, 3, 1, 3);
+    return (uint32_t *)kst__at(t, t->sources_at) + (hash & (t->sources - 1));
+}
+
+static bool kst__source_same(const struct kst_tuple *a, const struct kst_tuple *b)
+{
+    return memcmp(a->src, b->src, sizeof a->src) == 0 && a->src_port == b->src_port &&
+           a->zone == b->zone && a->family == b->family && a->protocol == b->protocol;
+}
+
+static void kst__source_join(struct kst *t, uint32_t slot)
+{
+    struct kst__source *s = kst__source_at(t, slot);
+    uint32_t *list = kst__source_list(t, &kst__entry_at(t, slot)->tuple);
+    s->newer = KST__NONE;
+    s->older = *list;
+    if (s->older != KST__NONE)
+        kst__source_at(t, s->older)->newer = slot;
+    *list = slot;
+}
+
+static void kst__source_leave(struct kst *t, uint32_t slot)
+{
+    const struct kst__source *s = kst__source_at(t, slot);
+    if (s->newer == KST__NONE)
+        *kst__source_list(t, &kst__entry_at(t, slot)->tuple) = s->older;
+    else
+        kst__source_at(t, s->newer)->older = s->older;
+    if (s->older != KST__NONE)
+        kst__source_at(t, s->older)->newer = s->newer;
+}
+
+/* NULL, or what is wrong; `bound` entries should be in the lists. */
+static const char *kst__source_check(const struct kst *t, uint32_t bound)
+{
+    uint32_t met = 0;
+    for (uint32_t i = 0; i < t->sources; i++) {
+        uint32_t *list = (uint32_t *)kst__at(t, t->sources_at) + i, newer = KST__NONE;
+        for (uint32_t slot = *list; slot != KST__NONE; slot = kst__source_at(t, slot)->older) {
+            if (!kst__live(t, slot) || ++met > bound || kst__source_at(t, slot)->newer != newer ||
+                !(kst__entry_at(t, slot)->status & KST_SRC_NAT_DONE) ||
+                kst__source_list(t, &kst__entry_at(t, slot)->tuple) != list)
+                return "source: a list leads astray";
+            newer = slot;
+        }
+    }
+    return met == bound ? NULL : "source: one is in no list";
+}
+
+#endif
 /* ======== core/table.h =================================================================== */
 
 /* SPDX-License-Identifier: MIT */
@@ -5141,24 +5817,36 @@ KST_INLINE uint32_t kst__find(const struct kst *t, const struct kst__key *key)
     return node[kst__before(serial[0], serial[1])];
 }
 
-/* Starts the lookup of a key; and goes on with it once the index has arrived, to the whole entry or
- * to what a find compares. */
-KST_INLINE void kst__look_up(const struct kst *t, const struct kst__key *key)
+/* Of a batch that goes by groups: how many are in one. */
+KST_INLINE size_t kst__group_size(size_t group, size_t count)
 {
-    if (kst__index_ops(t)->prefetch != NULL)
-        kst__index_ops(t)->prefetch(kst__index(t), key->hash);
+    const size_t left = count - group * KST_BURST;
+    return left < KST_BURST ? left : KST_BURST;
 }
 
-KST_INLINE void kst__look_closer(const struct kst *t, const struct kst__key *key, bool whole)
+/* Starts the lookup of a group's keys; and goes on with it once the index has arrived, to the whole
+ * entries or to what a find compares. What is asked for stands in a row, with as little between as can
+ * be: so the machine translates its addresses side by side, too. */
+KST_INLINE void kst__look_up(const struct kst *t, const struct kst__key *keys, size_t count)
 {
+    for (size_t i = 0; kst__index_ops(t)->prefetch != NULL && i < count; i++)
+        kst__index_ops(t)->prefetch(kst__index(t), keys[i].hash);
+}
+
+KST_INLINE void kst__look_closer(const struct kst *t, const struct kst__key *keys, size_t count,
+                                 bool whole)
+{
+    uint32_t nodes[KST_BURST];
     if (kst__index_ops(t)->peek == NULL)
         return;
-    const uint32_t node = kst__index_ops(t)->peek(kst__index(t), key->hash);
-    if (node == KST__NONE)
-        return;
-    kst__node_prefetch(t, node);
-    if (whole)
-        KST_PREFETCH(&kst__entry_at(t, kst__node_slot(t, node))->proto);
+    for (size_t i = 0; i < count; i++)
+        nodes[i] = kst__index_ops(t)->peek(kst__index(t), keys[i].hash);
+    for (size_t i = 0; i < count; i++)
+        if (nodes[i] != KST__NONE) {
+            kst__node_prefetch(t, nodes[i]);
+            if (whole)
+                KST_PREFETCH(&kst__entry_at(t, kst__node_slot(t, nodes[i]))->proto);
+        }
 }
 
 /* Takes an entry that is not armed out of the rest. One that was called back before it was
@@ -5173,9 +5861,16 @@ static void kst__unlink(struct kst *t, uint32_t slot,
         kst__foretells_no_more(t, slot);
     if (KST_UNLIKELY(kst__is_apart(t, slot)))
         t->apart--;
+    if (KST_UNLIKELY(e->status & KST_SRC_NAT_DONE))
+        kst__source_leave(t, slot);
     if (e->kind & KST__KIND_NAT)
         kst__index_ops(t)->remove(kst__index(t), slot + kst__slots(t), kst__reply_hash(t, slot));
     kst__index_ops(t)->remove(kst__index(t), slot, kst__tuple_hash(&e->tuple, t->seed));
+    if (KST_UNLIKELY(t->tallies_at != 0)) {
+        kst__tally_drop(t, &e->tuple, true);
+        kst__tally_drop(t, &e->tuple, false);
+    }
+    *kst__census(t, e->tuple.protocol, e->state) -= 1;
     kst__class_leave(t, slot);
     kst__slot_give_back(t, slot);
     t->count--;
@@ -5250,17 +5945,50 @@ KST_INLINE uint32_t kst__collect(struct kst *t, uint32_t *work)
     }
 }
 
+/* Whether that is a lack of room, not a fault of the newcomer's. */
+KST_INLINE bool kst__no_room(uint16_t reason)
+{
+    return reason == KST_REASON_TABLE_FULL || reason == KST_REASON_HALF_OPEN_FULL ||
+           reason == KST_REASON_SOURCE_LIMIT || reason == KST_REASON_ZONE_LIMIT;
+}
+
+/* Why a newcomer cannot simply be let in, or NONE. None is ASSURED. */
+KST_INLINE uint16_t kst__crowded(const struct kst *t)
+{
+    const uint64_t max = t->set[KST__SET_MAX], percent = t->set[KST__SET_HALF_OPEN_MAX];
+    const uint64_t half_open =
+        (uint64_t)t->classes[KST_CLASS_UNREPLIED].count + t->classes[KST_CLASS_REPLIED].count;
+    if (KST_UNLIKELY(percent < 100 && half_open * 100 >= max * percent))
+        return KST_REASON_HALF_OPEN_FULL;
+    return t->count >= max ? KST_REASON_TABLE_FULL : KST_REASON_NONE;
+}
+
+/* How long a victim stayed in its class, in beats, for the statistics. */
+static void kst__note_age(struct kst *t, uint32_t beats)
+{
+    uint32_t age = 0;
+    for (; beats != 0 && age < KST_AGES - 1; age++)
+        beats /= 2;
+    t->stats.victim_ages[age]++;
+}
+
 /* Makes room for one more: by an expired entry if one is near, else by the oldest of the first
- * class that may be evicted. Returns TABLE_FULL if nobody may go, TABLE_EVICTED or NONE. */
+ * class that may be evicted. Returns why there is none, or what was evicted for it, or NONE. */
 static uint16_t kst__make_room(struct kst *t)
 {
     uint32_t work = KST_COLLECT_MAX;
-    if (kst__collect(t, &work) > 0)
+    if (KST_LIKELY(kst__crowded(t) == KST_REASON_NONE))
+        return KST_REASON_NONE;
+    const bool collected = kst__collect(t, &work) > 0; /* where max was lowered as many as leave are let in */
+    const uint16_t crowded = kst__crowded(t);
+    const bool half_open = crowded == KST_REASON_HALF_OPEN_FULL;
+    if (collected && !half_open)
         return KST_REASON_NONE;
     for (uint32_t i = 0; i < KST_CLASSES && t->evict[i] != 0; i++) {
-        const struct kst__class *class_ = &t->classes[t->evict[i] - 1];
+        const uint32_t number = t->evict[i] - 1u;
+        const struct kst__class *class_ = &t->classes[number];
         const uint32_t victim = class_->oldest;
-        if (victim == KST__NONE)
+        if (victim == KST__NONE || (half_open && number > KST_CLASS_REPLIED))
             continue;
         if (kst__expired(t, victim)) { /* its time came, only the timer has not got there */
             kst__remove(t, victim, KST_GONE_EXPIRED);
@@ -5270,9 +5998,20 @@ static uint16_t kst__make_room(struct kst *t)
         if ((uint64_t)stayed * KST__BEAT_MS < class_->residence_ms)
             continue;
         kst__remove(t, victim, KST_GONE_EVICTED);
-        return KST_REASON_TABLE_EVICTED;
+        kst__note_age(t, stayed);
+        return half_open ? KST_REASON_HALF_OPEN_EVICTED : KST_REASON_TABLE_EVICTED;
     }
-    return KST_REASON_TABLE_FULL;
+    return crowded;
+}
+
+/* What a newcomer is refused for because of what its source and its zone have, or NONE; of those that
+ * have expired but not been collected some go first. */
+static uint16_t kst__limited(struct kst *t, const struct kst_tuple *tuple)
+{
+    uint32_t work = KST_COLLECT_MAX;
+    const uint16_t reason = kst__over_limit(t, tuple);
+    return reason != KST_REASON_NONE && kst__collect(t, &work) > 0 ? kst__over_limit(t, tuple)
+                                                                   : reason;
 }
 
 /* Frees a tuple that only an expired connection still holds; false if a live one has it, in the
@@ -5339,17 +6078,33 @@ static bool kst__index_in(struct kst *t, uint32_t slot, uint64_t hash)
     return true;
 }
 
+/* Gives a newcomer its serial number, unless it was named while it was pending. */
+static void kst__name(struct kst *t, uint32_t slot)
+{
+    struct kst__entry *e = kst__entry_at(t, slot);
+    if (e->serial != 0)
+        return;
+    t->serial += t->serial == UINT32_MAX ? 2 : 1; /* 0 names nobody */
+    e->serial = t->serial;
+}
+
 /* Completes what kst__index_in began: from here on the newcomer is one of the table's. */
 static void kst__confirm(struct kst *t, uint32_t slot)
 {
     struct kst__entry *e = kst__entry_at(t, slot);
     KST_ASSERT(t->count < t->capacity);
     t->count++;
-    t->serial += t->serial == UINT32_MAX ? 2 : 1; /* 0 names nobody */
-    e->serial = t->serial;
+    kst__name(t, slot);
     e->status |= KST_CONFIRMED;
+    *kst__census(t, e->tuple.protocol, e->state) += 1;
+    if (KST_UNLIKELY(t->tallies_at != 0)) {
+        kst__tally_add(t, &e->tuple, true);
+        kst__tally_add(t, &e->tuple, false);
+    }
     if (KST_UNLIKELY(kst__is_apart(t, slot)))
         t->apart++;
+    if (KST_UNLIKELY(e->status & KST_SRC_NAT_DONE))
+        kst__source_join(t, slot);
     kst__timer_ops(t)->arm(kst__timer(t), slot, kst__rearm_ms(t, slot));
     kst__class_join(t, slot, kst__class_of(e));
     if (KST_UNLIKELY(t->events_at != 0))
@@ -5357,29 +6112,85 @@ static void kst__confirm(struct kst *t, uint32_t slot)
 }
 
 /* Judged good: takes a newcomer in, if its tuples are its own, the index has a place and there is
- * room or can be made. NONE or TABLE_EVICTED if so, else why not, and nobody else has lost. */
+ * room or can be made. It is CONFIRMED if so: the reason is NONE or who had to go; else why not, and
+ * nobody has lost. */
 static uint16_t kst__admit(struct kst *t, uint32_t slot, uint64_t hash)
 {
-    uint16_t reason = KST_REASON_NONE;
     /* Without NAT a tuple and its inverse have one owner; with it another may own the inverse. A
      * zone of one direction parts it from what goes the other way. */
     if (t->features & KST_WITH_NAT) {
         const struct kst_tuple reply = kst__reply_of(t, slot);
         const bool apart = reply.zone != kst__entry_at(t, slot)->tuple.zone;
         if (!kst__tuple_clear(t, &reply, apart ? KST_REPLY : KST_NO_DIRECTION))
-            return KST_REASON_CLASH;
+            return kst__entry_at(t, slot)->status & (KST_SRC_NAT | KST_DST_NAT)
+                       ? KST_REASON_NAT_EXHAUSTED
+                       : KST_REASON_CLASH;
+    }
+    if (KST_UNLIKELY(t->tallies_at != 0)) {
+        const uint16_t limited = kst__limited(t, &kst__entry_at(t, slot)->tuple);
+        if (limited != KST_REASON_NONE)
+            return limited;
     }
     if (!kst__index_in(t, slot, hash))
         return KST_REASON_CHAIN_TOO_LONG;
-    if (t->count >= t->set[KST__SET_MAX])
-        reason = kst__make_room(t);
-    if (reason != KST_REASON_TABLE_FULL) {
+    const uint16_t reason = kst__make_room(t);
+    if (!kst__no_room(reason)) {
         kst__confirm(t, slot);
         return reason;
     }
     if (kst__entry_at(t, slot)->kind & KST__KIND_NAT)
         kst__index_ops(t)->remove(kst__index(t), slot + kst__slots(t), kst__reply_hash(t, slot));
     kst__index_ops(t)->remove(kst__index(t), slot, hash);
+    return reason;
+}
+
+/* ---- pending: a newcomer that was judged but not confirmed ---- */
+
+/* Lets a newcomer wait, if there is room or can be made: as in Linux before any rule has seen the
+ * packet. NONE or who had to go, else why there is none. */
+static uint16_t kst__pend(struct kst *t, uint32_t slot)
+{
+    uint16_t reason = KST_REASON_NONE;
+    if (KST_UNLIKELY(t->tallies_at != 0))
+        reason = kst__limited(t, &kst__entry_at(t, slot)->tuple);
+    if (reason == KST_REASON_NONE)
+        reason = kst__make_room(t);
+    if (kst__no_room(reason))
+        return reason;
+    kst__name(t, slot);
+    t->pending = slot;
+    t->pending_ms = t->now_ms;
+    return reason;
+}
+
+/* The packet that left something pending will not come through. */
+static void kst__pending_drop(struct kst *t)
+{
+    const uint32_t closing = (uint32_t)t->closing;
+    if (t->pending != KST__NONE)
+        kst__slot_give_back(t, t->pending);
+    if (t->closing != 0 && kst__live(t, closing) &&
+        kst__entry_at(t, closing)->serial == t->closing >> 32)
+        kst__remove(t, closing, KST_GONE_CLOSED);
+    t->pending = KST__NONE;
+    t->closing = 0;
+}
+
+/* Takes in what was pending; its time begins now. As kst__admit. */
+static uint16_t kst__pending_admit(struct kst *t)
+{
+    const uint32_t slot = t->pending;
+    struct kst__entry *e = kst__entry_at(t, slot);
+    const uint64_t waited_ms = t->now_ms - t->pending_ms;
+    const struct kst_tuple reply = kst__reply_of(t, slot);
+    const uint8_t only = reply.zone != e->tuple.zone ? KST_ORIGINAL : KST_NO_DIRECTION;
+    e->expires_ms = e->expires_ms <= UINT64_MAX - waited_ms ? e->expires_ms + waited_ms : UINT64_MAX;
+    t->pending = KST__NONE;
+    const uint16_t reason = kst__tuple_clear(t, &e->tuple, only)
+                                ? kst__admit(t, slot, kst__tuple_hash(&e->tuple, t->seed))
+                                : (uint16_t)KST_REASON_CLASH;
+    if (!(e->status & KST_CONFIRMED))
+        kst__slot_give_back(t, slot);
     return reason;
 }
 
@@ -5397,8 +6208,414 @@ static uint32_t kst__slot(const struct kst *t, kst_id id)
     return alive ? slot : KST__NONE;
 }
 
+/* Likewise, or of one that is pending. */
+static uint32_t kst__slot_known(const struct kst *t, kst_id id)
+{
+    const bool pending =
+        t->pending != KST__NONE && (kst_id)kst__entry_at(t, t->pending)->serial << 32 == id - t->pending;
+    return pending ? t->pending : kst__slot(t, id);
+}
+
+#endif
+/* ======== core/nat.h ===================================================================== */
+
+/* SPDX-License-Identifier: MIT */
+/* core/nat.h - what a connection's answers will look like: addresses and ports from a range, taken
+ * so that they are nobody else's.
+ *
+ * Enters: a newcomer, not in the table yet, and a range. Leaves: its reply tuple, and bits that say
+ * what was decided. The search for a port looks at no more than 248 of them. Numbers that Linux draws
+ * at random come from the table's seed; the address out of several by our own hash. */
+#ifndef KST_NAT_H
+#define KST_NAT_H
+
+
+static uint32_t kst__nat_draw(struct kst *t)
+{
+    const uint64_t words[1] = {t->draws++};
+    return (uint32_t)kst__siphash(t->seed, words, 1, 1, 3);
+}
+
+/* What in a tuple a port range is for, NULL if there is nothing: of ICMP the identifier, whatever
+ * is bound; of GRE a call that was foretold. */
+static uint16_t *kst__nat_port(struct kst_tuple *tuple, enum kst_nat_kind kind, bool expected)
+{
+    switch (kst__protocol_of(tuple->protocol)->ports) {
+    case KST__TYPES: return &tuple->src_port;
+    case KST__PORTS: break;
+    case KST__KEYS:
+        if (expected)
+            break;
+        return NULL;
+    default: return NULL;
+    }
+    return kind == KST_NAT_SOURCE ? &tuple->src_port : &tuple->dst_port;
+}
+
+/* Who holds the answers that a newcomer would have if it looked like this to the outside: a node, KST__NONE
+ * if nobody does. */
+static uint32_t kst__nat_holder(struct kst *t, uint32_t slot,
+                                const struct kst_tuple *outside)
+{
+    const struct kst__entry *e = kst__entry_at(t, slot);
+    struct kst__key key;
+    struct kst_tuple reply;
+    kst__tuple_invert(outside, &reply);
+    if (kst__tuple_same(&reply, &e->tuple) && (e->kind & KST__KIND_NAT))
+        return slot; /* its answers would look like itself */
+    kst__key_make(t, &reply, &key);
+    key.only = reply.zone != e->tuple.zone ? KST_REPLY : KST_NO_DIRECTION;
+    for (;;) {
+        const uint32_t node = kst__find(t, &key);
+        if (node == KST__NONE || !kst__expired(t, kst__node_slot(t, node)))
+            return node;
+        kst__remove(t, kst__node_slot(t, node), KST_GONE_EXPIRED);
+    }
+}
+
+/* Whether a finished TCP connection, found by its answers, may go for a SYN with a newer number. */
+static bool kst__nat_may_go(const struct kst *t, uint32_t slot, uint32_t node)
+{
+    const struct kst__entry *e = kst__entry_at(t, slot);
+    const uint32_t other_slot = kst__node_slot(t, node);
+    const struct kst__entry *other = kst__entry_at(t, other_slot);
+    return e->tuple.protocol == KST__TCP && e->state == KST_TCP_SYN_SENT && node != other_slot &&
+           (other->status & KST_SRC_NAT) && !(other->status & KST_FIXED_TIMEOUT) &&
+           (other->state == KST_TCP_TIME_WAIT || other->state == KST_TCP_CLOSE) &&
+           kst__after(e->proto.tcp.side[0].end, other->proto.tcp.side[0].end);
+}
+
+enum { KST__NAT_TRIES = 128, KST__NAT_TRIES_LEAST = 16, KST__NAT_LAST_RESORT = 32 };
+
+/* Looks for a port that makes the answers its own, among `size` from `low` on, beginning with the
+ * one that lies `offset` behind that; the last one tried stays if there is none. */
+static bool kst__nat_search(struct kst *t, uint32_t slot,
+                            struct kst_tuple *outside, uint16_t *port, uint32_t low, uint32_t size,
+                            uint32_t offset)
+{
+    uint32_t tries = size < KST__NAT_TRIES ? size : (uint32_t)KST__NAT_TRIES;
+    for (;;) {
+        for (uint32_t left = tries; left > 0; left--, offset++) {
+            *port = (uint16_t)(low + offset % size);
+            const uint32_t node = kst__nat_holder(t, slot, outside);
+            if (node == KST__NONE)
+                return true;
+            if (left <= KST__NAT_LAST_RESORT && kst__nat_may_go(t, slot, node)) {
+                kst__remove(t, kst__node_slot(t, node), KST_GONE_REPLACED);
+                return true;
+            }
+        }
+        if (tries >= size || tries < KST__NAT_TRIES_LEAST)
+            return false;
+        tries /= 2;
+        offset = kst__nat_draw(t) & UINT16_MAX;
+    }
+}
+
+/* Whether a tuple, as the outside sees it, has an end within the range. */
+static bool kst__nat_within(struct kst_tuple *tuple, enum kst_nat_kind kind, bool expected,
+                            const struct kst_nat_range *range)
+{
+    const uint8_t *address = kind == KST_NAT_SOURCE ? tuple->src : tuple->dst;
+    const uint16_t *port = kst__nat_port(tuple, kind, expected);
+    if ((range->flags & KST_NAT_ADDRESS) &&
+        (memcmp(address, range->address[0], 16) < 0 || memcmp(address, range->address[1], 16) > 0))
+        return false;
+    return !(range->flags & KST_NAT_PORT) || port == NULL ||
+           (*port >= range->port[0] && *port <= range->port[1]);
+}
+
+/* Takes the source that another connection of the same sender has, the newest whose is within the
+ * range. False if there is none. */
+static bool kst__nat_as_before(const struct kst *t, uint32_t slot, bool expected,
+                               const struct kst_nat_range *range, struct kst_tuple *outside)
+{
+    const struct kst_tuple *original = &kst__entry_at(t, slot)->tuple;
+    uint32_t left = KST_NAT_SOURCES_MAX;
+    for (uint32_t other = *kst__source_list(t, original); other != KST__NONE && left > 0;
+         other = kst__source_at(t, other)->older, left--) {
+        if (kst__expired(t, other) ||
+            !kst__source_same(&kst__entry_at(t, other)->tuple, original))
+            continue;
+        const struct kst_tuple reply = kst__reply_of(t, other);
+        struct kst_tuple same = *outside;
+        memcpy(same.src, reply.dst, sizeof same.src);
+        same.src_port = kst__is_icmp(reply.protocol) ? reply.src_port : reply.dst_port;
+        if (!kst__nat_within(&same, KST_NAT_SOURCE, expected, range))
+            continue;
+        *outside = same;
+        return true;
+    }
+    return false;
+}
+
+/* An address of several: the same for the same two hosts, or for the same client. Each word lies
+ * where the hash says between its bounds, which hold as long as all before it stand at them. */
+static void kst__nat_choose(const struct kst *t, const struct kst_tuple *outside,
+                            const struct kst_nat_range *range, uint8_t *address)
+{
+    const bool persistent = (range->flags & KST_NAT_PERSISTENT) != 0;
+    const uint64_t words[5] = {kst__word(outside->src), kst__word(outside->src + 8),
+                               persistent ? 0 : kst__word(outside->dst),
+                               persistent ? 0 : kst__word(outside->dst + 8), outside->zone};
+    const uint32_t count = outside->family == KST_IPV4 ? 1 : 4;
+    uint64_t hash = kst__siphash(t->seed, words, 5, 1, 3);
+    bool at_low = true, at_high = true;
+    for (uint32_t i = 0; i < count; i++) {
+        const uint32_t low = at_low ? kst__be32(range->address[0] + 4 * i) : 0;
+        const uint32_t high = at_high ? kst__be32(range->address[1] + 4 * i) : UINT32_MAX;
+        const uint64_t size = (uint64_t)high - low + 1;
+        const uint32_t word = low + (uint32_t)((hash >> 32) * size >> 32);
+        at_low = at_low && word == low;
+        at_high = at_high && word == high;
+        kst__put32(address + 4 * i, word);
+        hash = kst__siphash(t->seed, &hash, 1, 1, 3);
+    }
+}
+
+/* Finds what a newcomer shall look like to the outside. False if that is another's, and nothing
+ * else was found. */
+static bool kst__nat_find(struct kst *t, uint32_t slot,
+                          enum kst_nat_kind kind, const struct kst_nat_range *range,
+                          struct kst_tuple *outside)
+{
+    const bool expected = (kst__entry_at(t, slot)->status & KST_EXPECTED) != 0;
+    const bool random = (range->flags & (KST_NAT_RANDOM | KST_NAT_RANDOM_FULLY)) != 0;
+    const struct kst_tuple now = *outside;
+    const bool source = kind == KST_NAT_SOURCE, ports = (range->flags & KST_NAT_PORT) != 0;
+    if (source && !random) {
+        if (kst__nat_within(outside, kind, expected, range)) {
+            if (kst__nat_holder(t, slot, outside) == KST__NONE)
+                return true;
+        } else if (kst__nat_as_before(t, slot, expected, range, outside) &&
+                   kst__nat_holder(t, slot, outside) == KST__NONE) {
+            return true;
+        }
+        *outside = now;
+    }
+    if (range->flags & KST_NAT_ADDRESS) {
+        uint8_t *address = source ? outside->src : outside->dst;
+        if (memcmp(range->address[0], range->address[1], 16) == 0)
+            memcpy(address, range->address[0], 16);
+        else
+            kst__nat_choose(t, outside, range, address);
+    }
+
+    uint16_t *port = kst__nat_port(outside, kind, expected);
+    if (port == NULL)
+        return kst__nat_holder(t, slot, outside) == KST__NONE;
+    if (!random) {
+        const bool fits = !ports || (!(range->flags & KST_NAT_OFFSET) && *port >= range->port[0] &&
+                                     *port <= range->port[1]);
+        /* A single port is taken as it is; the clash, if there is one, shows in the end. */
+        if (fits && ((ports && range->port[0] == range->port[1]) ||
+                     kst__nat_holder(t, slot, outside) == KST__NONE))
+            return true;
+    }
+    uint32_t low = range->port[0], size = (uint32_t)range->port[1] - range->port[0] + 1;
+    if (!ports && kst__is_icmp(outside->protocol)) {
+        low = 0;
+        size = 65536;
+    } else if (!ports && !source) {
+        return kst__nat_holder(t, slot, outside) == KST__NONE;
+    } else if (!ports && outside->protocol == KST__GRE) {
+        low = 1;
+        size = 65535;
+    } else if (!ports) { /* privileged ports stay so */
+        low = *port < 512 ? 1 : *port < 1024 ? 600 : 1024;
+        size = *port < 512 ? 511 : *port < 1024 ? 424 : 64512;
+    }
+    const uint32_t offset = range->flags & KST_NAT_OFFSET ? (uint32_t)*port - range->base
+                            : random || source            ? kst__nat_draw(t) & UINT16_MAX
+                                                          : 0;
+    return kst__nat_search(t, slot, outside, port, low, size, offset & UINT16_MAX);
+}
+
+/* The range that a caller's means for a connection that looks like this; false if it means none. */
+static bool kst__nat_range(const struct kst_nat_range *is, enum kst_nat_kind kind,
+                           const struct kst_tuple *outside, struct kst_nat_range *range)
+{
+    static const uint8_t zeros[12] = {0};
+    const uint8_t *address = kind == KST_NAT_SOURCE ? outside->src : outside->dst;
+    const uint32_t bits = outside->family == KST_IPV4 ? 32 : 128;
+    memset(range, 0, sizeof *range);
+    if (is == NULL) {
+        range->flags = KST_NAT_ADDRESS;
+        memcpy(range->address[0], address, 16);
+        memcpy(range->address[1], address, 16);
+        return true;
+    }
+    *range = *is;
+    if (is->flags & 128)
+        return false;
+    if (is->flags & KST_NAT_NETMAP) {
+        if (is->prefix > bits)
+            return false;
+        range->flags |= KST_NAT_ADDRESS;
+        for (uint32_t i = 0; i < bits / 8; i++) {
+            const uint32_t ones = is->prefix <= 8 * i ? 0 : is->prefix - 8 * i;
+            const uint8_t mask = (uint8_t)(ones >= 8 ? 0xffu : 0xff00u >> ones);
+            range->address[0][i] = (uint8_t)((is->address[0][i] & mask) | (address[i] & ~mask));
+        }
+        memcpy(range->address[1], range->address[0], 16);
+    }
+    if (range->port[0] > range->port[1]) { /* as Linux has it */
+        range->port[0] = is->port[1];
+        range->port[1] = is->port[0];
+    }
+    return !(range->flags & KST_NAT_ADDRESS) ||
+           (memcmp(range->address[0], range->address[1], 16) <= 0 &&
+            (bits == 128 || (memcmp(range->address[0] + 4, zeros, sizeof zeros) == 0 &&
+                             memcmp(range->address[1] + 4, zeros, sizeof zeros) == 0)));
+}
+
+/* Decides one kind for a newcomer. */
+static enum kst_reason kst__nat_bind(struct kst *t, uint32_t slot,
+                                     enum kst_nat_kind kind, const struct kst_nat_range *is)
+{
+    const bool source = kind == KST_NAT_SOURCE;
+    const uint16_t done = source ? KST_SRC_NAT_DONE : KST_DST_NAT_DONE;
+    struct kst__entry *e = kst__entry_at(t, slot);
+    const struct kst_tuple reply = kst__reply_of(t, slot);
+    struct kst_nat_range range;
+    struct kst_tuple now, outside;
+    if (!(t->features & KST_WITH_NAT))
+        return KST_REASON_NAT_RANGE;
+    if (e->status & done)
+        return KST_REASON_NAT_LATE;
+    kst__tuple_invert(&reply, &now);
+    if (!kst__nat_range(is, kind, &now, &range))
+        return KST_REASON_NAT_RANGE;
+    outside = now;
+    const bool found = kst__nat_find(t, slot, kind, &range, &outside);
+    if (!kst__tuple_same(&outside, &now)) {
+        kst__tuple_invert(&outside, kst__reply_tuple(t, slot));
+        e->kind |= KST__KIND_NAT;
+        e->status |= source ? KST_SRC_NAT : KST_DST_NAT;
+    }
+    e->status |= done;
+    if (source)
+        kst__source_at(t, slot)->out_interface = range.out_interface;
+    return found ? KST_REASON_NONE : KST_REASON_NAT_EXHAUSTED;
+}
+
+/* Binds what another connection foretold as that is bound: to go where the other side of it is,
+ * and to look as if it came from there. */
+static void kst__nat_follow(struct kst *t, uint32_t slot,
+                            const struct kst__expected *x)
+{
+    const struct kst_tuple both[2] = {kst__entry_at(t, x->master)->tuple, kst__reply_of(t, x->master)};
+    const struct kst_tuple said = both[x->nat_direction], peer = both[!x->nat_direction];
+    struct kst_nat_range range;
+    memset(&range, 0, sizeof range);
+    range.flags = KST_NAT_ADDRESS;
+    for (uint32_t i = 0; i < 2; i++)
+        memcpy(range.address[i], said.dst, sizeof said.dst);
+    if (x->follows != KST_FOLLOWS_PEER || memcmp(kst__entry_at(t, slot)->tuple.src, peer.src, 16) == 0)
+        kst__nat_bind(t, slot, KST_NAT_SOURCE, &range);
+    range.flags |= KST_NAT_PORT;
+    range.port[0] = range.port[1] = x->nat_port;
+    for (uint32_t i = 0; i < 2; i++)
+        memcpy(range.address[i], said.src, sizeof said.src);
+    kst__nat_bind(t, slot, KST_NAT_DESTINATION, &range);
+}
+
 #endif
 
+/* ======== core/adjust.h ================================================================== */
+
+/* SPDX-License-Identifier: MIT */
+/* core/adjust.h - TCP sequence numbers that follow what helpers have made longer or shorter.
+ *
+ * Of each direction one place is known and by how much what lies before and behind it is shifted: one
+ * change a window, as in Linux. What a sender numbers itself is shifted on its way; what it says of the
+ * other side's bytes, its ACK and SACK, back. */
+#ifndef KST_ADJUST_H
+#define KST_ADJUST_H
+
+
+/* By how much a segment of this side is shifted that begins at `seq`. */
+KST_INLINE uint32_t kst__adjust_seq(const struct kst__adjust_side *side, uint32_t seq)
+{
+    return kst__after(seq, side->at) ? side->after : side->before;
+}
+
+/* By how much an acknowledgement of this side's bytes is too large for it. */
+KST_INLINE uint32_t kst__adjust_ack(const struct kst__adjust_side *side, uint32_t ack)
+{
+    return kst__adjust_seq(side, ack - side->before);
+}
+
+/* Notes that the segment at `seq` has grown by so many bytes, modulo 2^32. The same one again is
+ * changed in the same way. */
+static void kst__adjust_note(struct kst *t, uint32_t slot, uint8_t direction, uint32_t seq,
+                             uint32_t grown)
+{
+    struct kst__entry *e = kst__entry_at(t, slot);
+    struct kst__adjust_side *side = &kst__adjust_at(t, slot)[direction];
+    if (!(e->status & KST_SEQ_ADJUST))
+        memset(kst__adjust_at(t, slot), 0, sizeof(struct kst__adjust));
+    e->status |= KST_SEQ_ADJUST;
+    if (side->before != side->after && !kst__after(seq, side->at))
+        return;
+    side->at = seq;
+    side->before = side->after;
+    side->after += grown;
+}
+
+/* Changes a number in the header, whose checksum follows. */
+static void kst__adjust_number(uint8_t *tcp, uint32_t at, uint32_t number)
+{
+    uint8_t is[4];
+    if (number == kst__be32(tcp + at))
+        return;
+    kst__put32(is, number);
+    uint64_t change = kst__sum_change(0, tcp + at, is, sizeof is);
+    if (at % 2 != 0) /* an option may lie anywhere */
+        change = kst__sum_swap(change);
+    kst__checksum_change(tcp + 16, change, false);
+    memcpy(tcp + at, is, sizeof is);
+}
+
+/* The blocks of SACK options. False if the options are malformed. */
+static bool kst__adjust_sack(uint8_t *tcp, uint32_t header, const struct kst__adjust_side *other)
+{
+    for (uint32_t at = 20; at < header && tcp[at] != 0;) {
+        if (tcp[at] == 1) {
+            at++;
+            continue;
+        }
+        if (at + 1 == header || tcp[at + 1] < 2 || at + tcp[at + 1] > header)
+            return false;
+        const uint32_t size = tcp[at + 1];
+        if (tcp[at] == 5 && size >= 10 && (size - 2) % 8 == 0)
+            for (uint32_t edge = at + 2; edge < at + size; edge += 4)
+                kst__adjust_number(tcp, edge,
+                                   kst__be32(tcp + edge) -
+                                       kst__adjust_ack(other, kst__be32(tcp + edge)));
+        at += size;
+    }
+    return true;
+}
+
+/* Adjusts a segment, of which `here` bytes are there. False if it cannot be read. */
+static bool kst__adjust_segment(const struct kst *t, uint32_t slot, uint8_t direction, uint8_t *tcp,
+                                uint32_t here)
+{
+    const struct kst__adjust_side *sides = kst__adjust_at(t, slot);
+    const struct kst__adjust_side *own = &sides[direction], *other = &sides[!direction];
+    const uint32_t header = here >= 20 ? (uint32_t)(tcp[12] >> 4) * 4 : 0;
+    if (header < 20 || header > here)
+        return false;
+    const uint32_t seq = kst__be32(tcp + 4), ack = kst__be32(tcp + 8);
+    kst__adjust_number(tcp, 4, seq + kst__adjust_seq(own, seq));
+    if (!(tcp[13] & 16)) /* ACK */
+        return true;
+    kst__adjust_number(tcp, 8, ack - kst__adjust_ack(other, ack));
+    return kst__adjust_sack(tcp, header, other);
+}
+
+#endif
 /* ======== core/proto.h =================================================================== */
 
 /* SPDX-License-Identifier: MIT */
@@ -5729,14 +6946,19 @@ static uint32_t kst__crc32c(uint32_t crc, const uint8_t *data, size_t size)
 }
 
 /* RFC 9260 appendix A: over the packet, with zeros for the checksum itself. */
-static bool kst__sctp_checksum_right(const struct kst__parsed *p)
+static uint32_t kst__sctp_crc(const uint8_t *l4, uint32_t bytes)
 {
     static const uint8_t zeros[4] = {0};
+    uint32_t crc = kst__crc32c(UINT32_MAX, l4, 8);
+    crc = kst__crc32c(crc, zeros, sizeof zeros);
+    return ~kst__crc32c(crc, l4 + KST__SCTP_HEADER, bytes - KST__SCTP_HEADER);
+}
+
+static bool kst__sctp_checksum_right(const struct kst__parsed *p)
+{
     if (p->checksum != KST_CHECKSUM_VERIFY)
         return p->checksum != KST_CHECKSUM_BAD;
-    uint32_t crc = kst__crc32c(UINT32_MAX, p->l4, 8);
-    crc = kst__crc32c(crc, zeros, sizeof zeros);
-    crc = ~kst__crc32c(crc, p->l4 + KST__SCTP_HEADER, p->l4_bytes - KST__SCTP_HEADER);
+    const uint32_t crc = kst__sctp_crc(p->l4, p->l4_bytes);
     const uint8_t *sum = p->l4 + 8;
     return crc == ((uint32_t)sum[3] << 24 | (uint32_t)sum[2] << 16 | (uint32_t)sum[1] << 8 | sum[0]);
 }
@@ -6044,7 +7266,7 @@ struct kst__segment {
 };
 
 /* Reads the header; a reason if it is malformed. */
-static uint8_t kst__tcp_read(const struct kst__parsed *p, struct kst__segment *s)
+KST_INLINE uint8_t kst__tcp_read(const struct kst__parsed *p, struct kst__segment *s)
 {
     if (p->l4_here < 20)
         return KST_REASON_L4_SHORT;
@@ -6163,19 +7385,25 @@ static void kst__tcp_count_retrans(struct kst__tcp *tcp, const struct kst__segme
 
 enum kst__fit { KST__FITS, KST__FITS_BADLY, KST__FITS_NOT }; /* accept; ignore; refuse */
 
-/* Whether a segment lies within the windows of both sides, which it moves. `reason` says why it
- * does not fit. */
-static enum kst__fit kst__tcp_window(const struct kst__case *c, struct kst__segment s,
-                                     uint8_t *reason)
+/* Whether a segment lies within the windows of both sides, which it moves; the connection was in this
+ * state before it. `reason` says why it does not fit. */
+KST_INLINE enum kst__fit kst__tcp_window(const struct kst__case *c, struct kst__segment s,
+                                         uint8_t state, uint8_t *reason)
 {
     struct kst__tcp *tcp = &c->entry->proto.tcp;
-    const uint8_t from = c->direction, to = (uint8_t)(1 - from), state = c->entry->state;
+    const uint8_t from = c->direction, to = (uint8_t)(1 - from);
     struct kst__tcp_side *sender = &tcp->side[from], *receiver = &tcp->side[to];
     const struct kst__segment seen = s;
     uint32_t sack = s.ack;
 
     if ((s.flags & KST__ACK) && (tcp->flags[to] & KST__TCP_SACKS))
         sack = kst__tcp_sack(&s, s.ack);
+    if (KST_UNLIKELY(c->status & KST_SEQ_ADJUST)) { /* it has seen what helpers made of it */
+        const uint32_t slot = (uint32_t)(c->entry - kst__entry_at(c->t, 0));
+        const uint32_t shifted = kst__adjust_ack(&kst__adjust_at(c->t, slot)[to], s.ack);
+        s.ack -= shifted;
+        sack -= shifted;
+    }
 
     if (sender->maxwin == 0) { /* the first that is seen of this side */
         if (s.flags & KST__SYN) {
@@ -6386,12 +7614,12 @@ static struct kst__judgement kst__tcp_refuse(const struct kst__case *c,
 /* ---- the whole story ---- */
 
 /* After a segment that is accepted and in window: the new state, and how long it may last. */
-static struct kst__judgement kst__tcp_accept(const struct kst__case *c,
-                                             const struct kst__segment *s, uint8_t next)
+KST_INLINE struct kst__judgement kst__tcp_accept(const struct kst__case *c,
+                                                 const struct kst__segment *s, uint8_t old,
+                                                 uint8_t next)
 {
     const uint32_t *set = c->set;
     struct kst__tcp *tcp = &c->entry->proto.tcp;
-    const uint8_t old = c->entry->state;
 
     tcp->last = KST__LAST(s->class_, c->direction);
     if (next == KST_TCP_FIN_WAIT && old != next)
@@ -6427,6 +7655,19 @@ static struct kst__judgement kst__tcp_accept(const struct kst__case *c,
     return judgement;
 }
 
+/* A segment that the table lets through. */
+KST_INLINE struct kst__judgement kst__tcp_pass(const struct kst__case *c,
+                                               const struct kst__segment *s, uint8_t old,
+                                               uint8_t next)
+{
+    uint8_t reason = KST_REASON_NONE;
+    switch (kst__tcp_window(c, *s, old, &reason)) {
+    case KST__FITS_NOT: return kst__tcp_refuse(c, s, reason);
+    case KST__FITS_BADLY: return kst__say(KST__KEEP, (enum kst_reason)reason);
+    default: return kst__tcp_accept(c, s, old, next);
+    }
+}
+
 static struct kst__judgement kst__tcp_judge(const struct kst__case *c)
 {
     struct kst__tcp *tcp = &c->entry->proto.tcp;
@@ -6438,6 +7679,12 @@ static struct kst__judgement kst__tcp_judge(const struct kst__case *c)
     if (reason != KST_REASON_NONE)
         return kst__say(KST__REFUSE, (enum kst_reason)reason);
 
+    if (KST_LIKELY(s.class_ == KST__CLASS_ACK && state == KST_TCP_ESTABLISHED)) {
+        /* Nearly all there are. Said once more, for the compiler to leave out what else may be. */
+        s.class_ = KST__CLASS_ACK;
+        s.flags = KST__ACK;
+        return kst__tcp_pass(c, &s, KST_TCP_ESTABLISHED, KST_TCP_ESTABLISHED);
+    }
     uint8_t next = kst__tcp_next[c->direction][s.class_][state];
     if (next == KST__TO_NO)
         return kst__say(KST__REFUSE, KST_REASON_TCP_STATE);
@@ -6465,17 +7712,13 @@ static struct kst__judgement kst__tcp_judge(const struct kst__case *c)
         next = KST_TCP_ESTABLISHED;
     } else if (s.class_ == KST__CLASS_RST) {
         switch (kst__tcp_rst(c, &s, &next)) {
-        case KST__RST_SKIP: return kst__tcp_accept(c, &s, next);
+        case KST__RST_SKIP: return kst__tcp_accept(c, &s, state, next);
         case KST__RST_BAD: return kst__say(KST__REFUSE, KST_REASON_TCP_RST_SEQ);
         default: break;
         }
     }
 
-    switch (kst__tcp_window(c, s, &reason)) {
-    case KST__FITS_NOT: return kst__tcp_refuse(c, &s, reason);
-    case KST__FITS_BADLY: return kst__say(KST__KEEP, (enum kst_reason)reason);
-    default: return kst__tcp_accept(c, &s, next);
-    }
+    return kst__tcp_pass(c, &s, state, next);
 }
 
 #endif
@@ -6557,7 +7800,247 @@ static struct kst__judgement kst__udplite_judge(const struct kst__case *c)
 }
 
 #endif
+/* ======== core/rewrite.h ================================================================= */
 
+/* SPDX-License-Identifier: MIT */
+/* core/rewrite.h - a packet in the caller's buffer gets other addresses and ports.
+ *
+ * Enters: bytes that were tracked, and which end is to be what. Leaves: the same bytes, of the same
+ * size, whose checksums are as right as they were: changed by what has changed (RFC 1624). Only
+ * SCTP's is computed anew. A packet that cannot be rewritten is left as it is. Knows nothing of
+ * connections. */
+#ifndef KST_REWRITE_H
+#define KST_REWRITE_H
+
+
+/* ---- one end ---- */
+
+struct kst__end { /* what the source or the destination of a packet is to be */
+    const uint8_t *address;
+    uint16_t port; /* ICMP: the identifier, for either end; GRE: the call */
+};
+
+/* The end that packets of this tuple have. */
+KST_INLINE struct kst__end kst__end_of(const struct kst_tuple *tuple, enum kst_nat_kind kind)
+{
+    const bool source = kind == KST_NAT_SOURCE;
+    const struct kst__end end = {source ? tuple->src : tuple->dst,
+                                 source || kst__is_icmp(tuple->protocol) ? tuple->src_port
+                                                                         : tuple->dst_port};
+    return end;
+}
+
+/* Lets the checksum in a transport header follow; of an ICMP error's short one just the ports
+ * change. `addresses` is the change of what it covers but in ICMP. */
+KST_INLINE void kst__checksum_follow(uint8_t *l4, uint32_t here, uint8_t protocol, uint64_t change,
+                                     uint64_t addresses)
+{
+    uint32_t crc;
+    switch (protocol) {
+    case KST__TCP:
+        if (here >= 20)
+            kst__checksum_change(l4 + 16, change + addresses, false);
+        break;
+    case KST__UDP: kst__checksum_change(l4 + 6, change + addresses, true); break;
+    case KST__UDPLITE: kst__checksum_change(l4 + 6, change + addresses, false); break;
+    case KST__ICMP: kst__checksum_change(l4 + 2, change, false); break;
+    case KST__ICMPV6: kst__checksum_change(l4 + 2, change + addresses, false); break;
+    case KST__SCTP:
+        if (here < KST__SCTP_HEADER)
+            break;
+        crc = kst__sctp_crc(l4, here);
+        for (uint32_t i = 0; i < 4; i++)
+            l4[8 + i] = (uint8_t)(crc >> 8 * i);
+        break;
+    default: break;
+    }
+}
+
+/* Where in its header the port of an end stands, if it has one there that NAT changes. */
+static uint32_t kst__port_at(const uint8_t *l4, uint8_t protocol, enum kst_nat_kind kind, bool *is)
+{
+    *is = true;
+    switch (kst__protocol_of(protocol)->ports) {
+    case KST__PORTS: return kind == KST_NAT_SOURCE ? 0 : 2;
+    case KST__TYPES:
+        *is = protocol == KST__ICMP ? l4[0] == 0 || l4[0] == 8 || (l4[0] >= 13 && l4[0] <= 18)
+                                    : l4[0] == 128 || l4[0] == 129;
+        return 4;
+    case KST__KEYS: *is = kind == KST_NAT_DESTINATION && (l4[1] & 7) == 1; return 6;
+    default: *is = false; return 0;
+    }
+}
+
+/* Rewrites the transport header, of which `here` bytes are there. False if it is too short. */
+static bool kst__rewrite_l4(uint8_t *l4, uint32_t here, uint8_t protocol, enum kst_nat_kind kind,
+                            uint16_t port, uint64_t addresses)
+{
+    uint8_t is[2];
+    bool has_port;
+    if (protocol == KST__GRE) {
+        const uint32_t version = here >= 4 ? l4[1] & 7u : 8;
+        if (version > 1 && (version == 8 || kind == KST_NAT_DESTINATION))
+            return false;
+        if (version != 1)
+            return true;
+    }
+    if (kst__protocol_of(protocol)->ports == KST__NO_PORTS)
+        return true;
+    if (here < 8)
+        return false;
+    const uint32_t at = kst__port_at(l4, protocol, kind, &has_port);
+    uint64_t change = 0;
+    if (has_port) {
+        kst__put16(is, port);
+        change = kst__sum_change(0, l4 + at, is, sizeof is);
+        memcpy(l4 + at, is, sizeof is);
+    }
+    kst__checksum_follow(l4, here, protocol, change, addresses);
+    return true;
+}
+
+/* Gives one end of the packet at `bytes`, of which `here` may be touched, another address and port.
+ * False, with nothing changed, if that cannot be done. */
+static bool kst__rewrite(uint8_t *bytes, uint32_t here, enum kst_nat_kind kind, struct kst__end end)
+{
+    const bool v4 = here > 0 && bytes[0] >> 4 == 4;
+    const struct kst__ip ip = v4 ? kst__ip4(bytes, here) : kst__ip6(bytes, here);
+    const uint32_t address_bytes = v4 ? 4 : 16;
+    if (ip.addresses == NULL || (v4 && (ip.reason != KST_REASON_NONE || ip.l4_at < 20)))
+        return false;
+    uint8_t *address = bytes + (ip.addresses - bytes) + (kind == KST_NAT_SOURCE ? 0 : address_bytes);
+    const uint64_t change = v4 ? kst__sum_change(0, address, end.address, 4)
+                               : kst__sum_change(0, address, end.address, 16);
+    /* Behind a header that nobody knows, or in the middle of a datagram, there is none to see. */
+    if (ip.reason == KST_REASON_NONE && ip.fragment_at == 0 &&
+        !kst__rewrite_l4(bytes + ip.l4_at, here - ip.l4_at, ip.protocol, kind, end.port, change))
+        return false;
+    if (v4) {
+        memcpy(address, end.address, 4);
+        kst__checksum_change(bytes + 10, change, false);
+    } else {
+        memcpy(address, end.address, 16);
+    }
+    return true;
+}
+
+/* ---- ICMP errors ---- */
+
+/* Where the ICMP header of an error stands; 0 if it is none, or not all there. */
+static uint32_t kst__error_at(const uint8_t *bytes, uint32_t here)
+{
+    const bool v4 = here > 0 && bytes[0] >> 4 == 4;
+    const struct kst__ip ip = v4 ? kst__ip4(bytes, here) : kst__ip6(bytes, here);
+    if (ip.reason != KST_REASON_NONE || ip.fragment_at != 0 || here < ip.l4_at + 8 ||
+        (v4 && ip.l4_at < 20) || ip.protocol != kst__icmp_of(ip.family))
+        return 0;
+    const enum kst__icmp_sort sort =
+        v4 ? kst__icmp4_sort(bytes[ip.l4_at]) : kst__icmp6_sort(bytes[ip.l4_at]);
+    return sort == KST__ICMP_ERROR ? ip.l4_at : 0;
+}
+
+/* Rewrites one end of an error, and the opposite end of the packet that it carries, so that who
+ * gets it sees in both what it knows. `other` is the tuple of the direction that the carried one
+ * went. */
+static bool kst__rewrite_error(uint8_t *bytes, uint32_t here, uint32_t at, enum kst_nat_kind kind,
+                               const struct kst_tuple *other, struct kst__end end)
+{
+    const bool v4 = bytes[0] >> 4 == 4;
+    const enum kst_nat_kind opposite =
+        kind == KST_NAT_SOURCE ? KST_NAT_DESTINATION : KST_NAT_SOURCE;
+    const uint32_t size = here - at;
+    const uint64_t pseudo = v4 ? 0 : kst__sum_pseudo(bytes + 8, 32, size, KST__ICMPV6);
+    if (!kst__sum_right(kst__sum(pseudo, bytes + at, size)) ||
+        !kst__rewrite(bytes + at + 8, size - 8, opposite, kst__end_of(other, opposite)))
+        return false;
+    kst__checksum_set(bytes + at, 2, size, pseudo);
+    return kst__rewrite(bytes, here, kind, end);
+}
+
+#endif
+
+/* ======== core/line.h ==================================================================== */
+
+/* SPDX-License-Identifier: MIT */
+/* core/line.h - writing text without stdio: numbers and addresses, for lines that are printed and for
+ * messages that helpers change. */
+#ifndef KST_LINE_H
+#define KST_LINE_H
+
+
+/* A line that is cut at `size` but counts on. */
+struct kst__line {
+    char *text;
+    size_t size, length;
+};
+
+static void kst__put(struct kst__line *line, const char *text)
+{
+    for (; *text != '\0'; text++, line->length++)
+        if (line->length + 1 < line->size)
+            line->text[line->length] = *text;
+}
+
+static void kst__put_number(struct kst__line *line, uint64_t number, uint32_t base)
+{
+    char digits[21], *at = digits + sizeof digits;
+    *--at = '\0';
+    do
+        *--at = "0123456789abcdef"[number % base];
+    while ((number /= base) != 0);
+    kst__put(line, at);
+}
+
+static void kst__put_padded(struct kst__line *line, const char *text, size_t width)
+{
+    const size_t end = line->length + width;
+    kst__put(line, text);
+    while (line->length < end)
+        kst__put(line, " ");
+}
+
+/* `name` and a number behind it. */
+static void kst__put_field(struct kst__line *line, const char *name, uint64_t number)
+{
+    kst__put(line, name);
+    kst__put_number(line, number, 10);
+}
+
+static void kst__put_ipv4(struct kst__line *line, const uint8_t *address)
+{
+    for (uint32_t i = 0; i < 4; i++)
+        kst__put_field(line, i == 0 ? "" : ".", address[i]);
+}
+
+/* As people write it (RFC 5952): the longest run of zeros, the first of equals, becomes `::`. */
+static void kst__put_ipv6_short(struct kst__line *line, const uint8_t *address)
+{
+    uint32_t begin = 8, length = 1; /* a single zero is no run */
+    for (uint32_t i = 0, run = 0; i < 8; i++) {
+        run = kst__be16(address + 2 * i) == 0 ? run + 1 : 0;
+        if (run > length) {
+            length = run;
+            begin = i + 1 - run;
+        }
+    }
+    const bool mapped = begin == 0 && length == 5 && kst__be16(address + 10) == UINT16_MAX;
+    const bool with_ipv4 = mapped || (begin == 0 && length == 6);
+    for (uint32_t i = 0; i < (with_ipv4 ? 6u : 8u); i++) {
+        if (i == begin) {
+            kst__put(line, "::");
+            i += length - 1;
+            continue;
+        }
+        kst__put(line, i == 0 || i == begin + length ? "" : ":");
+        kst__put_number(line, kst__be16(address + 2 * i), 16);
+    }
+    if (with_ipv4) {
+        kst__put(line, mapped ? ":" : "");
+        kst__put_ipv4(line, address + 12);
+    }
+}
+
+#endif
 /* ======== core/help_text.h =============================================================== */
 
 /* SPDX-License-Identifier: MIT */
@@ -6728,11 +8211,45 @@ static enum kst_reason kst__help_expect_exactly(struct kst_help *h, uint8_t clas
     return kst_expect(h->t, &x) == KST_ERROR_OK ? KST_REASON_NONE : KST_REASON_HELPER_EXPECT;
 }
 
+enum { KST__HELP_PORTS = 128 };
+
+/* Expects, where the connection is translated, one that will be bound as that is, at the first port
+ * that nobody else expects: the one named, which is `*port`, else some of those above it at random.
+ * `*port` is then what was taken. */
+static enum kst_reason kst__help_expect_port(struct kst_help *h, struct kst_expectation *x,
+                                             uint16_t *port)
+{
+    enum kst_error error = KST_ERROR_EXPECT_BUSY;
+    if (h->translated && x->follows == KST_FOLLOWS_NOT)
+        x->follows = KST_FOLLOWS;
+    x->nat_direction = h->direction;
+    x->tuple.dst_port = *port;
+    for (uint32_t i = 0; i <= KST__HELP_PORTS && error == KST_ERROR_EXPECT_BUSY; i++) {
+        if (i > 0 && !h->translated)
+            break;
+        if (i > 0)
+            x->tuple.dst_port = (uint16_t)(*port + kst__nat_draw(h->t) % (65536u - *port));
+        error = kst_expect(h->t, x);
+    }
+    *port = x->tuple.dst_port;
+    return error == KST_ERROR_OK ? KST_REASON_NONE : KST_REASON_HELPER_EXPECT;
+}
+
+/* Puts a line in the place of what is at [begin, end) of the payload. */
+static enum kst_reason kst__help_put(struct kst_help *h, const uint8_t *begin, const uint8_t *end,
+                                     const struct kst__line *line)
+{
+    return kst_help_replace(h, (uint32_t)(begin - h->payload), (uint32_t)(end - begin), line->text,
+                            (uint32_t)line->length)
+               ? KST_REASON_NONE
+               : KST_REASON_NAT_ROOM;
+}
+
 /* Expects `protocol` from the sender of `as`, but for what `flags` leaves open, to this address
- * and port. */
+ * and port, or another if the connection is translated. */
 static enum kst_reason kst__help_expect(struct kst_help *h, uint8_t class_, uint8_t protocol,
                                         uint8_t flags, const struct kst_tuple *as,
-                                        const uint8_t *dst, uint16_t dst_port)
+                                        const uint8_t *dst, uint16_t *port)
 {
     struct kst_expectation x;
     memset(&x, 0, sizeof x);
@@ -6743,10 +8260,10 @@ static enum kst_reason kst__help_expect(struct kst_help *h, uint8_t class_, uint
     if (!(flags & KST_EXPECT_ANY_SRC))
         memcpy(x.tuple.src, as->src, sizeof x.tuple.src);
     memcpy(x.tuple.dst, dst, sizeof x.tuple.dst);
-    x.tuple.dst_port = dst_port;
+    x.nat_port = *port;
     x.class_ = class_;
     x.flags = flags;
-    return kst_expect(h->t, &x) == KST_ERROR_OK ? KST_REASON_NONE : KST_REASON_HELPER_EXPECT;
+    return kst__help_expect_port(h, &x, port);
 }
 
 #endif
@@ -6773,6 +8290,7 @@ struct kst__ftp_address { /* where data will go, beginning with where the comman
     uint8_t address[16];
     uint8_t family;
     uint16_t port;
+    const uint8_t *begin, *end; /* where it stands */
 };
 
 static bool kst__ftp_at_line(const struct kst__ftp *ftp, uint8_t direction, uint32_t seq)
@@ -6828,8 +8346,10 @@ static void kst__ftp_ipv4(const uint32_t *numbers, struct kst__ftp_address *a)
 static bool kst__ftp_six(struct kst__text *text, uint8_t end, struct kst__ftp_address *a)
 {
     uint32_t numbers[6];
+    a->begin = text->at;
     if (!kst__ftp_numbers(text, numbers, 6, ',', end))
         return false;
+    a->end = text->at;
     kst__ftp_ipv4(numbers, a);
     a->port = (uint16_t)(numbers[4] << 8 | numbers[5]);
     return true;
@@ -6840,8 +8360,10 @@ static bool kst__ftp_port(struct kst__text *text, uint8_t delimiter, struct kst_
 {
     a->port = 0;
     for (; text->at < text->end; text->at++) {
-        if (*text->at == delimiter)
+        if (*text->at == delimiter) {
+            a->end = text->at + 1;
             return a->port != 0;
+        }
         if (!kst__is_digit(*text->at))
             return false;
         a->port = (uint16_t)(a->port * 10 + (*text->at - '0'));
@@ -6866,6 +8388,7 @@ static bool kst__ftp_eprt_command(struct kst__text *text, struct kst__ftp_addres
     if (!kst__skip_past(text, ' ') || kst__left(text) <= 3)
         return false;
     const uint8_t delimiter = text->at[0];
+    a->begin = text->at;
     if (!kst__ftp_delimiter(delimiter) || text->at[2] != delimiter ||
         text->at[1] != (a->family == KST_IPV4 ? '1' : '2'))
         return false;
@@ -6895,6 +8418,7 @@ static bool kst__ftp_229(struct kst__text *text, struct kst__ftp_address *a)
     if (!kst__skip_past(text, '(') || kst__left(text) <= 3)
         return false;
     const uint8_t delimiter = text->at[0];
+    a->begin = text->at;
     if (!kst__ftp_delimiter(delimiter) || text->at[1] != delimiter || text->at[2] != delimiter)
         return false;
     text->at += 3;
@@ -6922,6 +8446,30 @@ static enum kst_reason kst__ftp_line(const struct kst_help *h, struct kst__ftp_a
     return KST_REASON_NONE;
 }
 
+/* Puts another address and port in the place of the one that was read, in the same form. */
+static enum kst_reason kst__ftp_rewrite(struct kst_help *h, const struct kst__ftp_address *a,
+                                        const uint8_t *address, uint16_t port)
+{
+    char text[64];
+    struct kst__line line = {text, sizeof text, 0};
+    if (kst__is_digit(*a->begin)) { /* h1,h2,h3,h4,p1,p2 */
+        for (uint32_t i = 0; i < 4; i++)
+            kst__put_field(&line, i == 0 ? "" : ",", address[i]);
+        kst__put_field(&line, ",", port >> 8);
+        kst__put_field(&line, ",", port & 0xff);
+    } else { /* |1|h.h.h.h|p|, |2|h:h::h|p| or |||p| */
+        const bool extended = h->direction == KST_ORIGINAL;
+        kst__put(&line, !extended ? "||" : a->family == KST_IPV4 ? "|1|" : "|2|");
+        if (extended && a->family == KST_IPV4)
+            kst__put_ipv4(&line, address);
+        else if (extended)
+            kst__put_ipv6_short(&line, address);
+        kst__put_field(&line, "|", port);
+        kst__put(&line, "|");
+    }
+    return kst__help_put(h, a->begin, a->end, &line);
+}
+
 static enum kst_reason kst__ftp_help(struct kst_help *h)
 {
     struct kst__ftp *ftp = (struct kst__ftp *)h->state;
@@ -6932,6 +8480,8 @@ static enum kst_reason kst__ftp_help(struct kst_help *h)
     uint32_t loose = 1;
     if (!h->answered || h->size == 0)
         return KST_REASON_NONE;
+    const uint32_t behind = h->seq + h->size; /* as it came: its peer will number it so */
+    const bool ends = h->payload[h->size - 1] == '\n';
     if (kst__ftp_at_line(ftp, h->direction, h->seq)) {
         memcpy(a.address, own->src, sizeof a.address);
         a.family = own->family;
@@ -6943,10 +8493,12 @@ static enum kst_reason kst__ftp_help(struct kst_help *h)
             kst_setting(h->t, "nf_conntrack_ftp_loose", &loose);
         if (found && loose)
             reason = kst__help_expect(h, 0, own->protocol, KST_EXPECT_ANY_SRC_PORT, other,
-                                      elsewhere ? a.address : other->dst, a.port);
+                                      elsewhere ? a.address : other->dst, &a.port);
+        if (found && loose && h->translated && reason == KST_REASON_NONE)
+            reason = kst__ftp_rewrite(h, &a, other->dst, a.port);
     }
-    if (h->payload[h->size - 1] == '\n')
-        kst__ftp_note_line(ftp, h->direction, h->seq + h->size);
+    if (ends)
+        kst__ftp_note_line(ftp, h->direction, behind);
     return reason;
 }
 
@@ -6969,9 +8521,11 @@ static const struct kst_helper KST__MAYBE_UNUSED kst_helper_ftp = {
 
 enum { KST__IRC_MAX = 4095, KST__IRC_MIN = 26 }; /* bytes that are read, and that must be there */
 
-/* Behind the keyword: a word, an address, a port; and behind the word a line must end. */
-static bool kst__dcc_read(struct kst__text text, uint32_t *address, uint16_t *port)
+/* Behind the keyword: a word, an address, a port; and behind the word a line must end. The text is
+ * then that of address and port. */
+static bool kst__dcc_read(struct kst__text *from, uint32_t *address, uint16_t *port)
 {
+    struct kst__text text = *from;
     uint64_t number;
     for (;;) { /* the file's name */
         if (text.end - text.at < 12)
@@ -6982,12 +8536,14 @@ static bool kst__dcc_read(struct kst__text text, uint32_t *address, uint16_t *po
     struct kst__text line = text;
     if (!kst__skip_past(&line, '\n'))
         return false;
+    from->at = text.at;
     kst__number_read(&text, UINT32_MAX, &number);
     *address = (uint32_t)number;
     while (text.at < text.end && *text.at == ' ')
         text.at++;
     kst__number_read(&text, UINT32_MAX, &number);
     *port = (uint16_t)number;
+    from->end = text.at;
     return true;
 }
 
@@ -7018,7 +8574,8 @@ static enum kst_reason kst__irc_help(struct kst_help *h)
         if (kst__left(&text) < n || memcmp(text.at, keywords[i], n) != 0)
             continue;
         text.at += n;
-        if (!kst__dcc_read(text, &address, &port))
+        struct kst__text numbers = text;
+        if (!kst__dcc_read(&numbers, &address, &port))
             continue;
         const uint8_t bytes[16] = {(uint8_t)(address >> 24), (uint8_t)(address >> 16),
                                    (uint8_t)(address >> 8), (uint8_t)address};
@@ -7026,8 +8583,16 @@ static enum kst_reason kst__irc_help(struct kst_help *h)
                          memcmp(bytes, reply->dst, sizeof bytes) == 0;
         if (!own || port == 0) /* a lie: nothing is opened for it */
             continue;
-        return kst__help_expect(h, 0, KST__TCP, KST_EXPECT_ANY_SRC | KST_EXPECT_ANY_SRC_PORT,
-                                original, reply->dst, port);
+        const enum kst_reason reason =
+            kst__help_expect(h, 0, KST__TCP, KST_EXPECT_ANY_SRC | KST_EXPECT_ANY_SRC_PORT, original,
+                             reply->dst, &port);
+        if (reason != KST_REASON_NONE || !h->translated)
+            return reason;
+        char words[24];
+        struct kst__line line = {words, sizeof words, 0};
+        kst__put_number(&line, kst__be32(reply->dst), 10);
+        kst__put_field(&line, " ", port);
+        return kst__help_put(h, numbers.at, numbers.end, &line);
     }
     return KST_REASON_NONE;
 }
@@ -7277,6 +8842,7 @@ struct kst__sip_message {
 struct kst__sip_uri {
     uint8_t address[16];
     uint16_t port;
+    const uint8_t *begin, *end; /* of host and port */
 };
 
 KST_INLINE bool kst__line_end_at(const struct kst__text *text)
@@ -7431,18 +8997,12 @@ static bool kst__sip_address(const struct kst__sip_message *m, struct kst__text 
     return true;
 }
 
-/* The host of the URI behind `sip:`, and its port. Linux wants something behind them. */
-static bool kst__sip_host(const struct kst__sip_message *m, struct kst__text *text,
-                          struct kst__sip_uri *uri)
+/* A host and perhaps its port. Linux wants something behind them. */
+static bool kst__sip_host_port(const struct kst__sip_message *m, struct kst__text *text,
+                               struct kst__sip_uri *uri)
 {
-    struct kst__text user = *text;
     uint32_t port = KST__SIP_PORT;
-    while (user.at < user.end && *user.at != '@' && !kst__line_end_at(&user))
-        user.at++;
-    if (user.at < user.end && *user.at == '@') {
-        user.at++;
-        *text = user;
-    }
+    uri->begin = text->at;
     if (!kst__sip_address(m, text, true, uri->address) || text->at == text->end)
         return false;
     if (*text->at == ':') {
@@ -7452,7 +9012,22 @@ static bool kst__sip_host(const struct kst__sip_message *m, struct kst__text *te
             return false;
     }
     uri->port = (uint16_t)port;
+    uri->end = text->at;
     return true;
+}
+
+/* The host of the URI behind `sip:`, and its port. */
+static bool kst__sip_host(const struct kst__sip_message *m, struct kst__text *text,
+                          struct kst__sip_uri *uri)
+{
+    struct kst__text user = *text;
+    while (user.at < user.end && *user.at != '@' && !kst__line_end_at(&user))
+        user.at++;
+    if (user.at < user.end && *user.at == '@') {
+        user.at++;
+        *text = user;
+    }
+    return kst__sip_host_port(m, text, uri);
 }
 
 /* The next Contact that can be read: another one of the same header, if `inside` one, else one of a
@@ -7516,6 +9091,161 @@ static bool kst__sip_contact_expires(const struct kst__text *text, uint32_t *exp
            kst__sip_number(&value, KST__SIP_DIGITS, expires);
 }
 
+/* ---- rewriting, where the connection is translated ---- */
+
+/* Whether an address is that of who speaks, which is another to who hears it. */
+static bool kst__sip_own(const struct kst__sip_message *m, const uint8_t *address)
+{
+    const struct kst_help *h = m->h;
+    return h->translated && memcmp(address, h->tuple[h->direction].src, 16) == 0;
+}
+
+/* Puts a line in the place of [begin, end) of the message, and `text` behind it. */
+static enum kst_reason kst__sip_put(struct kst__sip_message *m, const uint8_t *begin,
+                                    const uint8_t *end, const struct kst__line *line,
+                                    struct kst__text *text)
+{
+    const enum kst_reason reason = kst__help_put(m->h, begin, end, line);
+    if (reason == KST_REASON_NONE)
+        m->end += (ptrdiff_t)line->length - (end - begin);
+    text->at = begin + (reason == KST_REASON_NONE ? (ptrdiff_t)line->length : end - begin);
+    text->end = m->end;
+    return reason;
+}
+
+static void kst__sip_put_host(const struct kst__sip_message *m, struct kst__line *line,
+                              const uint8_t *address, bool brackets)
+{
+    const bool v6 = m->h->tuple[0].family == KST_IPV6;
+    kst__put(line, v6 && brackets ? "[" : "");
+    if (v6)
+        kst__put_ipv6_short(line, address);
+    else
+        kst__put_ipv4(line, address);
+    kst__put(line, v6 && brackets ? "]" : "");
+}
+
+static enum kst_reason kst__sip_put_uri(struct kst__sip_message *m, const struct kst__sip_uri *uri,
+                                        const uint8_t *address, uint16_t port,
+                                        struct kst__text *text)
+{
+    char words[64];
+    struct kst__line line = {words, sizeof words, 0};
+    kst__sip_put_host(m, &line, address, true);
+    kst__put_field(&line, ":", port);
+    return kst__sip_put(m, uri->begin, uri->end, &line, text);
+}
+
+/* Lets host and port be what who hears it knows them by, if they are one of the connection's two
+ * ends. */
+static enum kst_reason kst__sip_map(struct kst__sip_message *m, const struct kst__sip_uri *uri,
+                                    struct kst__text *text)
+{
+    const struct kst_help *h = m->h;
+    const struct kst_tuple *own = &h->tuple[h->direction], *other = &h->tuple[!h->direction];
+    const bool is_src = memcmp(uri->address, own->src, 16) == 0 && uri->port == own->src_port;
+    const bool is_dst = memcmp(uri->address, own->dst, 16) == 0 && uri->port == own->dst_port;
+    const uint8_t *address = is_src ? other->dst : other->src;
+    const uint16_t port = is_src ? other->dst_port : other->src_port;
+    if ((!is_src && !is_dst) || (memcmp(address, uri->address, 16) == 0 && port == uri->port))
+        return KST_REASON_NONE;
+    return kst__sip_put_uri(m, uri, address, port, text);
+}
+
+/* A parameter of a Via that names an address: the one that `from` is, if it is another to the other
+ * side. */
+static enum kst_reason kst__sip_via_address(struct kst__sip_message *m, struct kst__text *via,
+                                            const char *name, const uint8_t *from,
+                                            const uint8_t *to)
+{
+    struct kst__text value;
+    char words[64];
+    struct kst__line line = {words, sizeof words, 0};
+    uint8_t address[16];
+    if (!kst__sip_parameter(*via, name, &value))
+        return KST_REASON_NONE;
+    const uint8_t *begin = value.at;
+    if (!kst__sip_address(m, &value, false, address) || memcmp(address, from, 16) != 0 ||
+        memcmp(address, to, 16) == 0)
+        return KST_REASON_NONE;
+    kst__sip_put_host(m, &line, to, *begin == '[');
+    const uint8_t *keep = via->at;
+    const enum kst_reason reason = kst__sip_put(m, begin, value.at, &line, via);
+    via->at = keep;
+    return reason;
+}
+
+/* The topmost Via, if it is about this connection, and what its parameters say. */
+static enum kst_reason kst__sip_via(struct kst__sip_message *m, bool request)
+{
+    static const struct kst__sip_header via = {"via", "v"};
+    const struct kst_help *h = m->h;
+    const struct kst_tuple *own = &h->tuple[h->direction], *other = &h->tuple[!h->direction];
+    struct kst__text text = kst__sip_text(m), value;
+    struct kst__sip_uri uri;
+    uint32_t rport;
+    if (!kst__sip_header_next(&text, &via) ||
+        !kst__sip_search(&text, own->protocol == KST__TCP ? "tcp " : "udp "))
+        return KST_REASON_NONE;
+    text.at += 4;
+    if (!kst__sip_host_port(m, &text, &uri) ||
+        memcmp(uri.address, request ? own->src : own->dst, 16) != 0 ||
+        uri.port != (request ? own->src_port : own->dst_port))
+        return KST_REASON_NONE;
+    enum kst_reason reason = kst__sip_map(m, &uri, &text);
+    if (reason == KST_REASON_NONE)
+        reason = kst__sip_via_address(m, &text, "maddr=", own->src, other->dst);
+    if (reason == KST_REASON_NONE)
+        reason = kst__sip_via_address(m, &text, "received=", own->dst, other->src);
+    if (reason != KST_REASON_NONE || !kst__sip_parameter(text, "rport=", &value))
+        return reason;
+    const uint8_t *begin = value.at;
+    if (!kst__sip_number(&value, KST__SIP_DIGITS, &rport) || rport != own->dst_port ||
+        rport == other->src_port)
+        return KST_REASON_NONE;
+    char digits[8];
+    struct kst__line line = {digits, sizeof digits, 0};
+    kst__put_number(&line, other->src_port, 10);
+    return kst__sip_put(m, begin, value.at, &line, &text);
+}
+
+/* The address of a header that names one. */
+static enum kst_reason kst__sip_name_and_address(struct kst__sip_message *m,
+                                                 const struct kst__sip_header *header)
+{
+    struct kst__text text = kst__sip_text(m);
+    struct kst__sip_uri uri;
+    if (!kst__sip_header_next(&text, header) || !kst__sip_search(&text, "sip:"))
+        return KST_REASON_NONE;
+    text.at += 4;
+    return kst__sip_host(m, &text, &uri) ? kst__sip_map(m, &uri, &text) : KST_REASON_NONE;
+}
+
+/* All headers that name an end of the connection. */
+static enum kst_reason kst__sip_translate(struct kst__sip_message *m, bool request)
+{
+    static const struct kst__sip_header from = {"from", "f"}, to = {"to", "t"};
+    struct kst__text text = kst__sip_text(m);
+    struct kst__sip_uri uri;
+    enum kst_reason reason = KST_REASON_NONE;
+    bool inside = false;
+    if (request && kst__sip_search(&text, "sip:")) {
+        text.at += 4;
+        if (kst__sip_host(m, &text, &uri))
+            reason = kst__sip_map(m, &uri, &text);
+    }
+    if (reason == KST_REASON_NONE)
+        reason = kst__sip_via(m, request);
+    text = kst__sip_text(m);
+    while (reason == KST_REASON_NONE && kst__sip_contact_next(m, &text, &inside, &uri))
+        reason = kst__sip_map(m, &uri, &text);
+    if (reason == KST_REASON_NONE)
+        reason = kst__sip_name_and_address(m, &from);
+    if (reason == KST_REASON_NONE)
+        reason = kst__sip_name_and_address(m, &to);
+    return reason;
+}
+
 /* ---- expectations ---- */
 
 /* Forgets what media, or what signalling, the connection expects. */
@@ -7555,15 +9285,18 @@ static bool kst__sip_setting(const struct kst_help *h, const char *name)
     return value != 0;
 }
 
-/* Two streams: RTP to the even port, RTCP to the one behind it. */
+/* Two streams: RTP to the even port, RTCP to the one behind it; `*port` is then what the outside is
+ * to be told. */
 static enum kst_reason kst__sip_expect_media(const struct kst__sip_message *m, uint8_t class_,
-                                             const uint8_t *address, uint16_t port)
+                                             const uint8_t *address, uint32_t *port)
 {
     struct kst_help *h = m->h;
     const struct kst_tuple *own = &h->tuple[h->direction], *other = &h->tuple[!h->direction];
     const bool direct = kst__sip_setting(h, "nf_conntrack_sip_direct_media");
+    const bool translated = kst__sip_own(m, address);
     struct kst_expectation x;
-    kst_id rtp = 0;
+    enum kst_error error = KST_ERROR_EXPECT_BUSY;
+    uint32_t first = *port & ~UINT32_C(1);
     if (direct && memcmp(address, own->src, sizeof own->src) != 0)
         return KST_REASON_NONE;
     memset(&x, 0, sizeof x);
@@ -7571,22 +9304,36 @@ static enum kst_reason kst__sip_expect_media(const struct kst__sip_message *m, u
     x.tuple.family = own->family;
     x.tuple.protocol = KST__UDP;
     x.tuple.zone = kst__help_zone(h);
-    memcpy(x.tuple.dst, address, sizeof x.tuple.dst);
+    memcpy(x.tuple.dst, translated ? other->dst : address, sizeof x.tuple.dst);
     if (direct)
         memcpy(x.tuple.src, other->src, sizeof x.tuple.src);
     x.flags = (uint8_t)(KST_EXPECT_ANY_SRC_PORT | KST_EXPECT_ANY_MASTER |
                         (direct ? 0 : KST_EXPECT_ANY_SRC));
     x.class_ = class_;
-    for (uint16_t i = 0; i < 2; i++) {
-        x.tuple.dst_port = (uint16_t)((port & ~1) + i);
-        const enum kst_error error = kst_expect(h->t, &x);
-        if (error == KST_ERROR_OK && i == 0)
-            rtp = kst_expectation_own(h->t, h->connection, 0);
-        if (error != KST_ERROR_OK && error != KST_ERROR_EXPECT_EXISTS) {
-            kst_expectation_delete(h->t, rtp);
-            return KST_REASON_HELPER_EXPECT;
+    x.follows = translated ? KST_FOLLOWS_PEER : KST_FOLLOWS_NOT;
+    x.nat_direction = h->direction;
+    for (uint32_t tries = 0; error == KST_ERROR_EXPECT_BUSY && tries <= KST__HELP_PORTS; tries++) {
+        kst_id rtp = 0;
+        if (tries > 0 && !translated)
+            break;
+        if (tries > 0)
+            first = (*port + kst__nat_draw(h->t) % (UINT16_MAX - *port + 1)) & ~UINT32_C(1);
+        for (uint32_t i = 0; i < 2; i++) {
+            x.tuple.dst_port = (uint16_t)(first + i);
+            x.nat_port = (uint16_t)((*port & ~UINT32_C(1)) + i);
+            error = kst_expect(h->t, &x);
+            if (error == KST_ERROR_OK && i == 0)
+                rtp = kst_expectation_own(h->t, h->connection, 0);
+            if (error != KST_ERROR_OK && error != KST_ERROR_EXPECT_EXISTS) {
+                kst_expectation_delete(h->t, rtp);
+                break;
+            }
         }
     }
+    if (error != KST_ERROR_OK && error != KST_ERROR_EXPECT_EXISTS)
+        return KST_REASON_HELPER_EXPECT;
+    if (translated)
+        *port = first;
     return KST_REASON_NONE;
 }
 
@@ -7609,17 +9356,20 @@ static bool kst__sdp_line(struct kst__text *text, const char *name, const char *
     return false;
 }
 
-/* The address of a connection line before the next media line. */
+/* The address of a line of this name before the next media line; and where it stands. */
 static bool kst__sdp_address(const struct kst__sip_message *m, struct kst__text text,
-                             uint8_t *address)
+                             const char *name, uint8_t *address, struct kst__text *at)
 {
     const char *network = m->h->tuple[0].family == KST_IPV4 ? "IN IP4 " : "IN IP6 ";
-    if (!kst__sdp_line(&text, "c=", "m="))
+    if (!kst__sdp_line(&text, name, "m="))
         return false;
     while (kst__left(&text) > 7 && !kst__line_end_at(&text)) {
         if (memcmp(text.at, network, 7) == 0) {
             text.at += 7;
-            return kst__sip_address(m, &text, false, address);
+            at->at = text.at;
+            const bool found = kst__sip_address(m, &text, false, address);
+            at->end = text.at;
+            return found;
         }
         text.at++;
     }
@@ -7647,39 +9397,102 @@ static uint8_t kst__sdp_media(struct kst__text *text)
     return 0;
 }
 
-/* Expects what the session description of a message names. */
-static enum kst_reason kst__sdp(const struct kst__sip_message *m)
+/* Puts the address that the speaker is seen by in the place of its own, in a line of this name
+ * before the next media line. */
+static enum kst_reason kst__sdp_put_address(struct kst__sip_message *m, struct kst__text text,
+                                            const char *name)
 {
-    struct kst__text text = kst__sip_text(m), whole;
-    uint8_t session[16], address[16];
+    const uint8_t *seen_by = m->h->tuple[!m->h->direction].dst;
+    char words[64];
+    struct kst__line line = {words, sizeof words, 0};
+    struct kst__text at;
+    uint8_t address[16];
+    if (!kst__sdp_address(m, text, name, address, &at) || !kst__sip_own(m, address))
+        return KST_REASON_NONE;
+    kst__sip_put_host(m, &line, seen_by, false);
+    return kst__sip_put(m, at.at, at.end, &line, &text);
+}
+
+/* One media line, whose port `text` is at: expects it, and tells the outside what that will see. */
+static enum kst_reason kst__sdp_expect(struct kst__sip_message *m, struct kst__text *text,
+                                       uint8_t class_, uint32_t port, const uint8_t *port_at,
+                                       const uint8_t *session)
+{
+    char digits[8];
+    struct kst__line line = {digits, sizeof digits, 0};
+    struct kst__text at;
+    uint8_t address[16];
+    uint32_t seen_by = port;
+    if (!kst__sdp_address(m, *text, "c=", address, &at)) {
+        if (session == NULL)
+            return KST_REASON_SIP_MEDIA;
+        memcpy(address, session, sizeof address);
+    }
+    enum kst_reason reason = kst__sip_expect_media(m, class_, address, &seen_by);
+    if (reason != KST_REASON_NONE || !kst__sip_own(m, address))
+        return reason;
+    if (seen_by != port) {
+        kst__put_number(&line, seen_by, 10);
+        reason = kst__sip_put(m, port_at, text->at, &line, text);
+    }
+    return reason == KST_REASON_NONE ? kst__sdp_put_address(m, *text, "c=") : reason;
+}
+
+/* A description that has changed: the addresses that hold for all of it, and its length. `begin` is
+ * behind "v=". */
+static enum kst_reason kst__sdp_seal(struct kst__sip_message *m, const uint8_t *begin)
+{
+    struct kst__text text = {begin, m->end}, header = kst__sip_text(m);
+    char digits[12];
+    struct kst__line line = {digits, sizeof digits, 0};
+    uint32_t length;
+    enum kst_reason reason = kst__sdp_put_address(m, text, "o=");
+    text.end = m->end;
+    if (reason == KST_REASON_NONE)
+        reason = kst__sdp_put_address(m, text, "c=");
+    const uint8_t *number;
+    if (reason != KST_REASON_NONE || !kst__sip_header_next(&header, &kst__sip_length))
+        return reason;
+    number = header.at;
+    header.end = m->end;
+    const uint32_t is = (uint32_t)(m->end - begin) + 2;
+    if (!kst__sip_number(&header, KST__SIP_DIGITS, &length) || header.at > begin || length == is)
+        return KST_REASON_NONE;
+    kst__put_number(&line, is, 10);
+    return kst__sip_put(m, number, header.at, &line, &header);
+}
+
+/* Expects what the session description of a message names. */
+static enum kst_reason kst__sdp(struct kst__sip_message *m)
+{
+    struct kst__text text = kst__sip_text(m), at;
+    uint8_t session[16];
     uint32_t port;
     if (!kst__sdp_line(&text, "v=", NULL) || text.at == text.end || !kst__is_digit(*text.at))
         return KST_REASON_NONE;
-    whole = text;
-    const bool has_session = kst__sdp_address(m, whole, session);
+    const uint8_t *begin = text.at;
+    const bool has_session = kst__sdp_address(m, text, "c=", session, &at);
     for (uint32_t media = 0;
          media < 3 && kst__sdp_line(&text, "m=", NULL) && kst__sdp_sound(text);) {
         const uint8_t class_ = kst__sdp_media(&text);
+        const uint8_t *port_at = text.at;
         if (class_ == 0 || !kst__sip_number(&text, KST__SIP_DIGITS, &port) || port == 0)
             continue;
         media++;
         if (port < 1024 || port > UINT16_MAX)
             return KST_REASON_SIP_MEDIA;
-        if (!kst__sdp_address(m, text, address)) {
-            if (!has_session)
-                return KST_REASON_SIP_MEDIA;
-            memcpy(address, session, sizeof address);
-        }
-        const enum kst_reason reason = kst__sip_expect_media(m, class_, address, (uint16_t)port);
+        const enum kst_reason reason =
+            kst__sdp_expect(m, &text, class_, port, port_at, has_session ? session : NULL);
         if (reason != KST_REASON_NONE)
             return reason;
+        text.end = m->end;
     }
-    return KST_REASON_NONE;
+    return m->h->translated ? kst__sdp_seal(m, begin) : KST_REASON_NONE;
 }
 
 /* ---- methods ---- */
 
-static enum kst_reason kst__sip_invite(const struct kst__sip_message *m)
+static enum kst_reason kst__sip_invite(struct kst__sip_message *m)
 {
     struct kst__sip *sip = (struct kst__sip *)m->h->state;
     kst__sip_forget(m->h, true);
@@ -7690,7 +9503,7 @@ static enum kst_reason kst__sip_invite(const struct kst__sip_message *m)
 }
 
 /* The answer to whatever carried SDP. */
-static enum kst_reason kst__sip_session_answer(const struct kst__sip_message *m)
+static enum kst_reason kst__sip_session_answer(struct kst__sip_message *m)
 {
     const struct kst__sip *sip = (const struct kst__sip *)m->h->state;
     if (m->code >= 100 && m->code <= 299)
@@ -7700,14 +9513,14 @@ static enum kst_reason kst__sip_session_answer(const struct kst__sip_message *m)
     return KST_REASON_NONE;
 }
 
-static enum kst_reason kst__sip_bye(const struct kst__sip_message *m)
+static enum kst_reason kst__sip_bye(struct kst__sip_message *m)
 {
     kst__sip_forget(m->h, true);
     return KST_REASON_NONE;
 }
 
 /* A client tells where it wants to be called. Until that is granted nobody may. */
-static enum kst_reason kst__sip_register(const struct kst__sip_message *m)
+static enum kst_reason kst__sip_register(struct kst__sip_message *m)
 {
     struct kst_help *h = m->h;
     struct kst__sip *sip = (struct kst__sip *)h->state;
@@ -7735,20 +9548,26 @@ static enum kst_reason kst__sip_register(const struct kst__sip_message *m)
         x.tuple.zone = kst__help_zone(h);
         if (direct)
             memcpy(x.tuple.src, other->src, sizeof x.tuple.src);
-        memcpy(x.tuple.dst, uri.address, sizeof x.tuple.dst);
-        x.tuple.dst_port = uri.port;
+        memcpy(x.tuple.dst, h->translated ? other->dst : uri.address, sizeof x.tuple.dst);
+        x.follows = h->translated ? KST_FOLLOWS_PEER : KST_FOLLOWS_NOT;
+        x.nat_port = uri.port;
         x.flags = (uint8_t)(KST_EXPECT_PERMANENT | KST_EXPECT_INACTIVE | KST_EXPECT_ANY_SRC_PORT |
                             (direct ? 0 : KST_EXPECT_ANY_SRC));
         x.class_ = KST__SIP_SIGNALLING;
         x.child_helper = kst_helper_number("sip");
-        if (kst_expect(h->t, &x) != KST_ERROR_OK)
-            return KST_REASON_HELPER_EXPECT;
+        uint16_t port =
+            h->translated && uri.port == own->src_port ? other->dst_port : uri.port;
+        enum kst_reason reason = kst__help_expect_port(h, &x, &port);
+        if (reason == KST_REASON_NONE && h->translated)
+            reason = kst__sip_put_uri(m, &uri, other->dst, port, &text);
+        if (reason != KST_REASON_NONE)
+            return reason;
     }
     sip->register_cseq = m->cseq;
     return KST_REASON_NONE;
 }
 
-static enum kst_reason kst__sip_registered(const struct kst__sip_message *m)
+static enum kst_reason kst__sip_registered(struct kst__sip_message *m)
 {
     struct kst_help *h = m->h;
     const struct kst__sip *sip = (const struct kst__sip *)h->state;
@@ -7834,11 +9653,17 @@ static enum kst_reason kst__sip_response(struct kst__sip_message *m)
     return KST_REASON_NONE;
 }
 
-static enum kst_reason kst__sip_read(struct kst_help *h, const uint8_t *begin, const uint8_t *end)
+/* Reads one message; `*end` is then where it ends now. */
+static enum kst_reason kst__sip_read(struct kst_help *h, const uint8_t *begin, const uint8_t **end)
 {
-    struct kst__sip_message m = {h, begin, end, 0, 0};
+    struct kst__sip_message m = {h, begin, *end, 0, 0};
     struct kst__text text = kst__sip_text(&m);
-    return kst__word_read(&text, "sip/2.0 ") ? kst__sip_response(&m) : kst__sip_request(&m);
+    const bool response = kst__word_read(&text, "sip/2.0 ");
+    enum kst_reason reason = response ? kst__sip_response(&m) : kst__sip_request(&m);
+    if (reason == KST_REASON_NONE && h->translated)
+        reason = kst__sip_translate(&m, !response);
+    *end = m.end;
+    return reason;
 }
 
 /* The end of the message that begins a TCP payload, NULL if it is not all there or cannot be
@@ -7867,13 +9692,14 @@ static enum kst_reason kst__sip_help(struct kst_help *h)
         return KST_REASON_NONE;
     kst_setting(h->t, "nf_conntrack_sip_timeout", &h->timeout_s);
     if (!tcp)
-        return h->size < KST__SIP_MIN ? KST_REASON_NONE : kst__sip_read(h, begin, end);
+        return h->size < KST__SIP_MIN ? KST_REASON_NONE : kst__sip_read(h, begin, &end);
     while (reason == KST_REASON_NONE && end - begin >= KST__SIP_MIN) {
         const uint8_t *next = kst__sip_end(h, begin, end);
         if (next == NULL)
             break;
-        reason = kst__sip_read(h, begin, next);
+        reason = kst__sip_read(h, begin, &next);
         begin = next;
+        end = h->payload + h->size;
     }
     return reason;
 }
@@ -7901,8 +9727,17 @@ static enum kst_reason kst__tftp_help(struct kst_help *h)
     const uint32_t opcode = h->size >= 2 ? kst__be16(h->payload) : 0;
     if (opcode != 1 && opcode != 2) /* read, write */
         return KST_REASON_NONE;
-    return kst__help_expect(h, 0, KST__UDP, KST_EXPECT_ANY_SRC_PORT, &h->tuple[KST_REPLY],
-                            h->tuple[KST_REPLY].dst, h->tuple[KST_REPLY].dst_port);
+    struct kst_expectation x;
+    memset(&x, 0, sizeof x);
+    x.master = h->connection;
+    x.tuple = h->tuple[KST_REPLY];
+    x.tuple.zone = kst__help_zone(h);
+    x.tuple.src_port = 0;
+    x.flags = KST_EXPECT_ANY_SRC_PORT;
+    x.follows = h->translated ? KST_FOLLOWS : KST_FOLLOWS_NOT;
+    x.nat_direction = KST_ORIGINAL;
+    x.nat_port = h->tuple[KST_ORIGINAL].src_port;
+    return kst_expect(h->t, &x) == KST_ERROR_OK ? KST_REASON_NONE : KST_REASON_HELPER_EXPECT;
 }
 
 static const struct kst_helper KST__MAYBE_UNUSED kst_helper_tftp = {
@@ -7990,10 +9825,66 @@ static uint32_t kst__payload_at(const struct kst__parsed *p)
     }
 }
 
+/* A packet whose payload may be changed. */
+struct kst__mangle {
+    uint8_t *bytes; /* IP header first */
+    uint32_t size;  /* of the IP packet */
+    uint32_t room;
+    uint32_t l4_at;
+    bool changed;
+};
+
+bool kst_help_replace(struct kst_help *h, uint32_t at, uint32_t length, const void *text,
+                      uint32_t size)
+{
+    struct kst__mangle *m = h->mangle;
+    if (m == NULL || at > h->size || length > h->size - at)
+        return false;
+    const uint32_t most = m->bytes[0] >> 4 == 4 ? UINT16_MAX : 40 + (uint32_t)UINT16_MAX;
+    const uint32_t room = m->room < most ? m->room : most;
+    if (size > length && size - length > room - m->size)
+        return false;
+    uint8_t *place = m->bytes + (h->payload - m->bytes) + at;
+    memmove(place + size, place + length, h->size - at - length);
+    memcpy(place, text, size);
+    h->size = h->size - length + size;
+    m->size = m->size - length + size;
+    m->changed = true;
+    return true;
+}
+
+/* Lengths and checksums of a packet whose payload was changed. */
+static void kst__mangle_seal(struct kst__mangle *m, uint8_t protocol)
+{
+    uint8_t *l4 = m->bytes + m->l4_at;
+    const uint32_t l4_bytes = m->size - m->l4_at;
+    const bool v4 = m->bytes[0] >> 4 == 4;
+    const uint64_t pseudo =
+        kst__sum_pseudo(m->bytes + (v4 ? 12 : 8), v4 ? 8 : 32, l4_bytes, protocol);
+    if (v4) {
+        kst__put16(m->bytes + 2, m->size);
+        kst__checksum_set(m->bytes, 10, (uint32_t)(m->bytes[0] & 15) * 4, 0);
+    } else {
+        kst__put16(m->bytes + 4, m->size - 40);
+    }
+    if (protocol == KST__TCP) {
+        kst__checksum_set(l4, 16, l4_bytes, pseudo);
+    } else {
+        const bool summed = kst__be16(l4 + 6) != 0;
+        kst__put16(l4 + 4, l4_bytes);
+        if (summed)
+            kst__checksum_set(l4, 6, l4_bytes, pseudo);
+        if (summed && kst__be16(l4 + 6) == 0)
+            kst__put16(l4 + 6, UINT16_MAX);
+    }
+}
+
 /* Shows a packet that the tracker accepted to its connection's helper. NONE, or the reason why
- * it is to be dropped. Of a packet that is not all there the helper hears nothing. */
+ * it is to be dropped. Of a packet that is not all there the helper hears nothing. `mangle`, unless
+ * NULL, is where a translated connection's may be changed. */
 static uint16_t kst__helper_hear(struct kst *t, uint32_t slot,
-                                 const struct kst__parsed *p, uint8_t direction, bool answered)
+                                 const struct kst__parsed *p, struct kst__mangle *mangle,
+                                 uint8_t direction, bool answered)
 {
     struct kst__entry *e = kst__entry_at(t, slot);
     struct kst__help *help = kst__help_at(t, slot);
@@ -8014,8 +9905,18 @@ static uint16_t kst__helper_hear(struct kst *t, uint32_t slot,
     h.payload = p->l4 + at;
     h.size = p->l4_bytes - at;
     h.state = help->state;
+    h.translated = mangle != NULL && (e->status & (KST_SRC_NAT | KST_DST_NAT)) && !h.error;
+    h.mangle = h.translated && (h.tuple[0].protocol == KST__TCP || h.tuple[0].protocol == KST__UDP)
+                   ? mangle
+                   : NULL;
     const enum kst_reason reason = kst__helper_call(help->helper, &h);
     const bool there = kst__live(t, slot) && kst__id(t, slot) == h.connection; /* it may have deleted it */
+    if (h.mangle != NULL && mangle->changed) {
+        const uint32_t grown = h.size - (p->l4_bytes - at);
+        kst__mangle_seal(mangle, p->tuple.protocol);
+        if (there && grown != 0 && p->tuple.protocol == KST__TCP)
+            kst__adjust_note(t, slot, direction, h.seq, grown);
+    }
     if (there && h.timeout_s != 0 && !(e->status & KST_FIXED_TIMEOUT))
         kst__expire_at(t, slot, kst__due_ms(t, h.timeout_s));
     return (uint16_t)reason;
@@ -8088,10 +9989,15 @@ static void kst__refuse(struct kst *t, const struct kst__case *c,
 /* Lets the helper of a connection hear what was accepted. It may have the packet dropped: one that
  * would have created the connection then does not. */
 static void kst__hear(struct kst *t, const struct kst__case *c,
-                      uint32_t slot, struct kst_result *r)
+                      uint32_t slot, struct kst__mangle *mangle, struct kst_result *r)
 {
-    const uint16_t reason = kst__helper_hear(t, slot, c->packet, c->direction,
-                                             r->state == KST_ESTABLISHED);
+    uint16_t reason = kst__helper_hear(t, slot, c->packet, mangle, c->direction,
+                                       r->state == KST_ESTABLISHED);
+    if (reason == KST_REASON_NONE && KST_UNLIKELY(c->entry->status & KST_SEQ_ADJUST) &&
+        mangle != NULL && c->packet->tuple.protocol == KST__TCP &&
+        !kst__adjust_segment(t, slot, c->direction, mangle->bytes + mangle->l4_at,
+                             mangle->size - mangle->l4_at))
+        reason = KST_REASON_NAT_PACKET;
     if (reason == KST_REASON_NONE)
         return;
     if (r->reason != KST_REASON_NONE) /* who made room for it is gone all the same */
@@ -8125,7 +10031,8 @@ KST_INLINE void kst__settle(struct kst *t, const struct kst__case *c,
         kst__expire_at(t, slot, kst__due_ms(t, judgement->timeout_s));
     if (c->direction == KST_REPLY)
         e->status |= KST_SEEN_REPLY;
-    kst__reclass(t, slot);
+    if (!c->fresh || (e->status & KST_CONFIRMED))
+        kst__reclass(t, slot);
     r->entry = kst__id(t, slot);
     kst__report(r,
                 answered                    ? KST_ESTABLISHED
@@ -8133,12 +10040,14 @@ KST_INLINE void kst__settle(struct kst *t, const struct kst__case *c,
                                             : KST_NEW,
                 c->direction, reason);
     if (judgement->action == KST__END) {
-        kst__remove(t, slot, KST_GONE_CLOSED);
+        t->closing = r->entry;
+        if (!c->packet->deferred)
+            kst__pending_drop(t);
         r->flags = KST_CLOSED;
         return;
     }
-    if (KST_UNLIKELY(e->kind & KST__KIND_HELP))
-        kst__hear(t, c, slot, r);
+    if (KST_UNLIKELY(e->kind & KST__KIND_HELP) && !c->packet->deferred)
+        kst__hear(t, c, slot, NULL, r);
     if (KST_UNLIKELY(t->events_at != 0) && (e->status & KST_CONFIRMED))
         kst__tell_case(t, c, slot);
 }
@@ -8202,10 +10111,11 @@ static void kst__judge_first(struct kst *t, const struct kst_packet *packet,
     uint32_t place = KST__NONE, serial = 0;
     if (KST_UNLIKELY(p->zones != 0))
         kst__key_zoned(t, p, KST_ORIGINAL, key);
-    if (!key->invertible) {
+    if (key->answer == KST__NO_ANSWER) {
         kst__report(r, KST_INVALID, KST_NO_DIRECTION, KST_REASON_ICMP_NO_ANSWER);
         return;
     }
+    kst__pending_drop(t); /* of an earlier packet of the batch */
     const uint32_t slot = kst__newcomer(t, &key->tuple, packet->policy);
     struct kst__entry *e = kst__entry_at(t, slot);
     if (KST_UNLIKELY(p->zones != 0 && p->tuple.zone != 0))
@@ -8229,22 +10139,25 @@ static void kst__judge_first(struct kst *t, const struct kst_packet *packet,
     if (judgement.action != KST__REFUSE) {
         KST_ASSERT(judgement.action == KST__REFRESH && judgement.reason == KST_REASON_NONE);
         e->expires_ms = kst__due_ms(t, judgement.timeout_s);
-        reason = kst__admit(t, slot, key->hash);
+        if (KST_UNLIKELY(place != KST__NONE) &&
+            kst__expected_at(t, place)->follows != KST_FOLLOWS_NOT)
+            kst__nat_follow(t, slot, kst__expected_at(t, place));
+        reason = p->deferred ? kst__pend(t, slot) : kst__admit(t, slot, key->hash);
     }
-    if (place != KST__NONE && reason != KST_REASON_TABLE_FULL &&
+    if (place != KST__NONE && !kst__no_room(reason) &&
         kst__expected_at(t, place)->serial == serial)
         kst__expected_came(t, place);
     if (judgement.action == KST__REFUSE) {
         kst__refuse(t, &c, slot, &judgement, r);
         return;
     }
-    if (!(e->status & KST_CONFIRMED)) {
+    if (!(e->status & KST_CONFIRMED) && t->pending != slot) {
         kst__slot_give_back(t, slot);
         kst__report(r, KST_INVALID, KST_NO_DIRECTION, reason);
         r->verdict = KST_DROP;
         return;
     }
-    t->stats.created++;
+    t->stats.created += t->pending != slot;
     r->flags = KST_CREATED;
     kst__settle(t, &c, slot, &judgement, reason, r);
 }
@@ -8301,6 +10214,10 @@ KST_INLINE void kst__judge_packet(struct kst *t, const struct kst_packet *packet
         if (KST_LIKELY(!kst__expired(t, slot))) {
             const struct kst__case c = kst__case_of(t, p, node, key);
             const struct kst__judgement judgement = kst__judge(&c);
+            if (c.entry->state != c.state) {
+                *kst__census(t, c.entry->tuple.protocol, c.state) -= 1;
+                *kst__census(t, c.entry->tuple.protocol, c.entry->state) += 1;
+            }
             if (KST_UNLIKELY(judgement.action == KST__REFUSE)) {
                 kst__refuse(t, &c, slot, &judgement, r);
                 return;
@@ -8335,8 +10252,9 @@ static void kst__judge_error(struct kst *t, const struct kst__parsed *p, struct 
     const struct kst__case c = kst__case_of(t, p, node, &key);
     r->entry = kst__id(t, slot);
     kst__report(r, KST_RELATED, c.direction, KST_REASON_NONE);
-    if (KST_UNLIKELY((c.entry->kind & KST__KIND_HELP) && c.direction == KST_ORIGINAL))
-        kst__hear(t, &c, slot, r);
+    if (KST_UNLIKELY((c.entry->kind & KST__KIND_HELP) && c.direction == KST_ORIGINAL) &&
+        !p->deferred)
+        kst__hear(t, &c, slot, NULL, r);
 }
 
 /* A whole datagram. */
@@ -8379,6 +10297,8 @@ static void kst__judge_fragment(struct kst *t, const struct kst_packet *packet,
     if (parsed.reason == KST_REASON_NONE)
         kst__key_make(t, &parsed.tuple, &key);
     kst__judge_whole(t, &whole, &parsed, &key, r);
+    t->datagram_bytes = whole.size;
+    r->flags |= KST_REASSEMBLED;
 }
 
 /* Anything that was parsed. */
@@ -8400,6 +10320,147 @@ KST_INLINE void kst__judge_any(struct kst *t, const struct kst_packet *packet,
     t->stats.reasons[r->reason]++;
 }
 
+/* Rewrites a packet as it was said to go, at the hook of one kind. NAT_PACKET if it cannot be: then
+ * nothing is changed. */
+static uint16_t kst__translate(const struct kst *t, const struct kst_result *r,
+                               enum kst_nat_kind kind, uint8_t *bytes, uint32_t size)
+{
+    const uint32_t slot = (uint32_t)r->entry;
+    if (r->entry == 0 || slot >= t->used || kst__entry_at(t, slot)->serial != r->entry >> 32)
+        return KST_REASON_NONE;
+    const struct kst__entry *e = kst__entry_at(t, slot);
+    const bool reply = r->direction == KST_REPLY, source = kind == KST_NAT_SOURCE;
+    /* Answers have their destination changed if the source was, and the other way round. */
+    const bool bound = (e->status & (source != reply ? KST_SRC_NAT : KST_DST_NAT)) != 0;
+    if (!(e->status & (KST_SRC_NAT | KST_DST_NAT)) || r->verdict != KST_ACCEPT ||
+        (!bound && r->state != KST_RELATED))
+        return KST_REASON_NONE;
+    const struct kst_tuple *other = reply ? &e->tuple : kst__reply_tuple(t, slot);
+    const struct kst__end end = {source ? other->dst : other->src,
+                                 source && !kst__is_icmp(other->protocol) ? other->dst_port
+                                                                          : other->src_port};
+    const bool v4 = size > 0 && bytes[0] >> 4 == 4;
+    if (size < (v4 ? 20u : 40u) || bytes[0] >> 4 != (other->family == KST_IPV4 ? 4 : 6))
+        return KST_REASON_NAT_PACKET;
+    const uint32_t ip_bytes = v4 ? kst__be16(bytes + 2) : 40 + (uint32_t)kst__be16(bytes + 4);
+    const uint32_t here = ip_bytes < size ? ip_bytes : size;
+    const uint32_t error_at = r->state == KST_RELATED ? kst__error_at(bytes, here) : 0;
+    bool done = true;
+    if (error_at != 0 && v4 && bytes[error_at] == 5) /* nobody here is to learn of another gateway */
+        done = false;
+    else if (bound && error_at != 0)
+        done = here == ip_bytes && kst__rewrite_error(bytes, here, error_at, kind, other, end);
+    else if (bound)
+        done = kst__rewrite(bytes, here, kind, end);
+    return done ? KST_REASON_NONE : KST_REASON_NAT_PACKET;
+}
+
+/* Shows a helper the packet as it is now. */
+static void kst__finish_helped(struct kst *t, uint32_t slot, bool fresh,
+                               const struct kst_packet *now, struct kst__mangle *mangle,
+                               struct kst_result *r)
+{
+    struct kst__entry *e = kst__entry_at(t, slot);
+    struct kst__parsed p;
+    const struct kst__case c = {t,           kst__set_of(t, e), &p,       e,
+                                r->direction, fresh,             e->status, e->state};
+    const uint16_t before = r->reason;
+    kst__parse(now, false, &p);
+    const bool error = p.tuple.protocol != e->tuple.protocol;
+    if (p.reason != KST_REASON_NONE || (error && r->direction != KST_ORIGINAL))
+        return;
+    if (mangle != NULL) {
+        mangle->l4_at = (uint32_t)(p.l4 - now->data);
+        mangle->size = mangle->l4_at + p.l4_here;
+    }
+    kst__hear(t, &c, slot, mangle, r);
+    if (r->reason != before)
+        t->stats.reasons[r->reason]++;
+}
+
+/* The last hook: what was pending enters the table, and its connection's helper hears the packet,
+ * which is now at `now`, and may change it if `mangle` is not NULL. */
+static void kst__finish(struct kst *t, const struct kst_packet *now,
+                        struct kst__mangle *mangle, struct kst_result *r)
+{
+    const uint32_t slot = kst__slot_known(t, r->entry);
+    if (r->entry == 0 || slot == KST__NONE || t->closing == r->entry) {
+        kst__pending_drop(t);
+        return;
+    }
+    const struct kst__entry *e = kst__entry_at(t, slot);
+    const bool fresh = slot == t->pending;
+    if (fresh) {
+        const uint16_t reason = kst__pending_admit(t);
+        if (reason != KST_REASON_NONE)
+            t->stats.reasons[r->reason = reason]++;
+        if (!(e->status & KST_CONFIRMED)) {
+            memset(r, 0, sizeof *r);
+            kst__report(r, KST_INVALID, KST_NO_DIRECTION, reason);
+            r->verdict = KST_DROP;
+            return;
+        }
+        t->stats.created++;
+    }
+    if (KST_UNLIKELY(e->kind & KST__KIND_HELP))
+        kst__finish_helped(t, slot, fresh, now, mangle, r);
+    if (KST_UNLIKELY(t->events_at != 0) && fresh && (e->status & KST_CONFIRMED))
+        kst__tell_new(t, slot);
+}
+
+/* A packet that is not to go on, and what it would have begun. */
+static void kst__nat_refuse(struct kst *t, uint16_t reason,
+                            struct kst_result *r)
+{
+    kst__pending_drop(t);
+    memset(r, 0, sizeof *r);
+    kst__report(r, KST_INVALID, KST_NO_DIRECTION, reason);
+    r->verdict = KST_DROP;
+    t->stats.reasons[reason]++;
+}
+
+/* All that comes after judging, where there are no rules between. */
+static void kst__through(struct kst *t, const struct kst_packet *packet,
+                         struct kst_nat *nat, struct kst_result *r)
+{
+    static const enum kst_nat_kind hooks[2] = {KST_NAT_DESTINATION, KST_NAT_SOURCE};
+    struct kst__mangle mangle = {nat->bytes, 0, nat->room, 0, false};
+    struct kst_packet whole = *packet;
+    nat->size = packet->size;
+    if (KST_UNLIKELY(r->flags & KST_REASSEMBLED)) {
+        if (t->datagram_bytes > nat->room) {
+            kst__nat_refuse(t, KST_REASON_NAT_ROOM, r);
+            return;
+        }
+        memcpy(nat->bytes, kst__datagram(t), t->datagram_bytes);
+        nat->size = whole.size = t->datagram_bytes;
+        whole.data = nat->bytes;
+        packet = &whole;
+    }
+    if (r->entry == 0 || r->verdict != KST_ACCEPT)
+        return;
+    const struct kst__entry *e = kst__entry_at(t, (uint32_t)r->entry);
+    const bool finished = t->pending == KST__NONE && t->closing == 0 && !(e->kind & KST__KIND_HELP);
+    if (finished && !(e->status & (KST_SRC_NAT | KST_DST_NAT)))
+        return;
+    for (uint32_t i = 0; i < 2; i++) {
+        uint16_t reason = KST_REASON_NONE;
+        if (t->pending != KST__NONE)
+            reason = (uint16_t)kst__nat_bind(t, t->pending, hooks[i], nat->range[hooks[i]]);
+        if (reason != KST_REASON_NAT_RANGE) /* too late, or used up: kst__finish will tell */
+            reason = kst__translate(t, r, hooks[i], nat->bytes, packet->size);
+        if (reason != KST_REASON_NONE) {
+            kst__nat_refuse(t, reason, r);
+            return;
+        }
+    }
+    if (KST_LIKELY(finished))
+        return;
+    kst__finish(t, packet, &mangle, r);
+    if (mangle.changed)
+        nat->size = mangle.size;
+}
+
 KST_INLINE void kst__set_clock(struct kst *t, uint64_t now_ms)
 {
     if (now_ms >= t->now_ms)
@@ -8408,42 +10469,55 @@ KST_INLINE void kst__set_clock(struct kst *t, uint64_t now_ms)
         t->stats.clock_back++;
 }
 
-/* Parses a packet and starts its lookup. */
-KST_INLINE void kst__look_ahead(struct kst *t, const struct kst_packet *packet,
-                                struct kst__parsed *p, struct kst__key *key)
+/* Judges a packet; with `nat` it then goes all the way, before the next one is judged. */
+KST_INLINE void kst__judge_next(struct kst *t, const struct kst_packet *packet, struct kst_nat *nat,
+                                struct kst__parsed *p, struct kst__key *key, struct kst_result *r)
 {
-    kst__parse(packet, t->set[KST__SET_CHECKSUM] != 0, p);
-    if (p->reason != KST_REASON_NONE)
+    if (KST_LIKELY(nat == NULL)) {
+        kst__judge_any(t, packet, p, key, r);
         return;
-    kst__key_make(t, &p->tuple, key);
-    kst__look_up(t, key);
+    }
+    struct kst_packet deferred = *packet;
+    deferred.flags |= KST_PACKET_DEFER;
+    p->deferred = true;
+    kst__judge_any(t, &deferred, p, key, r);
+    kst__through(t, &deferred, nat, r);
 }
 
-/* The batch runs through a window: a packet is parsed and its bucket fetched a whole window
- * ahead, what lies in the bucket half a window ahead, and then it is judged. So the memory's
- * latency is hidden, and the window never drains before the batch ends. What is done ahead
- * depends on the packets alone, or only fetches; so how packets are cut into batches changes
- * nothing. */
-KST_INLINE void kst__run(struct kst *t, uint64_t now_ms,
-                         const struct kst_packet *packets, size_t count,
-                         struct kst_result *results)
+/* A batch goes by groups, three of them under way: one is parsed, and the index asked for its buckets;
+ * of the one before it what lies there is asked for; the one before that is judged. So the memory's
+ * latency is hidden. All that is done ahead depends on the packets alone, or only fetches; so how
+ * packets are cut into batches changes nothing. `nats`, unless NULL, has each go all the way before
+ * the next one is judged. */
+static void kst__run(struct kst *t, uint64_t now_ms, const struct kst_packet *packets,
+                     struct kst_nat *nats, size_t count, struct kst_result *results)
 {
-    enum { HALF = KST_BURST / 2 };
-    struct kst__parsed parsed[KST_BURST];
-    struct kst__key keys[KST_BURST];
+    struct kst__parsed parsed[3][KST_BURST];
+    struct kst__key keys[3][KST_BURST];
+    const size_t groups = (count + KST_BURST - 1) / KST_BURST;
     kst__set_clock(t, now_ms);
-    for (size_t i = 0; i < count && i < KST_BURST; i++)
-        kst__look_ahead(t, &packets[i], &parsed[i], &keys[i]);
-    for (size_t i = 0; i < count && i < HALF; i++)
-        if (parsed[i].reason == KST_REASON_NONE)
-            kst__look_closer(t, &keys[i], true);
-    for (size_t i = 0; i < count; i++) {
-        const size_t here = i % KST_BURST, half = (i + HALF) % KST_BURST;
-        if (HALF > 0 && i + HALF < count && parsed[half].reason == KST_REASON_NONE)
-            kst__look_closer(t, &keys[half], true);
-        kst__judge_any(t, &packets[i], &parsed[here], &keys[here], &results[i]);
-        if (i + KST_BURST < count)
-            kst__look_ahead(t, &packets[i + KST_BURST], &parsed[here], &keys[here]);
+    if (KST_UNLIKELY(t->pending != KST__NONE || t->closing != 0))
+        kst__pending_drop(t);
+    for (size_t group = 0; group < groups + 2; group++) {
+        if (group < groups) {
+            const struct kst_packet *packet = packets + group * KST_BURST;
+            const size_t here = kst__group_size(group, count);
+            for (size_t i = 0; i < here; i++) {
+                struct kst__parsed *p = &parsed[group % 3][i];
+                kst__parse(&packet[i], t->set[KST__SET_CHECKSUM] != 0, p);
+                kst__key_make(t, &p->tuple, &keys[group % 3][i]);
+            }
+            kst__look_up(t, keys[group % 3], here);
+        }
+        if (group - 1 < groups)
+            kst__look_closer(t, keys[(group - 1) % 3], kst__group_size(group - 1, count), true);
+        if (group >= 2)
+            for (size_t i = 0; i < kst__group_size(group - 2, count); i++) {
+                const size_t at = (group - 2) * KST_BURST + i;
+                kst__judge_next(t, &packets[at], nats != NULL ? &nats[at] : NULL,
+                                &parsed[(group - 2) % 3][i], &keys[(group - 2) % 3][i],
+                                &results[at]);
+            }
     }
 }
 
@@ -8479,8 +10553,10 @@ static enum kst_error kst__config_error(const struct kst_config *config)
     if (config->index >= KST__INDEXES || config->timer >= KST__TIMERS)
         return KST_ERROR_BACK_END;
     if (config->features & ~(uint32_t)(KST_WITH_ACCOUNTING | KST_WITH_NAT | KST_WITH_TIMESTAMPS |
-                                       KST_WITH_LABELS))
+                                       KST_WITH_LABELS | KST_WITH_LIMITS))
         return KST_ERROR_FEATURES;
+    if (config->source_prefix[0] > 32 || config->source_prefix[1] > 128)
+        return KST_ERROR_PREFIX;
     if (config->expectations > KST_EXPECTATIONS_MAX)
         return KST_ERROR_EXPECTATIONS;
     if (config->events > KST_EVENTS_MAX)
@@ -8526,13 +10602,17 @@ static struct kst__layout kst__lay_out(const struct kst_config *config)
 
     t->capacity = config->max;
     t->features = config->features;
+    t->source_prefix[0] = config->source_prefix[0] != 0 ? config->source_prefix[0] : 32;
+    t->source_prefix[1] = config->source_prefix[1] != 0 ? config->source_prefix[1] : 64;
     t->index = config->index;
     t->timer = config->timer;
     t->buckets = kst__power_of_two(config->buckets != 0 ? config->buckets : config->max);
     t->expectations_max = config->expectations;
     t->events_max = config->events;
     const uint64_t slots = kst__slots(t);
-    const uint32_t features = t->features | (config->expectations != 0 ? KST__WITH_HELP : 0);
+    const bool nat = (t->features & KST_WITH_NAT) != 0;
+    const uint32_t features = t->features | (config->expectations != 0 ? KST__WITH_HELP : 0) |
+                              (config->expectations != 0 && nat ? KST__WITH_ADJUST : 0);
     uint64_t end = kst__aligned(sizeof *t);
     t->index_at = kst__lay(&end, kst__index_ops(t)->bytes(kst__nodes(t), t->buckets));
     t->timer_at = kst__lay(&end, kst__timer_ops(t)->bytes(kst__timed(t)));
@@ -8540,6 +10620,12 @@ static struct kst__layout kst__lay_out(const struct kst_config *config)
     for (uint32_t i = 0; i < KST__COLUMNS; i++)
         if (features & kst__columns[i].feature)
             t->column_at[i] = kst__lay(&end, slots * kst__columns[i].bytes);
+    if (nat) {
+        t->sources = kst__power_of_two(t->capacity);
+        t->sources_at = kst__lay(&end, (uint64_t)t->sources * sizeof(uint32_t));
+    }
+    if (t->features & KST_WITH_LIMITS)
+        t->tallies_at = kst__lay(&end, kst__tallies_bytes(kst__slots(t)));
     if (config->expectations != 0)
         t->expect_at = kst__lay(&end, kst__expect_bytes(config->expectations));
     if (config->events != 0)
@@ -8574,13 +10660,19 @@ size_t kst_bytes(const struct kst_config *config)
 static void kst__clear(struct kst *t)
 {
     t->count = t->used = t->apart = 0;
-    t->free = KST__NONE;
+    t->free = t->pending = KST__NONE;
+    t->closing = 0;
     for (uint32_t i = 0; i < KST_CLASSES; i++) {
         t->classes[i].oldest = t->classes[i].newest = KST__NONE;
         t->classes[i].count = 0;
     }
     kst__index_ops(t)->init(kst__index(t), kst__nodes(t), t->buckets);
     kst__timer_ops(t)->init(kst__timer(t), kst__timed(t), t->now_ms);
+    if (t->sources_at != 0)
+        kst__sources_init(t);
+    memset(t->states, 0, sizeof t->states);
+    if (t->tallies_at != 0)
+        kst__tallies_init(t);
     if (t->expect_at != 0)
         kst__expect_init(t);
 }
@@ -8660,7 +10752,13 @@ struct kst_sizes kst_default_sizes(uint64_t memory_bytes, enum kst_era era)
 void kst_track(struct kst *t, uint64_t now_ms, const struct kst_packet *packets, size_t count,
                struct kst_result *results)
 {
-    kst__run(t, now_ms, packets, count, results);
+    kst__run(t, now_ms, packets, NULL, count, results);
+}
+
+void kst_track_nat(struct kst *t, uint64_t now_ms, const struct kst_packet *packets,
+                   struct kst_nat *nats, size_t count, struct kst_result *results)
+{
+    kst__run(t, now_ms, packets, nats, count, results);
 }
 
 uint32_t kst_advance(struct kst *t, uint64_t now_ms, uint32_t work_max)
@@ -8675,11 +10773,53 @@ uint32_t kst_advance(struct kst *t, uint64_t now_ms, uint32_t work_max)
 
 bool kst_refuse(struct kst *t, const struct kst_result *result)
 {
-    const uint32_t slot = kst__slot(t, result->entry);
+    const uint32_t slot = kst__slot_known(t, result->entry);
     if (!(result->flags & KST_CREATED) || slot == KST__NONE)
         return false;
-    kst__remove(t, slot, KST_GONE_REFUSED);
+    if (slot == t->pending)
+        kst__pending_drop(t);
+    else
+        kst__remove(t, slot, KST_GONE_REFUSED);
     return true;
+}
+
+const uint8_t *kst_datagram(const struct kst *t, size_t *size)
+{
+    *size = t->datagram_bytes;
+    return t->defrag_at != 0 ? kst__datagram(t) : NULL;
+}
+
+enum kst_reason kst_bind(struct kst *t, kst_id id, enum kst_nat_kind kind,
+                         const struct kst_nat_range *range)
+{
+    const uint32_t slot = kst__slot_known(t, id);
+    if (slot == KST__NONE || slot != t->pending)
+        return KST_REASON_NAT_LATE;
+    return kst__nat_bind(t, slot, kind, range);
+}
+
+enum kst_reason kst_translate(const struct kst *t, const struct kst_result *result,
+                              enum kst_nat_kind kind, uint8_t *bytes, size_t size)
+{
+    const uint32_t here = size > UINT32_MAX ? UINT32_MAX : (uint32_t)size;
+    return (enum kst_reason)kst__translate(t, result, kind, bytes, here);
+}
+
+enum kst_reason kst_confirm(struct kst *t, uint64_t now_ms, const struct kst_packet *packet,
+                            struct kst_result *result, uint8_t *bytes, size_t *size, size_t room)
+{
+    struct kst_packet now = *packet;
+    struct kst__mangle mangle = {bytes, 0, 0, 0, false};
+    kst__set_clock(t, now_ms);
+    if (bytes != NULL) {
+        now.data = bytes;
+        now.size = *size > UINT32_MAX ? UINT32_MAX : (uint32_t)*size;
+        mangle.room = room > UINT32_MAX ? UINT32_MAX : (uint32_t)room;
+    }
+    kst__finish(t, &now, bytes != NULL ? &mangle : NULL, result);
+    if (mangle.changed)
+        *size = mangle.size;
+    return result->verdict == KST_ACCEPT ? KST_REASON_NONE : (enum kst_reason)result->reason;
 }
 
 /* ---- connections ---- */
@@ -8704,26 +10844,29 @@ kst_id kst_find(const struct kst *t, const struct kst_tuple *tuple, uint8_t *dir
 void kst_find_batch(const struct kst *t, const struct kst_tuple *tuples, size_t count, kst_id *ids,
                     uint8_t *directions)
 {
-    const size_t window = count < KST_BURST ? count : KST_BURST, half = window / 2;
-    struct kst__key keys[KST_BURST];
-    for (size_t i = 0; i < count + window; i++) { /* as in kst__run */
-        if (i >= window) {
-            const size_t due = i - window;
-            ids[due] = kst__find_id(t, &keys[due % KST_BURST],
-                                    directions != NULL ? &directions[due] : NULL);
+    struct kst__key keys[3][KST_BURST]; /* as in kst__run */
+    const size_t groups = (count + KST_BURST - 1) / KST_BURST;
+    for (size_t group = 0; group < groups + 2; group++) {
+        if (group < groups) {
+            const size_t here = kst__group_size(group, count);
+            for (size_t i = 0; i < here; i++)
+                kst__key_make(t, &tuples[group * KST_BURST + i], &keys[group % 3][i]);
+            kst__look_up(t, keys[group % 3], here);
         }
-        if (i < count) {
-            kst__key_make(t, &tuples[i], &keys[i % KST_BURST]);
-            kst__look_up(t, &keys[i % KST_BURST]);
-        }
-        if (i >= half && i - half < count)
-            kst__look_closer(t, &keys[(i - half) % KST_BURST], false);
+        if (group - 1 < groups)
+            kst__look_closer(t, keys[(group - 1) % 3], kst__group_size(group - 1, count), false);
+        if (group >= 2)
+            for (size_t i = 0; i < kst__group_size(group - 2, count); i++) {
+                const size_t at = (group - 2) * KST_BURST + i;
+                ids[at] = kst__find_id(t, &keys[(group - 2) % 3][i],
+                                       directions != NULL ? &directions[at] : NULL);
+            }
     }
 }
 
 bool kst_get(const struct kst *t, kst_id id, struct kst_flow *flow)
 {
-    const uint32_t slot = kst__slot(t, id);
+    const uint32_t slot = kst__slot_known(t, id);
     if (slot == KST__NONE)
         return false;
     kst__flow_of(t, slot, flow);
@@ -8740,15 +10883,19 @@ kst_id kst_next(const struct kst *t, kst_id id)
 
 bool kst_delete(struct kst *t, kst_id id)
 {
-    const uint32_t slot = kst__slot(t, id);
+    const uint32_t slot = kst__slot_known(t, id);
     if (slot == KST__NONE)
         return false;
-    kst__remove(t, slot, KST_GONE_DELETED);
+    if (slot == t->pending)
+        kst__pending_drop(t);
+    else
+        kst__remove(t, slot, KST_GONE_DELETED);
     return true;
 }
 
 void kst_flush(struct kst *t)
 {
+    kst__pending_drop(t);
     for (uint32_t slot = 0; slot < t->used; slot++)
         if (kst__live(t, slot))
             kst__remove(t, slot,
@@ -8758,25 +10905,27 @@ void kst_flush(struct kst *t)
 
 bool kst_set_mark(struct kst *t, kst_id id, uint32_t mark)
 {
-    const uint32_t slot = kst__slot(t, id);
+    const uint32_t slot = kst__slot_known(t, id);
     if (slot == KST__NONE)
         return false;
     if (kst__entry_at(t, slot)->mark == mark)
         return true;
     kst__entry_at(t, slot)->mark = mark;
-    kst__tell_update(t, slot, KST_CHANGED_MARK);
+    if (slot != t->pending)
+        kst__tell_update(t, slot, KST_CHANGED_MARK);
     return true;
 }
 
 bool kst_set_labels(struct kst *t, kst_id id, const uint8_t labels[KST_LABEL_BYTES])
 {
-    const uint32_t slot = kst__slot(t, id);
+    const uint32_t slot = kst__slot_known(t, id);
     if (slot == KST__NONE || !(t->features & KST_WITH_LABELS))
         return false;
     if (memcmp(kst__labels_at(t, slot)->bytes, labels, KST_LABEL_BYTES) == 0)
         return true;
     memcpy(kst__labels_at(t, slot)->bytes, labels, KST_LABEL_BYTES);
-    kst__tell_update(t, slot, KST_CHANGED_LABELS);
+    if (slot != t->pending)
+        kst__tell_update(t, slot, KST_CHANGED_LABELS);
     return true;
 }
 
@@ -8800,7 +10949,7 @@ static enum kst_error kst__flow_error(const struct kst *t, const struct kst_flow
     const struct kst_tuple *original = &flow->tuple[KST_ORIGINAL];
     const struct kst_tuple *reply = &flow->tuple[KST_REPLY];
     const uint32_t known =
-        KST_EXPECTED | KST_SEEN_REPLY | KST_ASSURED | KST_CONFIRMED | KST_FIXED_TIMEOUT;
+        KST_EXPECTED | KST_SEEN_REPLY | KST_ASSURED | KST_CONFIRMED | KST_FIXED_TIMEOUT | KST__NAT;
     struct kst_tuple inverse;
     if (!kst__tuple_sound(original) || !kst__tuple_sound(reply) ||
         original->family != reply->family || original->protocol != reply->protocol ||
@@ -8832,6 +10981,25 @@ static enum kst_error kst__flow_error(const struct kst *t, const struct kst_flow
     return KST_ERROR_OK;
 }
 
+/* What is said of its translation, and what its tuples say. */
+static uint16_t kst__flow_nat(const struct kst *t, const struct kst_flow *flow)
+{
+    const struct kst_tuple *is = &flow->tuple[KST_ORIGINAL], *reply = &flow->tuple[KST_REPLY];
+    uint32_t status = flow->status & (KST_SRC_NAT_DONE | KST_DST_NAT_DONE | KST_SEQ_ADJUST);
+    const bool icmp = kst__is_icmp(is->protocol);
+    if (!(t->features & KST_WITH_NAT))
+        return 0;
+    if (memcmp(reply->dst, is->src, sizeof is->src) != 0 ||
+        (icmp ? reply->src_port != is->src_port : reply->dst_port != is->src_port))
+        status |= KST_SRC_NAT | KST_SRC_NAT_DONE;
+    if (memcmp(reply->src, is->dst, sizeof is->dst) != 0 ||
+        (!icmp && reply->src_port != is->dst_port))
+        status |= KST_DST_NAT | KST_DST_NAT_DONE;
+    if (t->expect_at == 0 || is->protocol != KST__TCP)
+        status &= ~(uint32_t)KST_SEQ_ADJUST;
+    return (uint16_t)status;
+}
+
 static enum kst_error kst__insert(struct kst *t, const struct kst_flow *flow, kst_id *id)
 {
     const struct kst_tuple *original = &flow->tuple[KST_ORIGINAL];
@@ -8848,6 +11016,9 @@ static enum kst_error kst__insert(struct kst *t, const struct kst_flow *flow, ks
         kst__collect(t, &work);
     if (t->count >= t->set[KST__SET_MAX])
         return KST_ERROR_FULL;
+    if ((t->tallies_at != 0 && kst__over_limit(t, original) != KST_REASON_NONE) ||
+        (!(flow->status & KST_ASSURED) && kst__crowded(t) != KST_REASON_NONE))
+        return KST_ERROR_LIMIT;
 
     const uint32_t slot = kst__newcomer(t, original, flow->policy);
     struct kst__entry *e = kst__entry_at(t, slot);
@@ -8874,8 +11045,16 @@ static enum kst_error kst__insert(struct kst *t, const struct kst_flow *flow, ks
     }
     e->expires_ms = kst__later_ms(t, flow->timeout_ms);
     e->mark = flow->mark;
-    e->status = flow->status;
+    e->status = (uint16_t)((flow->status & ~KST__NAT) | kst__flow_nat(t, flow));
     e->state = flow->state;
+    if (e->status & KST_SRC_NAT_DONE)
+        kst__source_at(t, slot)->out_interface = flow->out_interface;
+    for (uint32_t i = 0; (e->status & KST_SEQ_ADJUST) && i < 2; i++) {
+        struct kst__adjust_side *side = &kst__adjust_at(t, slot)[i];
+        side->at = flow->seq_adjust[i][0];
+        side->before = flow->seq_adjust[i][1];
+        side->after = flow->seq_adjust[i][2];
+    }
     if (original->protocol == KST__GRE) {
         const uint32_t *own = flow->gre_timeouts_s, *set = kst__set_of(t, e);
         e->proto.gre.timeout_s = own[0] != 0 ? own[0] : set[KST__SET_GRE_TIMEOUT];
@@ -8995,6 +11174,11 @@ enum kst_error kst_expect(struct kst *t, const struct kst_expectation *expectati
     x.expires_ms = kst__later_ms(t, timeout_ms);
     x.master = master;
     x.flags = expectation->flags;
+    if (t->features & KST_WITH_NAT) {
+        x.follows = expectation->follows;
+        x.nat_direction = expectation->nat_direction != KST_ORIGINAL;
+        x.nat_port = expectation->nat_port;
+    }
     x.class_ = expectation->class_;
     x.child_helper = expectation->child_helper;
     return kst__expect_insert(t, &x,
@@ -9122,6 +11306,18 @@ bool kst_setting_range(const struct kst *t, const char *name, uint32_t *lowest, 
     return true;
 }
 
+/* What a setting needs before it can be other than 0. */
+static uint32_t kst__needed_feature(uint32_t number)
+{
+    switch (number) {
+    case KST__SET_ACCT: return KST_WITH_ACCOUNTING;
+    case KST__SET_TIMESTAMP: return KST_WITH_TIMESTAMPS;
+    case KST__SET_SOURCE_MAX:
+    case KST__SET_ZONE_MAX: return KST_WITH_LIMITS;
+    default: return 0;
+    }
+}
+
 enum kst_error kst_set(struct kst *t, const char *name, uint32_t value)
 {
     const uint32_t number = kst__setting_number(name);
@@ -9133,8 +11329,7 @@ enum kst_error kst_set(struct kst *t, const char *name, uint32_t value)
     kst_setting_range(t, name, &lowest, &highest);
     if (value < lowest || value > highest)
         return KST_ERROR_SETTING_RANGE;
-    if ((number == KST__SET_ACCT && value != 0 && !(t->features & KST_WITH_ACCOUNTING)) ||
-        (number == KST__SET_TIMESTAMP && value != 0 && !(t->features & KST_WITH_TIMESTAMPS)))
+    if (value != 0 && (kst__needed_feature(number) & ~t->features) != 0)
         return KST_ERROR_SETTING_FEATURE;
     t->set[number] = value;
     for (uint32_t i = 0; i < KST_POLICIES; i++)
@@ -9195,6 +11390,26 @@ uint32_t kst_class_count(const struct kst *t, enum kst_class number)
     return (uint32_t)number < KST_CLASSES ? t->classes[number].count : 0;
 }
 
+uint32_t kst_state_count(const struct kst *t, uint8_t protocol, uint8_t state)
+{
+    return state < KST_TCP_STATES ? *kst__census(t, protocol, state) : 0;
+}
+
+uint32_t kst_source_count(const struct kst *t, uint16_t zone, enum kst_family family,
+                          const uint8_t *address)
+{
+    struct kst_tuple tuple;
+    uint32_t steps = 0;
+    if (t->tallies_at == 0)
+        return 0;
+    memset(&tuple, 0, sizeof tuple);
+    tuple.zone = zone;
+    tuple.family = (uint8_t)family;
+    if (address != NULL)
+        memcpy(tuple.src, address, family == KST_IPV6 ? 16 : 4);
+    return kst__tallied(t, &tuple, address != NULL, &steps);
+}
+
 static const uint8_t kst__reason_columns[KST_REASONS] = {
 #define KST__X(name, columns, text) KST_COLUMN_##columns,
     KST_REASONS_LIST(KST__X)
@@ -9224,8 +11439,6 @@ static const char *kst__check_entry(const struct kst *t, uint32_t slot)
 {
     const struct kst__entry *e = kst__entry_at(t, slot);
     struct kst_tuple reply;
-    if (!(e->status & KST_CONFIRMED))
-        return "entry: in the table but not confirmed";
     if ((e->kind & KST__KIND_CLASS) != kst__class_of(e))
         return "entry: in the wrong class";
     if (!kst__status_sound(e->tuple.protocol, e->status))
@@ -9238,6 +11451,10 @@ static const char *kst__check_entry(const struct kst *t, uint32_t slot)
         return "entry: its tuple has no inverse";
     if ((e->kind & KST__KIND_NAT) && !(t->features & KST_WITH_NAT))
         return "entry: NAT without memory for it";
+    if ((e->status & KST__NAT) && !(t->features & KST_WITH_NAT))
+        return "entry: translated without memory for it";
+    if ((e->status & (KST_SRC_NAT | KST_DST_NAT)) && !(e->kind & KST__KIND_NAT))
+        return "entry: translated, and its tuples mirror each other";
     if ((e->kind & KST__KIND_HELP) && t->expect_at == 0)
         return "entry: helped without memory for it";
     if ((e->kind & KST__KIND_ACCOUNTED) && !(t->features & KST_WITH_ACCOUNTING))
@@ -9295,7 +11512,8 @@ static const char *kst__check_classes(const struct kst *t)
 static const char *kst__check_all(const struct kst *t)
 {
     const char *broken;
-    uint32_t live = 0, with_nat = 0, spare = 0, nodes = 0, armed = 0, apart = 0;
+    uint32_t live = 0, bound = 0, with_nat = 0, spare = 0, nodes = 0, armed = 0, apart = 0;
+    uint32_t states[KST__PROTOCOLS + 1][KST_TCP_STATES] = {{0}};
     const struct kst_stats *s = &t->stats;
     if (t->used > kst__slots(t) || t->count > t->capacity)
         return "pool: more slots in use than there are";
@@ -9320,14 +11538,25 @@ static const char *kst__check_all(const struct kst *t)
         if ((kst__entry_at(t, slot)->kind & KST__KIND_HELP) &&
             (broken = kst__expect_check_own(t, slot)) != NULL)
             return broken;
+        const struct kst__entry *e = kst__entry_at(t, slot);
+        states[kst__protocol_row(e->tuple.protocol)][e->state]++;
         live++;
+        bound += (kst__entry_at(t, slot)->status & KST_SRC_NAT_DONE) != 0;
         with_nat += (kst__entry_at(t, slot)->kind & KST__KIND_NAT) != 0;
         apart += kst__is_apart(t, slot);
     }
     if (apart != t->apart)
         return "entry: zones of one direction are counted wrong";
-    if (live != t->count || live + spare != t->used)
+    if (t->pending != KST__NONE && (t->pending >= t->used || kst__live(t, t->pending)))
+        return "pool: what is pending is in the table";
+    if (live != t->count || live + spare + (t->pending != KST__NONE) != t->used)
         return "pool: a slot is lost";
+    if (memcmp(states, t->states, sizeof states) != 0)
+        return "pool: the states are counted wrong";
+    if (t->sources_at != 0 && (broken = kst__source_check(t, bound)) != NULL)
+        return broken;
+    if (t->tallies_at != 0 && (broken = kst__tallies_check(t)) != NULL)
+        return broken;
     if (t->defrag_at != 0 && (broken = kst__defrag_check(t)) != NULL)
         return broken;
     if (t->expect_at != 0 && (broken = kst__expect_check(t)) != NULL)
@@ -9449,50 +11678,6 @@ static const char *kst__class_name(uint8_t helper, uint8_t class_)
     return found != NULL && class_ < KST_EXPECT_CLASSES ? found->classes[class_].name : NULL;
 }
 
-/* A line that is cut at `size` but counts on. */
-struct kst__line {
-    char *text;
-    size_t size, length;
-};
-
-static void kst__put(struct kst__line *line, const char *text)
-{
-    for (; *text != '\0'; text++, line->length++)
-        if (line->length + 1 < line->size)
-            line->text[line->length] = *text;
-}
-
-static void kst__put_number(struct kst__line *line, uint64_t number, uint32_t base)
-{
-    char digits[21], *at = digits + sizeof digits;
-    *--at = '\0';
-    do
-        *--at = "0123456789abcdef"[number % base];
-    while ((number /= base) != 0);
-    kst__put(line, at);
-}
-
-static void kst__put_padded(struct kst__line *line, const char *text, size_t width)
-{
-    const size_t end = line->length + width;
-    kst__put(line, text);
-    while (line->length < end)
-        kst__put(line, " ");
-}
-
-/* `name` and a number behind it. */
-static void kst__put_field(struct kst__line *line, const char *name, uint64_t number)
-{
-    kst__put(line, name);
-    kst__put_number(line, number, 10);
-}
-
-static void kst__put_ipv4(struct kst__line *line, const uint8_t *address)
-{
-    for (uint32_t i = 0; i < 4; i++)
-        kst__put_field(line, i == 0 ? "" : ".", address[i]);
-}
-
 /* All 32 digits, as /proc has them. */
 static void kst__put_ipv6(struct kst__line *line, const uint8_t *address)
 {
@@ -9501,34 +11686,6 @@ static void kst__put_ipv6(struct kst__line *line, const uint8_t *address)
                              "0123456789abcdef"[address[i] & 15], '\0'};
         kst__put(line, i != 0 && i % 2 == 0 ? ":" : "");
         kst__put(line, hex);
-    }
-}
-
-/* As people write it (RFC 5952): the longest run of zeros, the first of equals, becomes `::`. */
-static void kst__put_ipv6_short(struct kst__line *line, const uint8_t *address)
-{
-    uint32_t begin = 8, length = 1; /* a single zero is no run */
-    for (uint32_t i = 0, run = 0; i < 8; i++) {
-        run = kst__be16(address + 2 * i) == 0 ? run + 1 : 0;
-        if (run > length) {
-            length = run;
-            begin = i + 1 - run;
-        }
-    }
-    const bool mapped = begin == 0 && length == 5 && kst__be16(address + 10) == UINT16_MAX;
-    const bool with_ipv4 = mapped || (begin == 0 && length == 6);
-    for (uint32_t i = 0; i < (with_ipv4 ? 6u : 8u); i++) {
-        if (i == begin) {
-            kst__put(line, "::");
-            i += length - 1;
-            continue;
-        }
-        kst__put(line, i == 0 || i == begin + length ? "" : ":");
-        kst__put_number(line, kst__be16(address + 2 * i), 16);
-    }
-    if (with_ipv4) {
-        kst__put(line, mapped ? ":" : "");
-        kst__put_ipv4(line, address + 12);
     }
 }
 

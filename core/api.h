@@ -58,7 +58,11 @@ enum kst_packet_flags {
                              * that need what is missing are not looked at */
     KST_PACKET_ZONE_ORIGINAL = 4, /* `zone` is that of the original direction only, the answers come
                              * from zone 0, as with `ct original zone set`. Needs KST_WITH_NAT */
-    KST_PACKET_ZONE_REPLY = 8 /* likewise, of the reply direction */
+    KST_PACKET_ZONE_REPLY = 8, /* likewise, of the reply direction */
+    KST_PACKET_DEFER = 16   /* judge only, as for rules that come between Linux's hooks: what the packet
+                             * creates stays pending - kst_get() knows it, nobody finds it - and its
+                             * payload unread until kst_confirm() or kst_refuse(). One packet at a
+                             * time: the next kst_track() refuses what was left pending */
 };
 
 struct kst_packet {
@@ -73,6 +77,7 @@ struct kst_packet {
 
 enum kst_result_flags {
     KST_CREATED = 1, /* this packet created the connection; one that it reopened is gone */
+    KST_REASSEMBLED = 4, /* this fragment completed its datagram, which was judged: kst_datagram has it */
     KST_CLOSED = 2   /* this packet ended it (a refused TCP connection): `entry` names it no more */
 };
 
@@ -131,6 +136,11 @@ enum kst_status { /* bits and values as in Linux */
     KST_SEEN_REPLY = 1 << 1,
     KST_ASSURED = 1 << 2,
     KST_CONFIRMED = 1 << 3,
+    KST_SRC_NAT = 1 << 4,      /* under NAT: its source, its destination is translated; */
+    KST_DST_NAT = 1 << 5,
+    KST_SEQ_ADJUST = 1 << 6,   /* a helper has changed the length of what it carries */
+    KST_SRC_NAT_DONE = 1 << 7, /* it has been decided whether and how */
+    KST_DST_NAT_DONE = 1 << 8,
     KST_FIXED_TIMEOUT = 1 << 10 /* no packet moves its expiry */
 };
 
@@ -155,6 +165,8 @@ struct kst_flow {
     bool timestamped;           /* created while nf_conntrack_timestamp was 1 */
     uint8_t helper;             /* kst_helper_name; 0: none */
     uint8_t policy;             /* of timeouts, 0: the table's */
+    uint32_t out_interface;     /* of the source's range, kst_nat_range; 0: none */
+    uint32_t seq_adjust[2][3];  /* SEQ_ADJUST, by direction: position, offset before and behind it */
 };
 
 /* Who goes first when the table is full. */
@@ -170,9 +182,12 @@ enum kst_class {
 enum kst_features { /* what an entry can hold beyond the minimum: bytes a connection */
     KST_WITH_ACCOUNTING = 1, /* counters for nf_conntrack_acct: 32 bytes */
     KST_WITH_NAT = 2,        /* reply tuples that do not mirror the original, by NAT or by zones of
-                              * one direction: 40 bytes and a second node in the index */
+                              * one direction: 52 bytes, with helpers 76, a second node in the index, and 4 to
+                              * 8 for the list of each source */
     KST_WITH_TIMESTAMPS = 4, /* the time of birth for nf_conntrack_timestamp: 8 bytes */
-    KST_WITH_LABELS = 8      /* 16 bytes */
+    KST_WITH_LABELS = 8,     /* 16 bytes */
+    KST_WITH_LIMITS = 16     /* counts by source and by zone, for keepstate_source_max and _zone_max:
+                              * about 70 bytes */
 };
 
 /* What a table is made of. Zero every field that you do not choose. */
@@ -181,6 +196,8 @@ struct kst_config {
     uint32_t buckets;  /* of the index; 0: as many as `max`. Rounded up to a power of two. With far
                         * fewer than `max` newcomers are refused, CHAIN_TOO_LONG */
     uint32_t features; /* enum kst_features, or'ed */
+    uint8_t source_prefix[2]; /* KST_WITH_LIMITS: bits of an IPv4 and of an IPv6 address that tell sources
+                        * apart; 0: 32 and 64 */
     uint8_t index, timer; /* their places in KST_INDEXES and KST_TIMERS, from 0; names are asked for by
                         * kst_index_name, kst_timer_name */
     uint32_t reassembly_bytes; /* for fragments, at least KST_REASSEMBLY_MIN: Linux has 4 MiB a family.
@@ -283,7 +300,17 @@ enum kst_column {
     X(TABLE_FULL, DROP, "the table is full, and nothing near is expired or may be evicted")        \
     X(TABLE_EVICTED, EARLY_DROP, "the table was full: the oldest evictable connection made room")  \
     X(CLASH, INSERT_FAILED | KST_COLUMN_DROP, "its answers would belong to another connection")    \
-    X(CHAIN_TOO_LONG, INSERT_FAILED | KST_COLUMN_CHAIN_TOO_LONG, "the index has no place for it")
+    X(HALF_OPEN_FULL, DROP, "as many are not ASSURED as may be, and none of them may be evicted")  \
+    X(HALF_OPEN_EVICTED, EARLY_DROP, "as many were not ASSURED as may be: the oldest made room")   \
+    X(SOURCE_LIMIT, DROP, "its source has as many connections as keepstate_source_max allows")     \
+    X(ZONE_LIMIT, DROP, "its zone has as many connections as keepstate_zone_max allows")           \
+    X(CHAIN_TOO_LONG, INSERT_FAILED | KST_COLUMN_CHAIN_TOO_LONG, "the index has no place for it")  \
+    X(NAT_LATE, NONE, "too late to bind: the connection is confirmed, or this was decided before") \
+    X(NAT_RANGE, NONE, "no range to translate to: reversed, no such prefix, or no KST_WITH_NAT")   \
+    X(NAT_EXHAUSTED, INSERT_FAILED | KST_COLUMN_DROP,                                              \
+      "translated, its answers would belong to another connection: the range is used up")          \
+    X(NAT_PACKET, DROP, "a packet of a translated connection that cannot be rewritten")            \
+    X(NAT_ROOM, DROP, "a message that has to grow, and the buffer or IP has no room for it")
 
 enum kst_reason {
 #define KST__X(name, columns, text) KST_REASON_##name,
@@ -309,12 +336,16 @@ enum kst_cause {
     KST_CAUSES
 };
 
+enum { KST_AGES = 24 };
+
 struct kst_stats {
     uint64_t packets;              /* tracked, whatever became of them */
     uint64_t reasons[KST_REASONS]; /* by enum kst_reason */
     uint64_t created;              /* connections that entered the table by a packet */
     uint64_t inserted;             /* by kst_insert */
     uint64_t gone[KST_CAUSES];     /* that left it, by enum kst_cause */
+    uint64_t victim_ages[KST_AGES]; /* EVICTED ones by how long they had been in their class: [0] below
+                                    * 64 ms, each next up to twice that, the last all that is longer */
     uint64_t reassembled;          /* datagrams */
     uint64_t reassembly_expired;   /* datagrams that were not complete in time */
     uint64_t expect_new;           /* connections that had been expected */
@@ -348,6 +379,15 @@ struct kst_expectation {
     uint8_t class_;                /* of the master's helper, below KST_EXPECT_CLASSES: what it is for */
     uint8_t helper;                /* whose it is, kst_helper_name; ignored by kst_expect */
     uint8_t child_helper;          /* that the connection will have; 0: none */
+    uint8_t follows;               /* enum kst_follows: the master is translated, and so will it be: to */
+    uint8_t nat_direction;         /* where a message of this direction of the master, which told of */
+    uint16_t nat_port;             /* it, had come from, and to the port that it had named */
+};
+
+enum kst_follows {
+    KST_FOLLOWS_NOT,
+    KST_FOLLOWS,     /* and looks as if it came from the other side of the master, whoever began it; */
+    KST_FOLLOWS_PEER /* only if it does come from there */
 };
 
 /* ---- helpers: each a struct kst_helper of its own, core/help_*.h. Which ones there are says
@@ -373,6 +413,9 @@ struct kst_help {
     void *state;                /* the helper's own, KST_HELPER_STATE_BYTES for each connection, aligned to
                                  * 8; zero at first */
     uint32_t timeout_s;         /* out: the timeout that the connection gets; 0: as it has */
+    bool translated;            /* the connection is under NAT: kst_help_replace may be called, and what it
+                                 * expects should follow it */
+    struct kst__mangle *mangle; /* for kst_help_replace */
 };
 
 struct kst_expect_class {
@@ -390,6 +433,59 @@ struct kst_helper {
     uint16_t port;        /* where kst_attach_usual puts it, of the first protocol; 0: nowhere */
     struct kst_expect_class classes[KST_EXPECT_CLASSES];
     enum kst_reason (*help)(struct kst_help *h); /* NONE, or why the packet is to be dropped */
+};
+
+/* ---- NAT, under KST_WITH_NAT ----
+ *
+ * A connection is bound on its first packet, while that is pending: once for each kind. A binding
+ * changes only what its answers look like, flow.tuple[KST_REPLY]; every packet is then rewritten
+ * from the two tuples. kst_track_nat does all of it at once; who has rules between the hooks:
+ *
+ *     kst_track() with KST_PACKET_DEFER       prerouting (output of local packets)
+ *     kst_bind(DESTINATION) if CREATED        if it is NEW or RELATED and not an ICMP error
+ *     kst_translate(DESTINATION)
+ *     ... routing, filtering: kst_refuse() of what is dropped ...
+ *     kst_bind(SOURCE) if CREATED             postrouting (input of packets to this host)
+ *     kst_translate(SOURCE)
+ *     kst_confirm()
+ *
+ * MASQUERADE and REDIRECT are ranges of one address, which the caller looks up. */
+
+enum kst_nat_kind {
+    KST_NAT_SOURCE,
+    KST_NAT_DESTINATION
+};
+
+enum kst_nat_flags {
+    KST_NAT_ADDRESS = 1,       /* address[] counts; else the address stays */
+    KST_NAT_PORT = 2,          /* port[] counts: ports, of ICMP the identifier */
+    KST_NAT_RANDOM = 4,        /* do not try the packet's own port, nor what other connections of its
+                                * sender have: draw one */
+    KST_NAT_RANDOM_FULLY = 8,  /* as Linux's other word for that; here they are one */
+    KST_NAT_PERSISTENT = 16,   /* an address for a client, whatever it connects to */
+    KST_NAT_OFFSET = 32,       /* ports are shifted: port[0] + (old - base) */
+    KST_NAT_NETMAP = 64        /* the first `prefix` bits of address[0], the rest as it was */
+};
+
+/* To what an address and a port are translated. Of several addresses, connections of the same two
+ * hosts get the same one; which one Linux would take we cannot know. */
+struct kst_nat_range {
+    uint8_t flags;          /* enum kst_nat_flags, or'ed */
+    uint8_t prefix;
+    uint16_t port[2];       /* the lowest and the highest, host order */
+    uint16_t base;
+    uint32_t out_interface; /* noted in kst_flow, for MASQUERADE: a connection whose packets would
+                             * leave by another one now is to be deleted. 0: none */
+    uint8_t address[2][16]; /* the lowest and the highest, as in struct kst_tuple; equal if one */
+};
+
+/* What kst_track_nat needs of a packet beyond kst_packet. */
+struct kst_nat {
+    const struct kst_nat_range *range[2]; /* by enum kst_nat_kind; NULL: as it is, but for a source
+                                           * port that is taken */
+    uint8_t *bytes; /* where packet.data lies, to be written to */
+    uint32_t room;  /* bytes there are, not fewer than packet.size: helpers' messages may grow */
+    uint32_t size;  /* out: what the packet has now */
 };
 
 /* ---- events, if config.events ---- */
@@ -432,6 +528,7 @@ struct kst_event {
     X(BUCKETS, "config.buckets must not exceed 2 * KST_ENTRIES_MAX")                               \
     X(BACK_END, "config.index or config.timer is none of KST_INDEXES or KST_TIMERS")               \
     X(FEATURES, "config.features has a bit that means nothing")                                    \
+    X(PREFIX, "config.source_prefix must not exceed 32 and 128 bits")                              \
     X(EVICT, "config.evict names no class, one twice, or goes on after its end")                   \
     X(REASSEMBLY, "config.reassembly_bytes must be 0 or at least KST_REASSEMBLY_MIN")              \
     X(EXPECTATIONS, "config.expectations must not exceed KST_EXPECTATIONS_MAX")                    \
@@ -459,6 +556,7 @@ struct kst_event {
     X(FLOW_TIMEOUT, "the timeout is 0 or longer than KST_TIMEOUT_MAX_S")                           \
     X(FLOW_NAT, "the reply does not mirror the original and KST_WITH_NAT was left out")            \
     X(FLOW_EXISTS, "a connection with one of these tuples exists")                                 \
+    X(LIMIT, "its source or zone has as many connections as it may, or too many are not ASSURED")  \
     X(FULL, "the table is full, or the index has no place")
 
 enum kst_error {
@@ -494,6 +592,40 @@ KST_API void kst_track(struct kst *t, uint64_t now_ms, const struct kst_packet *
  * entry of a packet that never got through. True if `result` had created one that is still there.
  * Later packets of the same batch have met it: who refuses, tracks one packet a call. */
 KST_API bool kst_refuse(struct kst *t, const struct kst_result *result);
+
+/* The datagram that a packet with the flag KST_REASSEMBLED has completed, until the next fragment
+ * comes. Who translates copies it, and sends it instead of the fragments. */
+KST_API const uint8_t *kst_datagram(const struct kst *t, size_t *size);
+
+/* Decides one kind of translation for a pending connection. `range` NULL is the null binding: it
+ * keeps what it has, but for a source port if its answers would belong to another. NONE, or why
+ * not: NAT_LATE, NAT_RANGE; NAT_EXHAUSTED says that no port was found: the connection is bound all
+ * the same, as in Linux, and kst_confirm will refuse it. Children of a translated connection were
+ * bound when they came: NAT_LATE, nothing is wrong with it. */
+KST_API enum kst_reason kst_bind(struct kst *t, kst_id id, enum kst_nat_kind kind,
+                                 const struct kst_nat_range *range);
+
+/* Rewrites a packet as Linux does at a hook: its destination (prerouting, output) or its source
+ * (postrouting, input), of an ICMP error also what it carries; checksums stay right, or wrong.
+ * `bytes` is the packet as it was tracked, IP header first, `result` what kst_track said of it.
+ * NONE, also if there is nothing to be done, or NAT_PACKET: drop it, nothing was changed. */
+KST_API enum kst_reason kst_translate(const struct kst *t, const struct kst_result *result,
+                                      enum kst_nat_kind kind, uint8_t *bytes, size_t size);
+
+/* The last hook for a packet with KST_PACKET_DEFER: its connection's helper hears it, which may
+ * change what `bytes` carry and so `*size`, up to `room`; sequence numbers follow; and what was
+ * pending enters the table. NONE, or why it is to be dropped, which `result` then says too; what
+ * it says of others that had to go holds in any case. `bytes` NULL: the packet is where it was,
+ * and is not to be changed. */
+KST_API enum kst_reason kst_confirm(struct kst *t, uint64_t now_ms, const struct kst_packet *packet,
+                                    struct kst_result *result, uint8_t *bytes, size_t *size,
+                                    size_t room);
+
+/* kst_track and all of the above for each packet: tracks, binds what is new, rewrites destination
+ * and source, confirms. The results are those of packets that were confirmed. Needs KST_WITH_NAT.
+ * Instead of a fragment that completes a datagram the whole one leaves, if there is room for it. */
+KST_API void kst_track_nat(struct kst *t, uint64_t now_ms, const struct kst_packet *packets,
+                           struct kst_nat *nats, size_t count, struct kst_result *results);
 
 /* Moves the clock and removes expired connections, and datagrams that were not complete in time,
  * in at most `work_max` steps, each of constant cost (a datagram's: its fragments; a
@@ -550,6 +682,12 @@ KST_API enum kst_error kst_attach(struct kst *t, uint8_t protocol, uint16_t port
  * can make a client send what looks like a command can open a port to it. */
 KST_API enum kst_error kst_attach_usual(struct kst *t);
 
+/* For helpers of translated connections: puts `text` in the place of `length` bytes of the payload.
+ * Payload and size are then the new ones; lengths, checksums and sequence numbers follow. False if
+ * there is no room. */
+KST_API bool kst_help_replace(struct kst_help *h, uint32_t at, uint32_t length, const void *text,
+                              uint32_t size);
+
 /* Notes an expectation, as helpers do. Its `timeout_ms` 0 stands for that of the master's
  * helper. The same once more starts the time anew. */
 KST_API enum kst_error kst_expect(struct kst *t, const struct kst_expectation *expectation);
@@ -582,7 +720,14 @@ KST_API enum kst_error kst_set_policy(struct kst *t, uint8_t policy, const char 
  * their units; times are seconds. A change holds from the next packet on; a running timeout
  * stays, as do the timeouts of a GRE flow and the accounting of any, which are settled at its
  * creation. A lower nf_conntrack_max removes nobody: as many as leave are let in. A connection
- * with a timeout of 0 is created and has expired. kst_setting reads one, kst_setting_range what
+ * with a timeout of 0 is created and has expired. Ours alone, by the prefix keepstate_:
+ *     half_open_max     percent of nf_conntrack_max that connections which are not ASSURED may take; the
+ *                       rest is reserved for those that completed a handshake. 100: no limit
+ *     source_max        connections of one source, 0: no limit; needs KST_WITH_LIMITS
+ *     zone_max          likewise of one zone
+ *     pressure_high, pressure_low    percent of nf_conntrack_max, KST_EVENT_PRESSURE and _RELIEF
+ *     udplite_rfc3828   1: UDP-Lite's checksum as the RFC has it, not as Linux.
+ * kst_setting reads one, kst_setting_range what
  * it takes (false: no such name); kst_setting_name lists them, NULL behind the last. */
 KST_API enum kst_error kst_set(struct kst *t, const char *name, uint32_t value);
 KST_API bool kst_setting(const struct kst *t, const char *name, uint32_t *value);
@@ -596,6 +741,15 @@ KST_API const char *kst_setting_name(uint32_t number);
 KST_API const struct kst_stats *kst_statistics(const struct kst *t);
 KST_API uint32_t kst_count(const struct kst *t);
 KST_API uint32_t kst_class_count(const struct kst *t, enum kst_class number);
+
+/* Connections, likewise, in this state of this IP protocol: enum kst_tcp_state, enum kst_sctp_state,
+ * 0 for others; those that Linux has no name for count together. Costs a constant. */
+KST_API uint32_t kst_state_count(const struct kst *t, uint8_t protocol, uint8_t state);
+
+/* Connections, likewise, of a source, the network that an address lies in (config.source_prefix), or
+ * of a zone, if `address` is NULL. 0 without KST_WITH_LIMITS. */
+KST_API uint32_t kst_source_count(const struct kst *t, uint16_t zone, enum kst_family family,
+                                  const uint8_t *address);
 KST_API uint64_t kst_column(const struct kst *t, enum kst_column column);
 
 /* Sizes that Linux chooses for a machine with this much memory (nf_conntrack_buckets and _max). */

@@ -17,12 +17,14 @@
         __asm__ volatile("");                                                                      \
     } while (0)
 #define KST__MAYBE_UNUSED __attribute__((unused))
+#define KST__NOINLINE __attribute__((noinline))
 #else
 #define KST_INLINE static inline
 #define KST_UNLIKELY(x) (x)
 #define KST_LIKELY(x) (x)
 #define KST_PREFETCH(address) ((void)(address))
 #define KST__MAYBE_UNUSED
+#define KST__NOINLINE
 #endif
 
 #define KST__PASTE_(a, b) a##b
@@ -38,6 +40,23 @@ KST_INLINE uint16_t kst__be16(const uint8_t *p)
 KST_INLINE uint32_t kst__be32(const uint8_t *p)
 {
     return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | (uint32_t)p[3];
+}
+
+KST_INLINE uint64_t kst__be64(const uint8_t *p)
+{
+    return (uint64_t)kst__be32(p) << 32 | kst__be32(p + 4);
+}
+
+KST_INLINE void kst__put16(uint8_t *at, uint32_t value)
+{
+    at[0] = (uint8_t)(value >> 8);
+    at[1] = (uint8_t)value;
+}
+
+KST_INLINE void kst__put32(uint8_t *at, uint32_t value)
+{
+    kst__put16(at, value >> 16);
+    kst__put16(at + 2, value);
 }
 
 KST_INLINE uint32_t kst__max32(uint32_t a, uint32_t b)

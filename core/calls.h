@@ -27,8 +27,10 @@ static enum kst_error kst__config_error(const struct kst_config *config)
     if (config->index >= KST__INDEXES || config->timer >= KST__TIMERS)
         return KST_ERROR_BACK_END;
     if (config->features & ~(uint32_t)(KST_WITH_ACCOUNTING | KST_WITH_NAT | KST_WITH_TIMESTAMPS |
-                                       KST_WITH_LABELS))
+                                       KST_WITH_LABELS | KST_WITH_LIMITS))
         return KST_ERROR_FEATURES;
+    if (config->source_prefix[0] > 32 || config->source_prefix[1] > 128)
+        return KST_ERROR_PREFIX;
     if (config->expectations > KST_EXPECTATIONS_MAX)
         return KST_ERROR_EXPECTATIONS;
     if (config->events > KST_EVENTS_MAX)
@@ -74,13 +76,17 @@ static struct kst__layout kst__lay_out(const struct kst_config *config)
 
     t->capacity = config->max;
     t->features = config->features;
+    t->source_prefix[0] = config->source_prefix[0] != 0 ? config->source_prefix[0] : 32;
+    t->source_prefix[1] = config->source_prefix[1] != 0 ? config->source_prefix[1] : 64;
     t->index = config->index;
     t->timer = config->timer;
     t->buckets = kst__power_of_two(config->buckets != 0 ? config->buckets : config->max);
     t->expectations_max = config->expectations;
     t->events_max = config->events;
     const uint64_t slots = kst__slots(t);
-    const uint32_t features = t->features | (config->expectations != 0 ? KST__WITH_HELP : 0);
+    const bool nat = (t->features & KST_WITH_NAT) != 0;
+    const uint32_t features = t->features | (config->expectations != 0 ? KST__WITH_HELP : 0) |
+                              (config->expectations != 0 && nat ? KST__WITH_ADJUST : 0);
     uint64_t end = kst__aligned(sizeof *t);
     t->index_at = kst__lay(&end, kst__index_ops(t)->bytes(kst__nodes(t), t->buckets));
     t->timer_at = kst__lay(&end, kst__timer_ops(t)->bytes(kst__timed(t)));
@@ -88,6 +94,12 @@ static struct kst__layout kst__lay_out(const struct kst_config *config)
     for (uint32_t i = 0; i < KST__COLUMNS; i++)
         if (features & kst__columns[i].feature)
             t->column_at[i] = kst__lay(&end, slots * kst__columns[i].bytes);
+    if (nat) {
+        t->sources = kst__power_of_two(t->capacity);
+        t->sources_at = kst__lay(&end, (uint64_t)t->sources * sizeof(uint32_t));
+    }
+    if (t->features & KST_WITH_LIMITS)
+        t->tallies_at = kst__lay(&end, kst__tallies_bytes(kst__slots(t)));
     if (config->expectations != 0)
         t->expect_at = kst__lay(&end, kst__expect_bytes(config->expectations));
     if (config->events != 0)
@@ -122,13 +134,19 @@ size_t kst_bytes(const struct kst_config *config)
 static void kst__clear(struct kst *t)
 {
     t->count = t->used = t->apart = 0;
-    t->free = KST__NONE;
+    t->free = t->pending = KST__NONE;
+    t->closing = 0;
     for (uint32_t i = 0; i < KST_CLASSES; i++) {
         t->classes[i].oldest = t->classes[i].newest = KST__NONE;
         t->classes[i].count = 0;
     }
     kst__index_ops(t)->init(kst__index(t), kst__nodes(t), t->buckets);
     kst__timer_ops(t)->init(kst__timer(t), kst__timed(t), t->now_ms);
+    if (t->sources_at != 0)
+        kst__sources_init(t);
+    memset(t->states, 0, sizeof t->states);
+    if (t->tallies_at != 0)
+        kst__tallies_init(t);
     if (t->expect_at != 0)
         kst__expect_init(t);
 }
@@ -208,7 +226,13 @@ struct kst_sizes kst_default_sizes(uint64_t memory_bytes, enum kst_era era)
 void kst_track(struct kst *t, uint64_t now_ms, const struct kst_packet *packets, size_t count,
                struct kst_result *results)
 {
-    kst__run(t, now_ms, packets, count, results);
+    kst__run(t, now_ms, packets, NULL, count, results);
+}
+
+void kst_track_nat(struct kst *t, uint64_t now_ms, const struct kst_packet *packets,
+                   struct kst_nat *nats, size_t count, struct kst_result *results)
+{
+    kst__run(t, now_ms, packets, nats, count, results);
 }
 
 uint32_t kst_advance(struct kst *t, uint64_t now_ms, uint32_t work_max)
@@ -223,11 +247,53 @@ uint32_t kst_advance(struct kst *t, uint64_t now_ms, uint32_t work_max)
 
 bool kst_refuse(struct kst *t, const struct kst_result *result)
 {
-    const uint32_t slot = kst__slot(t, result->entry);
+    const uint32_t slot = kst__slot_known(t, result->entry);
     if (!(result->flags & KST_CREATED) || slot == KST__NONE)
         return false;
-    kst__remove(t, slot, KST_GONE_REFUSED);
+    if (slot == t->pending)
+        kst__pending_drop(t);
+    else
+        kst__remove(t, slot, KST_GONE_REFUSED);
     return true;
+}
+
+const uint8_t *kst_datagram(const struct kst *t, size_t *size)
+{
+    *size = t->datagram_bytes;
+    return t->defrag_at != 0 ? kst__datagram(t) : NULL;
+}
+
+enum kst_reason kst_bind(struct kst *t, kst_id id, enum kst_nat_kind kind,
+                         const struct kst_nat_range *range)
+{
+    const uint32_t slot = kst__slot_known(t, id);
+    if (slot == KST__NONE || slot != t->pending)
+        return KST_REASON_NAT_LATE;
+    return kst__nat_bind(t, slot, kind, range);
+}
+
+enum kst_reason kst_translate(const struct kst *t, const struct kst_result *result,
+                              enum kst_nat_kind kind, uint8_t *bytes, size_t size)
+{
+    const uint32_t here = size > UINT32_MAX ? UINT32_MAX : (uint32_t)size;
+    return (enum kst_reason)kst__translate(t, result, kind, bytes, here);
+}
+
+enum kst_reason kst_confirm(struct kst *t, uint64_t now_ms, const struct kst_packet *packet,
+                            struct kst_result *result, uint8_t *bytes, size_t *size, size_t room)
+{
+    struct kst_packet now = *packet;
+    struct kst__mangle mangle = {bytes, 0, 0, 0, false};
+    kst__set_clock(t, now_ms);
+    if (bytes != NULL) {
+        now.data = bytes;
+        now.size = *size > UINT32_MAX ? UINT32_MAX : (uint32_t)*size;
+        mangle.room = room > UINT32_MAX ? UINT32_MAX : (uint32_t)room;
+    }
+    kst__finish(t, &now, bytes != NULL ? &mangle : NULL, result);
+    if (mangle.changed)
+        *size = mangle.size;
+    return result->verdict == KST_ACCEPT ? KST_REASON_NONE : (enum kst_reason)result->reason;
 }
 
 /* ---- connections ---- */
@@ -252,26 +318,29 @@ kst_id kst_find(const struct kst *t, const struct kst_tuple *tuple, uint8_t *dir
 void kst_find_batch(const struct kst *t, const struct kst_tuple *tuples, size_t count, kst_id *ids,
                     uint8_t *directions)
 {
-    const size_t window = count < KST_BURST ? count : KST_BURST, half = window / 2;
-    struct kst__key keys[KST_BURST];
-    for (size_t i = 0; i < count + window; i++) { /* as in kst__run */
-        if (i >= window) {
-            const size_t due = i - window;
-            ids[due] = kst__find_id(t, &keys[due % KST_BURST],
-                                    directions != NULL ? &directions[due] : NULL);
+    struct kst__key keys[3][KST_BURST]; /* as in kst__run */
+    const size_t groups = (count + KST_BURST - 1) / KST_BURST;
+    for (size_t group = 0; group < groups + 2; group++) {
+        if (group < groups) {
+            const size_t here = kst__group_size(group, count);
+            for (size_t i = 0; i < here; i++)
+                kst__key_make(t, &tuples[group * KST_BURST + i], &keys[group % 3][i]);
+            kst__look_up(t, keys[group % 3], here);
         }
-        if (i < count) {
-            kst__key_make(t, &tuples[i], &keys[i % KST_BURST]);
-            kst__look_up(t, &keys[i % KST_BURST]);
-        }
-        if (i >= half && i - half < count)
-            kst__look_closer(t, &keys[(i - half) % KST_BURST], false);
+        if (group - 1 < groups)
+            kst__look_closer(t, keys[(group - 1) % 3], kst__group_size(group - 1, count), false);
+        if (group >= 2)
+            for (size_t i = 0; i < kst__group_size(group - 2, count); i++) {
+                const size_t at = (group - 2) * KST_BURST + i;
+                ids[at] = kst__find_id(t, &keys[(group - 2) % 3][i],
+                                       directions != NULL ? &directions[at] : NULL);
+            }
     }
 }
 
 bool kst_get(const struct kst *t, kst_id id, struct kst_flow *flow)
 {
-    const uint32_t slot = kst__slot(t, id);
+    const uint32_t slot = kst__slot_known(t, id);
     if (slot == KST__NONE)
         return false;
     kst__flow_of(t, slot, flow);
@@ -288,15 +357,19 @@ kst_id kst_next(const struct kst *t, kst_id id)
 
 bool kst_delete(struct kst *t, kst_id id)
 {
-    const uint32_t slot = kst__slot(t, id);
+    const uint32_t slot = kst__slot_known(t, id);
     if (slot == KST__NONE)
         return false;
-    kst__remove(t, slot, KST_GONE_DELETED);
+    if (slot == t->pending)
+        kst__pending_drop(t);
+    else
+        kst__remove(t, slot, KST_GONE_DELETED);
     return true;
 }
 
 void kst_flush(struct kst *t)
 {
+    kst__pending_drop(t);
     for (uint32_t slot = 0; slot < t->used; slot++)
         if (kst__live(t, slot))
             kst__remove(t, slot,
@@ -306,25 +379,27 @@ void kst_flush(struct kst *t)
 
 bool kst_set_mark(struct kst *t, kst_id id, uint32_t mark)
 {
-    const uint32_t slot = kst__slot(t, id);
+    const uint32_t slot = kst__slot_known(t, id);
     if (slot == KST__NONE)
         return false;
     if (kst__entry_at(t, slot)->mark == mark)
         return true;
     kst__entry_at(t, slot)->mark = mark;
-    kst__tell_update(t, slot, KST_CHANGED_MARK);
+    if (slot != t->pending)
+        kst__tell_update(t, slot, KST_CHANGED_MARK);
     return true;
 }
 
 bool kst_set_labels(struct kst *t, kst_id id, const uint8_t labels[KST_LABEL_BYTES])
 {
-    const uint32_t slot = kst__slot(t, id);
+    const uint32_t slot = kst__slot_known(t, id);
     if (slot == KST__NONE || !(t->features & KST_WITH_LABELS))
         return false;
     if (memcmp(kst__labels_at(t, slot)->bytes, labels, KST_LABEL_BYTES) == 0)
         return true;
     memcpy(kst__labels_at(t, slot)->bytes, labels, KST_LABEL_BYTES);
-    kst__tell_update(t, slot, KST_CHANGED_LABELS);
+    if (slot != t->pending)
+        kst__tell_update(t, slot, KST_CHANGED_LABELS);
     return true;
 }
 
@@ -348,7 +423,7 @@ static enum kst_error kst__flow_error(const struct kst *t, const struct kst_flow
     const struct kst_tuple *original = &flow->tuple[KST_ORIGINAL];
     const struct kst_tuple *reply = &flow->tuple[KST_REPLY];
     const uint32_t known =
-        KST_EXPECTED | KST_SEEN_REPLY | KST_ASSURED | KST_CONFIRMED | KST_FIXED_TIMEOUT;
+        KST_EXPECTED | KST_SEEN_REPLY | KST_ASSURED | KST_CONFIRMED | KST_FIXED_TIMEOUT | KST__NAT;
     struct kst_tuple inverse;
     if (!kst__tuple_sound(original) || !kst__tuple_sound(reply) ||
         original->family != reply->family || original->protocol != reply->protocol ||
@@ -380,6 +455,25 @@ static enum kst_error kst__flow_error(const struct kst *t, const struct kst_flow
     return KST_ERROR_OK;
 }
 
+/* What is said of its translation, and what its tuples say. */
+static uint16_t kst__flow_nat(const struct kst *t, const struct kst_flow *flow)
+{
+    const struct kst_tuple *is = &flow->tuple[KST_ORIGINAL], *reply = &flow->tuple[KST_REPLY];
+    uint32_t status = flow->status & (KST_SRC_NAT_DONE | KST_DST_NAT_DONE | KST_SEQ_ADJUST);
+    const bool icmp = kst__is_icmp(is->protocol);
+    if (!(t->features & KST_WITH_NAT))
+        return 0;
+    if (memcmp(reply->dst, is->src, sizeof is->src) != 0 ||
+        (icmp ? reply->src_port != is->src_port : reply->dst_port != is->src_port))
+        status |= KST_SRC_NAT | KST_SRC_NAT_DONE;
+    if (memcmp(reply->src, is->dst, sizeof is->dst) != 0 ||
+        (!icmp && reply->src_port != is->dst_port))
+        status |= KST_DST_NAT | KST_DST_NAT_DONE;
+    if (t->expect_at == 0 || is->protocol != KST__TCP)
+        status &= ~(uint32_t)KST_SEQ_ADJUST;
+    return (uint16_t)status;
+}
+
 static enum kst_error kst__insert(struct kst *t, const struct kst_flow *flow, kst_id *id)
 {
     const struct kst_tuple *original = &flow->tuple[KST_ORIGINAL];
@@ -396,6 +490,9 @@ static enum kst_error kst__insert(struct kst *t, const struct kst_flow *flow, ks
         kst__collect(t, &work);
     if (t->count >= t->set[KST__SET_MAX])
         return KST_ERROR_FULL;
+    if ((t->tallies_at != 0 && kst__over_limit(t, original) != KST_REASON_NONE) ||
+        (!(flow->status & KST_ASSURED) && kst__crowded(t) != KST_REASON_NONE))
+        return KST_ERROR_LIMIT;
 
     const uint32_t slot = kst__newcomer(t, original, flow->policy);
     struct kst__entry *e = kst__entry_at(t, slot);
@@ -422,8 +519,16 @@ static enum kst_error kst__insert(struct kst *t, const struct kst_flow *flow, ks
     }
     e->expires_ms = kst__later_ms(t, flow->timeout_ms);
     e->mark = flow->mark;
-    e->status = flow->status;
+    e->status = (uint16_t)((flow->status & ~KST__NAT) | kst__flow_nat(t, flow));
     e->state = flow->state;
+    if (e->status & KST_SRC_NAT_DONE)
+        kst__source_at(t, slot)->out_interface = flow->out_interface;
+    for (uint32_t i = 0; (e->status & KST_SEQ_ADJUST) && i < 2; i++) {
+        struct kst__adjust_side *side = &kst__adjust_at(t, slot)[i];
+        side->at = flow->seq_adjust[i][0];
+        side->before = flow->seq_adjust[i][1];
+        side->after = flow->seq_adjust[i][2];
+    }
     if (original->protocol == KST__GRE) {
         const uint32_t *own = flow->gre_timeouts_s, *set = kst__set_of(t, e);
         e->proto.gre.timeout_s = own[0] != 0 ? own[0] : set[KST__SET_GRE_TIMEOUT];
@@ -543,6 +648,11 @@ enum kst_error kst_expect(struct kst *t, const struct kst_expectation *expectati
     x.expires_ms = kst__later_ms(t, timeout_ms);
     x.master = master;
     x.flags = expectation->flags;
+    if (t->features & KST_WITH_NAT) {
+        x.follows = expectation->follows;
+        x.nat_direction = expectation->nat_direction != KST_ORIGINAL;
+        x.nat_port = expectation->nat_port;
+    }
     x.class_ = expectation->class_;
     x.child_helper = expectation->child_helper;
     return kst__expect_insert(t, &x,
@@ -670,6 +780,18 @@ bool kst_setting_range(const struct kst *t, const char *name, uint32_t *lowest, 
     return true;
 }
 
+/* What a setting needs before it can be other than 0. */
+static uint32_t kst__needed_feature(uint32_t number)
+{
+    switch (number) {
+    case KST__SET_ACCT: return KST_WITH_ACCOUNTING;
+    case KST__SET_TIMESTAMP: return KST_WITH_TIMESTAMPS;
+    case KST__SET_SOURCE_MAX:
+    case KST__SET_ZONE_MAX: return KST_WITH_LIMITS;
+    default: return 0;
+    }
+}
+
 enum kst_error kst_set(struct kst *t, const char *name, uint32_t value)
 {
     const uint32_t number = kst__setting_number(name);
@@ -681,8 +803,7 @@ enum kst_error kst_set(struct kst *t, const char *name, uint32_t value)
     kst_setting_range(t, name, &lowest, &highest);
     if (value < lowest || value > highest)
         return KST_ERROR_SETTING_RANGE;
-    if ((number == KST__SET_ACCT && value != 0 && !(t->features & KST_WITH_ACCOUNTING)) ||
-        (number == KST__SET_TIMESTAMP && value != 0 && !(t->features & KST_WITH_TIMESTAMPS)))
+    if (value != 0 && (kst__needed_feature(number) & ~t->features) != 0)
         return KST_ERROR_SETTING_FEATURE;
     t->set[number] = value;
     for (uint32_t i = 0; i < KST_POLICIES; i++)
@@ -741,6 +862,26 @@ uint32_t kst_count(const struct kst *t)
 uint32_t kst_class_count(const struct kst *t, enum kst_class number)
 {
     return (uint32_t)number < KST_CLASSES ? t->classes[number].count : 0;
+}
+
+uint32_t kst_state_count(const struct kst *t, uint8_t protocol, uint8_t state)
+{
+    return state < KST_TCP_STATES ? *kst__census(t, protocol, state) : 0;
+}
+
+uint32_t kst_source_count(const struct kst *t, uint16_t zone, enum kst_family family,
+                          const uint8_t *address)
+{
+    struct kst_tuple tuple;
+    uint32_t steps = 0;
+    if (t->tallies_at == 0)
+        return 0;
+    memset(&tuple, 0, sizeof tuple);
+    tuple.zone = zone;
+    tuple.family = (uint8_t)family;
+    if (address != NULL)
+        memcpy(tuple.src, address, family == KST_IPV6 ? 16 : 4);
+    return kst__tallied(t, &tuple, address != NULL, &steps);
 }
 
 static const uint8_t kst__reason_columns[KST_REASONS] = {

@@ -73,13 +73,13 @@
 #define KST_ASSERT(condition) assert(condition)
 #endif
 
-/* Packets that are parsed, hashed and prefetched ahead of the one that is judged. More hide more of
- * the memory's latency and cost more stack (about 200 bytes each). */
+/* Packets of a batch that are parsed, hashed and prefetched together, ahead of those that are judged.
+ * More hide more of the memory's latency and cost more stack (about 500 bytes each). */
 #ifndef KST_BURST
-#define KST_BURST 32
+#define KST_BURST 16
 #endif
-#if KST_BURST < 1 || KST_BURST > 256
-#error "KST_BURST must lie in 1..256: the burst lives on the stack"
+#if KST_BURST < 1 || KST_BURST > 128
+#error "KST_BURST must lie in 1..128: the burst lives on the stack"
 #endif
 
 /* IPv6 extension headers that are followed. Linux follows as many as the packet holds, which are
@@ -136,6 +136,12 @@
  * newcomer costs. */
 #ifndef KST_EXPECT_CHAIN_MAX
 #define KST_EXPECT_CHAIN_MAX 64
+#endif
+
+/* Translated connections of one source that are looked at for how that source looks to the outside:
+ * a client with one port may have thousands. */
+#ifndef KST_NAT_SOURCES_MAX
+#define KST_NAT_SOURCES_MAX 64
 #endif
 
 /* Most events that may wait. */

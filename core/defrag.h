@@ -475,13 +475,20 @@ static uint32_t kst__queue_current(struct kst *t, const struct kst__datagram_key
     return KST__NONE;
 }
 
+/* Where a complete datagram is put together. */
+KST_INLINE uint8_t *kst__datagram(const struct kst *t)
+{
+    struct kst__defrag *d = kst__defrag_at(t);
+    return (uint8_t *)d + d->datagram_at;
+}
+
 /* Puts a complete datagram in the place of the fragment that `whole` describes. NONE, or BAD if it
  * is too large. */
 static uint8_t kst__queue_finish(struct kst *t, const struct kst__queue *queue,
                                  struct kst_packet *whole)
 {
     struct kst__defrag *d = kst__defrag_at(t);
-    whole->data = (uint8_t *)d + d->datagram_at;
+    whole->data = kst__datagram(t);
     whole->size = kst__queue_join(d, queue);
     whole->zone = queue->key.zone;
     whole->checksum = queue->checksum;

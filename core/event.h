@@ -61,6 +61,14 @@ static void kst__flow_of(const struct kst *t, uint32_t slot, struct kst_flow *fl
         flow->helper = kst__help_at(t, slot)->helper;
         flow->master = kst__help_at(t, slot)->master;
     }
+    if (e->status & KST_SRC_NAT_DONE)
+        flow->out_interface = kst__source_at(t, slot)->out_interface;
+    for (uint32_t i = 0; (e->status & KST_SEQ_ADJUST) && i < 2; i++) {
+        const struct kst__adjust_side *side = &kst__adjust_at(t, slot)[i];
+        flow->seq_adjust[i][0] = side->at;
+        flow->seq_adjust[i][1] = side->before;
+        flow->seq_adjust[i][2] = side->after;
+    }
     if (t->features & KST_WITH_LABELS)
         memcpy(flow->labels, kst__labels_at(t, slot)->bytes, sizeof flow->labels);
     if ((t->features & KST_WITH_TIMESTAMPS) && *kst__birth_at(t, slot) != KST__NEVER) {
@@ -80,6 +88,9 @@ static void kst__expectation_of(const struct kst *t, uint32_t place, struct kst_
     copy->master_tuple = master->tuple;
     copy->timeout_ms = x->expires_ms > t->now_ms ? x->expires_ms - t->now_ms : 0;
     copy->flags = x->flags;
+    copy->follows = x->follows;
+    copy->nat_direction = x->nat_direction;
+    copy->nat_port = x->nat_port;
     copy->class_ = x->class_;
     copy->helper = kst__help_at(t, x->master)->helper;
     copy->child_helper = x->child_helper;

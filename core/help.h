@@ -8,6 +8,7 @@
 #include "help_pptp.h"
 #include "help_sip.h"
 #include "help_tftp.h"
+#include "adjust.h"
 #include "parse.h"
 #include "table.h"
 
@@ -81,10 +82,66 @@ static uint32_t kst__payload_at(const struct kst__parsed *p)
     }
 }
 
+/* A packet whose payload may be changed. */
+struct kst__mangle {
+    uint8_t *bytes; /* IP header first */
+    uint32_t size;  /* of the IP packet */
+    uint32_t room;
+    uint32_t l4_at;
+    bool changed;
+};
+
+bool kst_help_replace(struct kst_help *h, uint32_t at, uint32_t length, const void *text,
+                      uint32_t size)
+{
+    struct kst__mangle *m = h->mangle;
+    if (m == NULL || at > h->size || length > h->size - at)
+        return false;
+    const uint32_t most = m->bytes[0] >> 4 == 4 ? UINT16_MAX : 40 + (uint32_t)UINT16_MAX;
+    const uint32_t room = m->room < most ? m->room : most;
+    if (size > length && size - length > room - m->size)
+        return false;
+    uint8_t *place = m->bytes + (h->payload - m->bytes) + at;
+    memmove(place + size, place + length, h->size - at - length);
+    memcpy(place, text, size);
+    h->size = h->size - length + size;
+    m->size = m->size - length + size;
+    m->changed = true;
+    return true;
+}
+
+/* Lengths and checksums of a packet whose payload was changed. */
+static void kst__mangle_seal(struct kst__mangle *m, uint8_t protocol)
+{
+    uint8_t *l4 = m->bytes + m->l4_at;
+    const uint32_t l4_bytes = m->size - m->l4_at;
+    const bool v4 = m->bytes[0] >> 4 == 4;
+    const uint64_t pseudo =
+        kst__sum_pseudo(m->bytes + (v4 ? 12 : 8), v4 ? 8 : 32, l4_bytes, protocol);
+    if (v4) {
+        kst__put16(m->bytes + 2, m->size);
+        kst__checksum_set(m->bytes, 10, (uint32_t)(m->bytes[0] & 15) * 4, 0);
+    } else {
+        kst__put16(m->bytes + 4, m->size - 40);
+    }
+    if (protocol == KST__TCP) {
+        kst__checksum_set(l4, 16, l4_bytes, pseudo);
+    } else {
+        const bool summed = kst__be16(l4 + 6) != 0;
+        kst__put16(l4 + 4, l4_bytes);
+        if (summed)
+            kst__checksum_set(l4, 6, l4_bytes, pseudo);
+        if (summed && kst__be16(l4 + 6) == 0)
+            kst__put16(l4 + 6, UINT16_MAX);
+    }
+}
+
 /* Shows a packet that the tracker accepted to its connection's helper. NONE, or the reason why
- * it is to be dropped. Of a packet that is not all there the helper hears nothing. */
+ * it is to be dropped. Of a packet that is not all there the helper hears nothing. `mangle`, unless
+ * NULL, is where a translated connection's may be changed. */
 static uint16_t kst__helper_hear(struct kst *t, uint32_t slot,
-                                 const struct kst__parsed *p, uint8_t direction, bool answered)
+                                 const struct kst__parsed *p, struct kst__mangle *mangle,
+                                 uint8_t direction, bool answered)
 {
     struct kst__entry *e = kst__entry_at(t, slot);
     struct kst__help *help = kst__help_at(t, slot);
@@ -105,8 +162,18 @@ static uint16_t kst__helper_hear(struct kst *t, uint32_t slot,
     h.payload = p->l4 + at;
     h.size = p->l4_bytes - at;
     h.state = help->state;
+    h.translated = mangle != NULL && (e->status & (KST_SRC_NAT | KST_DST_NAT)) && !h.error;
+    h.mangle = h.translated && (h.tuple[0].protocol == KST__TCP || h.tuple[0].protocol == KST__UDP)
+                   ? mangle
+                   : NULL;
     const enum kst_reason reason = kst__helper_call(help->helper, &h);
     const bool there = kst__live(t, slot) && kst__id(t, slot) == h.connection; /* it may have deleted it */
+    if (h.mangle != NULL && mangle->changed) {
+        const uint32_t grown = h.size - (p->l4_bytes - at);
+        kst__mangle_seal(mangle, p->tuple.protocol);
+        if (there && grown != 0 && p->tuple.protocol == KST__TCP)
+            kst__adjust_note(t, slot, direction, h.seq, grown);
+    }
     if (there && h.timeout_s != 0 && !(e->status & KST_FIXED_TIMEOUT))
         kst__expire_at(t, slot, kst__due_ms(t, h.timeout_s));
     return (uint16_t)reason;

@@ -20,6 +20,7 @@ struct kst__ftp_address { /* where data will go, beginning with where the comman
     uint8_t address[16];
     uint8_t family;
     uint16_t port;
+    const uint8_t *begin, *end; /* where it stands */
 };
 
 static bool kst__ftp_at_line(const struct kst__ftp *ftp, uint8_t direction, uint32_t seq)
@@ -75,8 +76,10 @@ static void kst__ftp_ipv4(const uint32_t *numbers, struct kst__ftp_address *a)
 static bool kst__ftp_six(struct kst__text *text, uint8_t end, struct kst__ftp_address *a)
 {
     uint32_t numbers[6];
+    a->begin = text->at;
     if (!kst__ftp_numbers(text, numbers, 6, ',', end))
         return false;
+    a->end = text->at;
     kst__ftp_ipv4(numbers, a);
     a->port = (uint16_t)(numbers[4] << 8 | numbers[5]);
     return true;
@@ -87,8 +90,10 @@ static bool kst__ftp_port(struct kst__text *text, uint8_t delimiter, struct kst_
 {
     a->port = 0;
     for (; text->at < text->end; text->at++) {
-        if (*text->at == delimiter)
+        if (*text->at == delimiter) {
+            a->end = text->at + 1;
             return a->port != 0;
+        }
         if (!kst__is_digit(*text->at))
             return false;
         a->port = (uint16_t)(a->port * 10 + (*text->at - '0'));
@@ -113,6 +118,7 @@ static bool kst__ftp_eprt_command(struct kst__text *text, struct kst__ftp_addres
     if (!kst__skip_past(text, ' ') || kst__left(text) <= 3)
         return false;
     const uint8_t delimiter = text->at[0];
+    a->begin = text->at;
     if (!kst__ftp_delimiter(delimiter) || text->at[2] != delimiter ||
         text->at[1] != (a->family == KST_IPV4 ? '1' : '2'))
         return false;
@@ -142,6 +148,7 @@ static bool kst__ftp_229(struct kst__text *text, struct kst__ftp_address *a)
     if (!kst__skip_past(text, '(') || kst__left(text) <= 3)
         return false;
     const uint8_t delimiter = text->at[0];
+    a->begin = text->at;
     if (!kst__ftp_delimiter(delimiter) || text->at[1] != delimiter || text->at[2] != delimiter)
         return false;
     text->at += 3;
@@ -169,6 +176,30 @@ static enum kst_reason kst__ftp_line(const struct kst_help *h, struct kst__ftp_a
     return KST_REASON_NONE;
 }
 
+/* Puts another address and port in the place of the one that was read, in the same form. */
+static enum kst_reason kst__ftp_rewrite(struct kst_help *h, const struct kst__ftp_address *a,
+                                        const uint8_t *address, uint16_t port)
+{
+    char text[64];
+    struct kst__line line = {text, sizeof text, 0};
+    if (kst__is_digit(*a->begin)) { /* h1,h2,h3,h4,p1,p2 */
+        for (uint32_t i = 0; i < 4; i++)
+            kst__put_field(&line, i == 0 ? "" : ",", address[i]);
+        kst__put_field(&line, ",", port >> 8);
+        kst__put_field(&line, ",", port & 0xff);
+    } else { /* |1|h.h.h.h|p|, |2|h:h::h|p| or |||p| */
+        const bool extended = h->direction == KST_ORIGINAL;
+        kst__put(&line, !extended ? "||" : a->family == KST_IPV4 ? "|1|" : "|2|");
+        if (extended && a->family == KST_IPV4)
+            kst__put_ipv4(&line, address);
+        else if (extended)
+            kst__put_ipv6_short(&line, address);
+        kst__put_field(&line, "|", port);
+        kst__put(&line, "|");
+    }
+    return kst__help_put(h, a->begin, a->end, &line);
+}
+
 static enum kst_reason kst__ftp_help(struct kst_help *h)
 {
     struct kst__ftp *ftp = (struct kst__ftp *)h->state;
@@ -179,6 +210,8 @@ static enum kst_reason kst__ftp_help(struct kst_help *h)
     uint32_t loose = 1;
     if (!h->answered || h->size == 0)
         return KST_REASON_NONE;
+    const uint32_t behind = h->seq + h->size; /* as it came: its peer will number it so */
+    const bool ends = h->payload[h->size - 1] == '\n';
     if (kst__ftp_at_line(ftp, h->direction, h->seq)) {
         memcpy(a.address, own->src, sizeof a.address);
         a.family = own->family;
@@ -190,10 +223,12 @@ static enum kst_reason kst__ftp_help(struct kst_help *h)
             kst_setting(h->t, "nf_conntrack_ftp_loose", &loose);
         if (found && loose)
             reason = kst__help_expect(h, 0, own->protocol, KST_EXPECT_ANY_SRC_PORT, other,
-                                      elsewhere ? a.address : other->dst, a.port);
+                                      elsewhere ? a.address : other->dst, &a.port);
+        if (found && loose && h->translated && reason == KST_REASON_NONE)
+            reason = kst__ftp_rewrite(h, &a, other->dst, a.port);
     }
-    if (h->payload[h->size - 1] == '\n')
-        kst__ftp_note_line(ftp, h->direction, h->seq + h->size);
+    if (ends)
+        kst__ftp_note_line(ftp, h->direction, behind);
     return reason;
 }
 

@@ -9,9 +9,11 @@
 
 enum { KST__IRC_MAX = 4095, KST__IRC_MIN = 26 }; /* bytes that are read, and that must be there */
 
-/* Behind the keyword: a word, an address, a port; and behind the word a line must end. */
-static bool kst__dcc_read(struct kst__text text, uint32_t *address, uint16_t *port)
+/* Behind the keyword: a word, an address, a port; and behind the word a line must end. The text is
+ * then that of address and port. */
+static bool kst__dcc_read(struct kst__text *from, uint32_t *address, uint16_t *port)
 {
+    struct kst__text text = *from;
     uint64_t number;
     for (;;) { /* the file's name */
         if (text.end - text.at < 12)
@@ -22,12 +24,14 @@ static bool kst__dcc_read(struct kst__text text, uint32_t *address, uint16_t *po
     struct kst__text line = text;
     if (!kst__skip_past(&line, '\n'))
         return false;
+    from->at = text.at;
     kst__number_read(&text, UINT32_MAX, &number);
     *address = (uint32_t)number;
     while (text.at < text.end && *text.at == ' ')
         text.at++;
     kst__number_read(&text, UINT32_MAX, &number);
     *port = (uint16_t)number;
+    from->end = text.at;
     return true;
 }
 
@@ -58,7 +62,8 @@ static enum kst_reason kst__irc_help(struct kst_help *h)
         if (kst__left(&text) < n || memcmp(text.at, keywords[i], n) != 0)
             continue;
         text.at += n;
-        if (!kst__dcc_read(text, &address, &port))
+        struct kst__text numbers = text;
+        if (!kst__dcc_read(&numbers, &address, &port))
             continue;
         const uint8_t bytes[16] = {(uint8_t)(address >> 24), (uint8_t)(address >> 16),
                                    (uint8_t)(address >> 8), (uint8_t)address};
@@ -66,8 +71,16 @@ static enum kst_reason kst__irc_help(struct kst_help *h)
                          memcmp(bytes, reply->dst, sizeof bytes) == 0;
         if (!own || port == 0) /* a lie: nothing is opened for it */
             continue;
-        return kst__help_expect(h, 0, KST__TCP, KST_EXPECT_ANY_SRC | KST_EXPECT_ANY_SRC_PORT,
-                                original, reply->dst, port);
+        const enum kst_reason reason =
+            kst__help_expect(h, 0, KST__TCP, KST_EXPECT_ANY_SRC | KST_EXPECT_ANY_SRC_PORT, original,
+                             reply->dst, &port);
+        if (reason != KST_REASON_NONE || !h->translated)
+            return reason;
+        char words[24];
+        struct kst__line line = {words, sizeof words, 0};
+        kst__put_number(&line, kst__be32(reply->dst), 10);
+        kst__put_field(&line, " ", port);
+        return kst__help_put(h, numbers.at, numbers.end, &line);
     }
     return KST_REASON_NONE;
 }

@@ -36,6 +36,7 @@ struct kst__sip_message {
 struct kst__sip_uri {
     uint8_t address[16];
     uint16_t port;
+    const uint8_t *begin, *end; /* of host and port */
 };
 
 KST_INLINE bool kst__line_end_at(const struct kst__text *text)
@@ -190,18 +191,12 @@ static bool kst__sip_address(const struct kst__sip_message *m, struct kst__text 
     return true;
 }
 
-/* The host of the URI behind `sip:`, and its port. Linux wants something behind them. */
-static bool kst__sip_host(const struct kst__sip_message *m, struct kst__text *text,
-                          struct kst__sip_uri *uri)
+/* A host and perhaps its port. Linux wants something behind them. */
+static bool kst__sip_host_port(const struct kst__sip_message *m, struct kst__text *text,
+                               struct kst__sip_uri *uri)
 {
-    struct kst__text user = *text;
     uint32_t port = KST__SIP_PORT;
-    while (user.at < user.end && *user.at != '@' && !kst__line_end_at(&user))
-        user.at++;
-    if (user.at < user.end && *user.at == '@') {
-        user.at++;
-        *text = user;
-    }
+    uri->begin = text->at;
     if (!kst__sip_address(m, text, true, uri->address) || text->at == text->end)
         return false;
     if (*text->at == ':') {
@@ -211,7 +206,22 @@ static bool kst__sip_host(const struct kst__sip_message *m, struct kst__text *te
             return false;
     }
     uri->port = (uint16_t)port;
+    uri->end = text->at;
     return true;
+}
+
+/* The host of the URI behind `sip:`, and its port. */
+static bool kst__sip_host(const struct kst__sip_message *m, struct kst__text *text,
+                          struct kst__sip_uri *uri)
+{
+    struct kst__text user = *text;
+    while (user.at < user.end && *user.at != '@' && !kst__line_end_at(&user))
+        user.at++;
+    if (user.at < user.end && *user.at == '@') {
+        user.at++;
+        *text = user;
+    }
+    return kst__sip_host_port(m, text, uri);
 }
 
 /* The next Contact that can be read: another one of the same header, if `inside` one, else one of a
@@ -275,6 +285,161 @@ static bool kst__sip_contact_expires(const struct kst__text *text, uint32_t *exp
            kst__sip_number(&value, KST__SIP_DIGITS, expires);
 }
 
+/* ---- rewriting, where the connection is translated ---- */
+
+/* Whether an address is that of who speaks, which is another to who hears it. */
+static bool kst__sip_own(const struct kst__sip_message *m, const uint8_t *address)
+{
+    const struct kst_help *h = m->h;
+    return h->translated && memcmp(address, h->tuple[h->direction].src, 16) == 0;
+}
+
+/* Puts a line in the place of [begin, end) of the message, and `text` behind it. */
+static enum kst_reason kst__sip_put(struct kst__sip_message *m, const uint8_t *begin,
+                                    const uint8_t *end, const struct kst__line *line,
+                                    struct kst__text *text)
+{
+    const enum kst_reason reason = kst__help_put(m->h, begin, end, line);
+    if (reason == KST_REASON_NONE)
+        m->end += (ptrdiff_t)line->length - (end - begin);
+    text->at = begin + (reason == KST_REASON_NONE ? (ptrdiff_t)line->length : end - begin);
+    text->end = m->end;
+    return reason;
+}
+
+static void kst__sip_put_host(const struct kst__sip_message *m, struct kst__line *line,
+                              const uint8_t *address, bool brackets)
+{
+    const bool v6 = m->h->tuple[0].family == KST_IPV6;
+    kst__put(line, v6 && brackets ? "[" : "");
+    if (v6)
+        kst__put_ipv6_short(line, address);
+    else
+        kst__put_ipv4(line, address);
+    kst__put(line, v6 && brackets ? "]" : "");
+}
+
+static enum kst_reason kst__sip_put_uri(struct kst__sip_message *m, const struct kst__sip_uri *uri,
+                                        const uint8_t *address, uint16_t port,
+                                        struct kst__text *text)
+{
+    char words[64];
+    struct kst__line line = {words, sizeof words, 0};
+    kst__sip_put_host(m, &line, address, true);
+    kst__put_field(&line, ":", port);
+    return kst__sip_put(m, uri->begin, uri->end, &line, text);
+}
+
+/* Lets host and port be what who hears it knows them by, if they are one of the connection's two
+ * ends. */
+static enum kst_reason kst__sip_map(struct kst__sip_message *m, const struct kst__sip_uri *uri,
+                                    struct kst__text *text)
+{
+    const struct kst_help *h = m->h;
+    const struct kst_tuple *own = &h->tuple[h->direction], *other = &h->tuple[!h->direction];
+    const bool is_src = memcmp(uri->address, own->src, 16) == 0 && uri->port == own->src_port;
+    const bool is_dst = memcmp(uri->address, own->dst, 16) == 0 && uri->port == own->dst_port;
+    const uint8_t *address = is_src ? other->dst : other->src;
+    const uint16_t port = is_src ? other->dst_port : other->src_port;
+    if ((!is_src && !is_dst) || (memcmp(address, uri->address, 16) == 0 && port == uri->port))
+        return KST_REASON_NONE;
+    return kst__sip_put_uri(m, uri, address, port, text);
+}
+
+/* A parameter of a Via that names an address: the one that `from` is, if it is another to the other
+ * side. */
+static enum kst_reason kst__sip_via_address(struct kst__sip_message *m, struct kst__text *via,
+                                            const char *name, const uint8_t *from,
+                                            const uint8_t *to)
+{
+    struct kst__text value;
+    char words[64];
+    struct kst__line line = {words, sizeof words, 0};
+    uint8_t address[16];
+    if (!kst__sip_parameter(*via, name, &value))
+        return KST_REASON_NONE;
+    const uint8_t *begin = value.at;
+    if (!kst__sip_address(m, &value, false, address) || memcmp(address, from, 16) != 0 ||
+        memcmp(address, to, 16) == 0)
+        return KST_REASON_NONE;
+    kst__sip_put_host(m, &line, to, *begin == '[');
+    const uint8_t *keep = via->at;
+    const enum kst_reason reason = kst__sip_put(m, begin, value.at, &line, via);
+    via->at = keep;
+    return reason;
+}
+
+/* The topmost Via, if it is about this connection, and what its parameters say. */
+static enum kst_reason kst__sip_via(struct kst__sip_message *m, bool request)
+{
+    static const struct kst__sip_header via = {"via", "v"};
+    const struct kst_help *h = m->h;
+    const struct kst_tuple *own = &h->tuple[h->direction], *other = &h->tuple[!h->direction];
+    struct kst__text text = kst__sip_text(m), value;
+    struct kst__sip_uri uri;
+    uint32_t rport;
+    if (!kst__sip_header_next(&text, &via) ||
+        !kst__sip_search(&text, own->protocol == KST__TCP ? "tcp " : "udp "))
+        return KST_REASON_NONE;
+    text.at += 4;
+    if (!kst__sip_host_port(m, &text, &uri) ||
+        memcmp(uri.address, request ? own->src : own->dst, 16) != 0 ||
+        uri.port != (request ? own->src_port : own->dst_port))
+        return KST_REASON_NONE;
+    enum kst_reason reason = kst__sip_map(m, &uri, &text);
+    if (reason == KST_REASON_NONE)
+        reason = kst__sip_via_address(m, &text, "maddr=", own->src, other->dst);
+    if (reason == KST_REASON_NONE)
+        reason = kst__sip_via_address(m, &text, "received=", own->dst, other->src);
+    if (reason != KST_REASON_NONE || !kst__sip_parameter(text, "rport=", &value))
+        return reason;
+    const uint8_t *begin = value.at;
+    if (!kst__sip_number(&value, KST__SIP_DIGITS, &rport) || rport != own->dst_port ||
+        rport == other->src_port)
+        return KST_REASON_NONE;
+    char digits[8];
+    struct kst__line line = {digits, sizeof digits, 0};
+    kst__put_number(&line, other->src_port, 10);
+    return kst__sip_put(m, begin, value.at, &line, &text);
+}
+
+/* The address of a header that names one. */
+static enum kst_reason kst__sip_name_and_address(struct kst__sip_message *m,
+                                                 const struct kst__sip_header *header)
+{
+    struct kst__text text = kst__sip_text(m);
+    struct kst__sip_uri uri;
+    if (!kst__sip_header_next(&text, header) || !kst__sip_search(&text, "sip:"))
+        return KST_REASON_NONE;
+    text.at += 4;
+    return kst__sip_host(m, &text, &uri) ? kst__sip_map(m, &uri, &text) : KST_REASON_NONE;
+}
+
+/* All headers that name an end of the connection. */
+static enum kst_reason kst__sip_translate(struct kst__sip_message *m, bool request)
+{
+    static const struct kst__sip_header from = {"from", "f"}, to = {"to", "t"};
+    struct kst__text text = kst__sip_text(m);
+    struct kst__sip_uri uri;
+    enum kst_reason reason = KST_REASON_NONE;
+    bool inside = false;
+    if (request && kst__sip_search(&text, "sip:")) {
+        text.at += 4;
+        if (kst__sip_host(m, &text, &uri))
+            reason = kst__sip_map(m, &uri, &text);
+    }
+    if (reason == KST_REASON_NONE)
+        reason = kst__sip_via(m, request);
+    text = kst__sip_text(m);
+    while (reason == KST_REASON_NONE && kst__sip_contact_next(m, &text, &inside, &uri))
+        reason = kst__sip_map(m, &uri, &text);
+    if (reason == KST_REASON_NONE)
+        reason = kst__sip_name_and_address(m, &from);
+    if (reason == KST_REASON_NONE)
+        reason = kst__sip_name_and_address(m, &to);
+    return reason;
+}
+
 /* ---- expectations ---- */
 
 /* Forgets what media, or what signalling, the connection expects. */
@@ -314,15 +479,18 @@ static bool kst__sip_setting(const struct kst_help *h, const char *name)
     return value != 0;
 }
 
-/* Two streams: RTP to the even port, RTCP to the one behind it. */
+/* Two streams: RTP to the even port, RTCP to the one behind it; `*port` is then what the outside is
+ * to be told. */
 static enum kst_reason kst__sip_expect_media(const struct kst__sip_message *m, uint8_t class_,
-                                             const uint8_t *address, uint16_t port)
+                                             const uint8_t *address, uint32_t *port)
 {
     struct kst_help *h = m->h;
     const struct kst_tuple *own = &h->tuple[h->direction], *other = &h->tuple[!h->direction];
     const bool direct = kst__sip_setting(h, "nf_conntrack_sip_direct_media");
+    const bool translated = kst__sip_own(m, address);
     struct kst_expectation x;
-    kst_id rtp = 0;
+    enum kst_error error = KST_ERROR_EXPECT_BUSY;
+    uint32_t first = *port & ~UINT32_C(1);
     if (direct && memcmp(address, own->src, sizeof own->src) != 0)
         return KST_REASON_NONE;
     memset(&x, 0, sizeof x);
@@ -330,22 +498,36 @@ static enum kst_reason kst__sip_expect_media(const struct kst__sip_message *m, u
     x.tuple.family = own->family;
     x.tuple.protocol = KST__UDP;
     x.tuple.zone = kst__help_zone(h);
-    memcpy(x.tuple.dst, address, sizeof x.tuple.dst);
+    memcpy(x.tuple.dst, translated ? other->dst : address, sizeof x.tuple.dst);
     if (direct)
         memcpy(x.tuple.src, other->src, sizeof x.tuple.src);
     x.flags = (uint8_t)(KST_EXPECT_ANY_SRC_PORT | KST_EXPECT_ANY_MASTER |
                         (direct ? 0 : KST_EXPECT_ANY_SRC));
     x.class_ = class_;
-    for (uint16_t i = 0; i < 2; i++) {
-        x.tuple.dst_port = (uint16_t)((port & ~1) + i);
-        const enum kst_error error = kst_expect(h->t, &x);
-        if (error == KST_ERROR_OK && i == 0)
-            rtp = kst_expectation_own(h->t, h->connection, 0);
-        if (error != KST_ERROR_OK && error != KST_ERROR_EXPECT_EXISTS) {
-            kst_expectation_delete(h->t, rtp);
-            return KST_REASON_HELPER_EXPECT;
+    x.follows = translated ? KST_FOLLOWS_PEER : KST_FOLLOWS_NOT;
+    x.nat_direction = h->direction;
+    for (uint32_t tries = 0; error == KST_ERROR_EXPECT_BUSY && tries <= KST__HELP_PORTS; tries++) {
+        kst_id rtp = 0;
+        if (tries > 0 && !translated)
+            break;
+        if (tries > 0)
+            first = (*port + kst__nat_draw(h->t) % (UINT16_MAX - *port + 1)) & ~UINT32_C(1);
+        for (uint32_t i = 0; i < 2; i++) {
+            x.tuple.dst_port = (uint16_t)(first + i);
+            x.nat_port = (uint16_t)((*port & ~UINT32_C(1)) + i);
+            error = kst_expect(h->t, &x);
+            if (error == KST_ERROR_OK && i == 0)
+                rtp = kst_expectation_own(h->t, h->connection, 0);
+            if (error != KST_ERROR_OK && error != KST_ERROR_EXPECT_EXISTS) {
+                kst_expectation_delete(h->t, rtp);
+                break;
+            }
         }
     }
+    if (error != KST_ERROR_OK && error != KST_ERROR_EXPECT_EXISTS)
+        return KST_REASON_HELPER_EXPECT;
+    if (translated)
+        *port = first;
     return KST_REASON_NONE;
 }
 
@@ -368,17 +550,20 @@ static bool kst__sdp_line(struct kst__text *text, const char *name, const char *
     return false;
 }
 
-/* The address of a connection line before the next media line. */
+/* The address of a line of this name before the next media line; and where it stands. */
 static bool kst__sdp_address(const struct kst__sip_message *m, struct kst__text text,
-                             uint8_t *address)
+                             const char *name, uint8_t *address, struct kst__text *at)
 {
     const char *network = m->h->tuple[0].family == KST_IPV4 ? "IN IP4 " : "IN IP6 ";
-    if (!kst__sdp_line(&text, "c=", "m="))
+    if (!kst__sdp_line(&text, name, "m="))
         return false;
     while (kst__left(&text) > 7 && !kst__line_end_at(&text)) {
         if (memcmp(text.at, network, 7) == 0) {
             text.at += 7;
-            return kst__sip_address(m, &text, false, address);
+            at->at = text.at;
+            const bool found = kst__sip_address(m, &text, false, address);
+            at->end = text.at;
+            return found;
         }
         text.at++;
     }
@@ -406,39 +591,102 @@ static uint8_t kst__sdp_media(struct kst__text *text)
     return 0;
 }
 
-/* Expects what the session description of a message names. */
-static enum kst_reason kst__sdp(const struct kst__sip_message *m)
+/* Puts the address that the speaker is seen by in the place of its own, in a line of this name
+ * before the next media line. */
+static enum kst_reason kst__sdp_put_address(struct kst__sip_message *m, struct kst__text text,
+                                            const char *name)
 {
-    struct kst__text text = kst__sip_text(m), whole;
-    uint8_t session[16], address[16];
+    const uint8_t *seen_by = m->h->tuple[!m->h->direction].dst;
+    char words[64];
+    struct kst__line line = {words, sizeof words, 0};
+    struct kst__text at;
+    uint8_t address[16];
+    if (!kst__sdp_address(m, text, name, address, &at) || !kst__sip_own(m, address))
+        return KST_REASON_NONE;
+    kst__sip_put_host(m, &line, seen_by, false);
+    return kst__sip_put(m, at.at, at.end, &line, &text);
+}
+
+/* One media line, whose port `text` is at: expects it, and tells the outside what that will see. */
+static enum kst_reason kst__sdp_expect(struct kst__sip_message *m, struct kst__text *text,
+                                       uint8_t class_, uint32_t port, const uint8_t *port_at,
+                                       const uint8_t *session)
+{
+    char digits[8];
+    struct kst__line line = {digits, sizeof digits, 0};
+    struct kst__text at;
+    uint8_t address[16];
+    uint32_t seen_by = port;
+    if (!kst__sdp_address(m, *text, "c=", address, &at)) {
+        if (session == NULL)
+            return KST_REASON_SIP_MEDIA;
+        memcpy(address, session, sizeof address);
+    }
+    enum kst_reason reason = kst__sip_expect_media(m, class_, address, &seen_by);
+    if (reason != KST_REASON_NONE || !kst__sip_own(m, address))
+        return reason;
+    if (seen_by != port) {
+        kst__put_number(&line, seen_by, 10);
+        reason = kst__sip_put(m, port_at, text->at, &line, text);
+    }
+    return reason == KST_REASON_NONE ? kst__sdp_put_address(m, *text, "c=") : reason;
+}
+
+/* A description that has changed: the addresses that hold for all of it, and its length. `begin` is
+ * behind "v=". */
+static enum kst_reason kst__sdp_seal(struct kst__sip_message *m, const uint8_t *begin)
+{
+    struct kst__text text = {begin, m->end}, header = kst__sip_text(m);
+    char digits[12];
+    struct kst__line line = {digits, sizeof digits, 0};
+    uint32_t length;
+    enum kst_reason reason = kst__sdp_put_address(m, text, "o=");
+    text.end = m->end;
+    if (reason == KST_REASON_NONE)
+        reason = kst__sdp_put_address(m, text, "c=");
+    const uint8_t *number;
+    if (reason != KST_REASON_NONE || !kst__sip_header_next(&header, &kst__sip_length))
+        return reason;
+    number = header.at;
+    header.end = m->end;
+    const uint32_t is = (uint32_t)(m->end - begin) + 2;
+    if (!kst__sip_number(&header, KST__SIP_DIGITS, &length) || header.at > begin || length == is)
+        return KST_REASON_NONE;
+    kst__put_number(&line, is, 10);
+    return kst__sip_put(m, number, header.at, &line, &header);
+}
+
+/* Expects what the session description of a message names. */
+static enum kst_reason kst__sdp(struct kst__sip_message *m)
+{
+    struct kst__text text = kst__sip_text(m), at;
+    uint8_t session[16];
     uint32_t port;
     if (!kst__sdp_line(&text, "v=", NULL) || text.at == text.end || !kst__is_digit(*text.at))
         return KST_REASON_NONE;
-    whole = text;
-    const bool has_session = kst__sdp_address(m, whole, session);
+    const uint8_t *begin = text.at;
+    const bool has_session = kst__sdp_address(m, text, "c=", session, &at);
     for (uint32_t media = 0;
          media < 3 && kst__sdp_line(&text, "m=", NULL) && kst__sdp_sound(text);) {
         const uint8_t class_ = kst__sdp_media(&text);
+        const uint8_t *port_at = text.at;
         if (class_ == 0 || !kst__sip_number(&text, KST__SIP_DIGITS, &port) || port == 0)
             continue;
         media++;
         if (port < 1024 || port > UINT16_MAX)
             return KST_REASON_SIP_MEDIA;
-        if (!kst__sdp_address(m, text, address)) {
-            if (!has_session)
-                return KST_REASON_SIP_MEDIA;
-            memcpy(address, session, sizeof address);
-        }
-        const enum kst_reason reason = kst__sip_expect_media(m, class_, address, (uint16_t)port);
+        const enum kst_reason reason =
+            kst__sdp_expect(m, &text, class_, port, port_at, has_session ? session : NULL);
         if (reason != KST_REASON_NONE)
             return reason;
+        text.end = m->end;
     }
-    return KST_REASON_NONE;
+    return m->h->translated ? kst__sdp_seal(m, begin) : KST_REASON_NONE;
 }
 
 /* ---- methods ---- */
 
-static enum kst_reason kst__sip_invite(const struct kst__sip_message *m)
+static enum kst_reason kst__sip_invite(struct kst__sip_message *m)
 {
     struct kst__sip *sip = (struct kst__sip *)m->h->state;
     kst__sip_forget(m->h, true);
@@ -449,7 +697,7 @@ static enum kst_reason kst__sip_invite(const struct kst__sip_message *m)
 }
 
 /* The answer to whatever carried SDP. */
-static enum kst_reason kst__sip_session_answer(const struct kst__sip_message *m)
+static enum kst_reason kst__sip_session_answer(struct kst__sip_message *m)
 {
     const struct kst__sip *sip = (const struct kst__sip *)m->h->state;
     if (m->code >= 100 && m->code <= 299)
@@ -459,14 +707,14 @@ static enum kst_reason kst__sip_session_answer(const struct kst__sip_message *m)
     return KST_REASON_NONE;
 }
 
-static enum kst_reason kst__sip_bye(const struct kst__sip_message *m)
+static enum kst_reason kst__sip_bye(struct kst__sip_message *m)
 {
     kst__sip_forget(m->h, true);
     return KST_REASON_NONE;
 }
 
 /* A client tells where it wants to be called. Until that is granted nobody may. */
-static enum kst_reason kst__sip_register(const struct kst__sip_message *m)
+static enum kst_reason kst__sip_register(struct kst__sip_message *m)
 {
     struct kst_help *h = m->h;
     struct kst__sip *sip = (struct kst__sip *)h->state;
@@ -494,20 +742,26 @@ static enum kst_reason kst__sip_register(const struct kst__sip_message *m)
         x.tuple.zone = kst__help_zone(h);
         if (direct)
             memcpy(x.tuple.src, other->src, sizeof x.tuple.src);
-        memcpy(x.tuple.dst, uri.address, sizeof x.tuple.dst);
-        x.tuple.dst_port = uri.port;
+        memcpy(x.tuple.dst, h->translated ? other->dst : uri.address, sizeof x.tuple.dst);
+        x.follows = h->translated ? KST_FOLLOWS_PEER : KST_FOLLOWS_NOT;
+        x.nat_port = uri.port;
         x.flags = (uint8_t)(KST_EXPECT_PERMANENT | KST_EXPECT_INACTIVE | KST_EXPECT_ANY_SRC_PORT |
                             (direct ? 0 : KST_EXPECT_ANY_SRC));
         x.class_ = KST__SIP_SIGNALLING;
         x.child_helper = kst_helper_number("sip");
-        if (kst_expect(h->t, &x) != KST_ERROR_OK)
-            return KST_REASON_HELPER_EXPECT;
+        uint16_t port =
+            h->translated && uri.port == own->src_port ? other->dst_port : uri.port;
+        enum kst_reason reason = kst__help_expect_port(h, &x, &port);
+        if (reason == KST_REASON_NONE && h->translated)
+            reason = kst__sip_put_uri(m, &uri, other->dst, port, &text);
+        if (reason != KST_REASON_NONE)
+            return reason;
     }
     sip->register_cseq = m->cseq;
     return KST_REASON_NONE;
 }
 
-static enum kst_reason kst__sip_registered(const struct kst__sip_message *m)
+static enum kst_reason kst__sip_registered(struct kst__sip_message *m)
 {
     struct kst_help *h = m->h;
     const struct kst__sip *sip = (const struct kst__sip *)h->state;
@@ -593,11 +847,17 @@ static enum kst_reason kst__sip_response(struct kst__sip_message *m)
     return KST_REASON_NONE;
 }
 
-static enum kst_reason kst__sip_read(struct kst_help *h, const uint8_t *begin, const uint8_t *end)
+/* Reads one message; `*end` is then where it ends now. */
+static enum kst_reason kst__sip_read(struct kst_help *h, const uint8_t *begin, const uint8_t **end)
 {
-    struct kst__sip_message m = {h, begin, end, 0, 0};
+    struct kst__sip_message m = {h, begin, *end, 0, 0};
     struct kst__text text = kst__sip_text(&m);
-    return kst__word_read(&text, "sip/2.0 ") ? kst__sip_response(&m) : kst__sip_request(&m);
+    const bool response = kst__word_read(&text, "sip/2.0 ");
+    enum kst_reason reason = response ? kst__sip_response(&m) : kst__sip_request(&m);
+    if (reason == KST_REASON_NONE && h->translated)
+        reason = kst__sip_translate(&m, !response);
+    *end = m.end;
+    return reason;
 }
 
 /* The end of the message that begins a TCP payload, NULL if it is not all there or cannot be
@@ -626,13 +886,14 @@ static enum kst_reason kst__sip_help(struct kst_help *h)
         return KST_REASON_NONE;
     kst_setting(h->t, "nf_conntrack_sip_timeout", &h->timeout_s);
     if (!tcp)
-        return h->size < KST__SIP_MIN ? KST_REASON_NONE : kst__sip_read(h, begin, end);
+        return h->size < KST__SIP_MIN ? KST_REASON_NONE : kst__sip_read(h, begin, &end);
     while (reason == KST_REASON_NONE && end - begin >= KST__SIP_MIN) {
         const uint8_t *next = kst__sip_end(h, begin, end);
         if (next == NULL)
             break;
-        reason = kst__sip_read(h, begin, next);
+        reason = kst__sip_read(h, begin, &next);
         begin = next;
+        end = h->payload + h->size;
     }
     return reason;
 }

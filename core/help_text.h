@@ -5,7 +5,8 @@
 #ifndef KST_HELP_TEXT_H
 #define KST_HELP_TEXT_H
 
-#include "tuple.h"
+#include "line.h"
+#include "nat.h"
 
 struct kst__text {
     const uint8_t *at, *end;
@@ -167,11 +168,45 @@ static enum kst_reason kst__help_expect_exactly(struct kst_help *h, uint8_t clas
     return kst_expect(h->t, &x) == KST_ERROR_OK ? KST_REASON_NONE : KST_REASON_HELPER_EXPECT;
 }
 
+enum { KST__HELP_PORTS = 128 };
+
+/* Expects, where the connection is translated, one that will be bound as that is, at the first port
+ * that nobody else expects: the one named, which is `*port`, else some of those above it at random.
+ * `*port` is then what was taken. */
+static enum kst_reason kst__help_expect_port(struct kst_help *h, struct kst_expectation *x,
+                                             uint16_t *port)
+{
+    enum kst_error error = KST_ERROR_EXPECT_BUSY;
+    if (h->translated && x->follows == KST_FOLLOWS_NOT)
+        x->follows = KST_FOLLOWS;
+    x->nat_direction = h->direction;
+    x->tuple.dst_port = *port;
+    for (uint32_t i = 0; i <= KST__HELP_PORTS && error == KST_ERROR_EXPECT_BUSY; i++) {
+        if (i > 0 && !h->translated)
+            break;
+        if (i > 0)
+            x->tuple.dst_port = (uint16_t)(*port + kst__nat_draw(h->t) % (65536u - *port));
+        error = kst_expect(h->t, x);
+    }
+    *port = x->tuple.dst_port;
+    return error == KST_ERROR_OK ? KST_REASON_NONE : KST_REASON_HELPER_EXPECT;
+}
+
+/* Puts a line in the place of what is at [begin, end) of the payload. */
+static enum kst_reason kst__help_put(struct kst_help *h, const uint8_t *begin, const uint8_t *end,
+                                     const struct kst__line *line)
+{
+    return kst_help_replace(h, (uint32_t)(begin - h->payload), (uint32_t)(end - begin), line->text,
+                            (uint32_t)line->length)
+               ? KST_REASON_NONE
+               : KST_REASON_NAT_ROOM;
+}
+
 /* Expects `protocol` from the sender of `as`, but for what `flags` leaves open, to this address
- * and port. */
+ * and port, or another if the connection is translated. */
 static enum kst_reason kst__help_expect(struct kst_help *h, uint8_t class_, uint8_t protocol,
                                         uint8_t flags, const struct kst_tuple *as,
-                                        const uint8_t *dst, uint16_t dst_port)
+                                        const uint8_t *dst, uint16_t *port)
 {
     struct kst_expectation x;
     memset(&x, 0, sizeof x);
@@ -182,10 +217,10 @@ static enum kst_reason kst__help_expect(struct kst_help *h, uint8_t class_, uint
     if (!(flags & KST_EXPECT_ANY_SRC))
         memcpy(x.tuple.src, as->src, sizeof x.tuple.src);
     memcpy(x.tuple.dst, dst, sizeof x.tuple.dst);
-    x.tuple.dst_port = dst_port;
+    x.nat_port = *port;
     x.class_ = class_;
     x.flags = flags;
-    return kst_expect(h->t, &x) == KST_ERROR_OK ? KST_REASON_NONE : KST_REASON_HELPER_EXPECT;
+    return kst__help_expect_port(h, &x, port);
 }
 
 #endif

@@ -11,8 +11,17 @@ static enum kst_reason kst__tftp_help(struct kst_help *h)
     const uint32_t opcode = h->size >= 2 ? kst__be16(h->payload) : 0;
     if (opcode != 1 && opcode != 2) /* read, write */
         return KST_REASON_NONE;
-    return kst__help_expect(h, 0, KST__UDP, KST_EXPECT_ANY_SRC_PORT, &h->tuple[KST_REPLY],
-                            h->tuple[KST_REPLY].dst, h->tuple[KST_REPLY].dst_port);
+    struct kst_expectation x;
+    memset(&x, 0, sizeof x);
+    x.master = h->connection;
+    x.tuple = h->tuple[KST_REPLY];
+    x.tuple.zone = kst__help_zone(h);
+    x.tuple.src_port = 0;
+    x.flags = KST_EXPECT_ANY_SRC_PORT;
+    x.follows = h->translated ? KST_FOLLOWS : KST_FOLLOWS_NOT;
+    x.nat_direction = KST_ORIGINAL;
+    x.nat_port = h->tuple[KST_ORIGINAL].src_port;
+    return kst_expect(h->t, &x) == KST_ERROR_OK ? KST_REASON_NONE : KST_REASON_HELPER_EXPECT;
 }
 
 static const struct kst_helper KST__MAYBE_UNUSED kst_helper_tftp = {

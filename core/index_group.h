@@ -57,7 +57,8 @@ KST_INLINE uint64_t kst__group_home(const void *ix, uint64_t hash)
 
 KST_INLINE uint8_t kst__group_tag(uint64_t hash) /* 1..255 */
 {
-    return (uint8_t)(((hash >> 56) * 255 >> 8) + 1);
+    const uint8_t tag = (uint8_t)(hash >> 56);
+    return (uint8_t)(tag + (tag == 0));
 }
 
 /* ---- which places have this tag, bit by bit ---- */

@@ -11,8 +11,6 @@ static const char *kst__check_entry(const struct kst *t, uint32_t slot)
 {
     const struct kst__entry *e = kst__entry_at(t, slot);
     struct kst_tuple reply;
-    if (!(e->status & KST_CONFIRMED))
-        return "entry: in the table but not confirmed";
     if ((e->kind & KST__KIND_CLASS) != kst__class_of(e))
         return "entry: in the wrong class";
     if (!kst__status_sound(e->tuple.protocol, e->status))
@@ -25,6 +23,10 @@ static const char *kst__check_entry(const struct kst *t, uint32_t slot)
         return "entry: its tuple has no inverse";
     if ((e->kind & KST__KIND_NAT) && !(t->features & KST_WITH_NAT))
         return "entry: NAT without memory for it";
+    if ((e->status & KST__NAT) && !(t->features & KST_WITH_NAT))
+        return "entry: translated without memory for it";
+    if ((e->status & (KST_SRC_NAT | KST_DST_NAT)) && !(e->kind & KST__KIND_NAT))
+        return "entry: translated, and its tuples mirror each other";
     if ((e->kind & KST__KIND_HELP) && t->expect_at == 0)
         return "entry: helped without memory for it";
     if ((e->kind & KST__KIND_ACCOUNTED) && !(t->features & KST_WITH_ACCOUNTING))
@@ -82,7 +84,8 @@ static const char *kst__check_classes(const struct kst *t)
 static const char *kst__check_all(const struct kst *t)
 {
     const char *broken;
-    uint32_t live = 0, with_nat = 0, spare = 0, nodes = 0, armed = 0, apart = 0;
+    uint32_t live = 0, bound = 0, with_nat = 0, spare = 0, nodes = 0, armed = 0, apart = 0;
+    uint32_t states[KST__PROTOCOLS + 1][KST_TCP_STATES] = {{0}};
     const struct kst_stats *s = &t->stats;
     if (t->used > kst__slots(t) || t->count > t->capacity)
         return "pool: more slots in use than there are";
@@ -107,14 +110,25 @@ static const char *kst__check_all(const struct kst *t)
         if ((kst__entry_at(t, slot)->kind & KST__KIND_HELP) &&
             (broken = kst__expect_check_own(t, slot)) != NULL)
             return broken;
+        const struct kst__entry *e = kst__entry_at(t, slot);
+        states[kst__protocol_row(e->tuple.protocol)][e->state]++;
         live++;
+        bound += (kst__entry_at(t, slot)->status & KST_SRC_NAT_DONE) != 0;
         with_nat += (kst__entry_at(t, slot)->kind & KST__KIND_NAT) != 0;
         apart += kst__is_apart(t, slot);
     }
     if (apart != t->apart)
         return "entry: zones of one direction are counted wrong";
-    if (live != t->count || live + spare != t->used)
+    if (t->pending != KST__NONE && (t->pending >= t->used || kst__live(t, t->pending)))
+        return "pool: what is pending is in the table";
+    if (live != t->count || live + spare + (t->pending != KST__NONE) != t->used)
         return "pool: a slot is lost";
+    if (memcmp(states, t->states, sizeof states) != 0)
+        return "pool: the states are counted wrong";
+    if (t->sources_at != 0 && (broken = kst__source_check(t, bound)) != NULL)
+        return broken;
+    if (t->tallies_at != 0 && (broken = kst__tallies_check(t)) != NULL)
+        return broken;
     if (t->defrag_at != 0 && (broken = kst__defrag_check(t)) != NULL)
         return broken;
     if (t->expect_at != 0 && (broken = kst__expect_check(t)) != NULL)

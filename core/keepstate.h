@@ -15,7 +15,8 @@
  * reason from one list. It never makes a call fail, whatever it holds.
  *
  * What it never does: allocate, read a clock, lock, print, call the operating system, change a
- * packet, or read outside [data, data + size). One table serves one thread at a time.
+ * packet that it was not given to be translated (kst_track_nat), or read outside [data, data +
+ * size). One table serves one thread at a time.
  *
  * CONTENTS   1 Options and limits   2 Types   3 Calls   4 Implementation, room by room
  *
@@ -65,9 +66,13 @@ extern "C" {
 #include "kit.h"
 #include "event.h"
 #include "expect.h"
+#include "limit.h"
 #include "defrag.h"
+#include "source.h"
 #include "table.h"
+#include "nat.h"
 
+#include "adjust.h"
 #include "proto.h"
 #include "proto_gre.h"
 #include "proto_icmp.h"
@@ -75,7 +80,9 @@ extern "C" {
 #include "proto_sctp.h"
 #include "proto_tcp.h"
 #include "proto_udp.h"
+#include "rewrite.h"
 
+#include "line.h"
 #include "help_text.h"
 #include "help_ftp.h"
 #include "help_irc.h"

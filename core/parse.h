@@ -35,11 +35,12 @@ struct kst__parsed {
     uint8_t zones;      /* KST_PACKET_ZONE_ORIGINAL or _REPLY: its zone is that of one direction; else 0 */
     bool call;          /* the tuple is that of a GRE call, which lacks the sender's key */
     bool fragment;      /* it has fragment fields in use; of IPv6 perhaps all there is (RFC 6946) */
+    bool deferred;      /* KST_PACKET_DEFER */
     bool partial;       /* there is more of the datagram elsewhere; the tuple is a first fragment's */
 };
 
 /* IPv4 header (RFC 791), options skipped. An embedded packet is read just so. */
-static struct kst__ip kst__ip4(const uint8_t *data, uint32_t here)
+KST_INLINE struct kst__ip kst__ip4(const uint8_t *data, uint32_t here)
 {
     struct kst__ip ip = {NULL, 0, 0, 0, false, KST_IPV4, 0, KST_REASON_NONE};
     if (here < 20) {
@@ -140,13 +141,17 @@ static bool kst__gre_keys(const uint8_t *l4, uint32_t here, struct kst_tuple *tu
 }
 
 /* The tuple of a packet: `ip`, and `here` bytes at `l4`. False if these do not reach. */
-static bool kst__tuple_of(const struct kst__ip *ip, const uint8_t *l4, uint32_t here, uint16_t zone,
-                          struct kst_tuple *tuple)
+KST_INLINE bool kst__tuple_of(const struct kst__ip *ip, const uint8_t *l4, uint32_t here, uint16_t zone,
+                              struct kst_tuple *tuple)
 {
-    const size_t address_bytes = ip->family == KST_IPV4 ? 4 : 16;
     memset(tuple, 0, sizeof *tuple);
-    memcpy(tuple->src, ip->addresses, address_bytes);
-    memcpy(tuple->dst, ip->addresses + address_bytes, address_bytes);
+    if (ip->family == KST_IPV4) {
+        memcpy(tuple->src, ip->addresses, 4);
+        memcpy(tuple->dst, ip->addresses + 4, 4);
+    } else {
+        memcpy(tuple->src, ip->addresses, 16);
+        memcpy(tuple->dst, ip->addresses + 16, 16);
+    }
     tuple->zone = zone;
     tuple->family = ip->family;
     tuple->protocol = ip->protocol;
@@ -230,6 +235,7 @@ static void kst__parse(const struct kst_packet *packet, bool verify, struct kst_
     }
     const uint8_t zones = packet->flags & (KST_PACKET_ZONE_ORIGINAL | KST_PACKET_ZONE_REPLY);
     p->zones = zones == (KST_PACKET_ZONE_ORIGINAL | KST_PACKET_ZONE_REPLY) ? 0 : zones;
+    p->deferred = (packet->flags & KST_PACKET_DEFER) != 0;
     p->addresses = ip.addresses;
     p->l4 = data + ip.l4_at;
     p->l4_here = here - ip.l4_at;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* core/pool.h - the table and its entries: what lies where in the caller's block.
  *
- *     struct kst | index | timer | entries | columns | expectations | events | reassembly
+ *     struct kst | index | timer | entries | columns | sources | tallies | expectations | events |
+ *     reassembly
  *
  * Entries live in slots 0..max, one more than may be in use: the spare is where a newcomer is
  * judged before anybody has to make room for it. All references are slot numbers or offsets from
@@ -55,7 +56,7 @@ struct kst__entry {
     uint32_t armed;  /* the time that its timer is set to, never after expires_ms; in beats */
     uint32_t serial; /* upper half of its kst_id */
     uint32_t mark;
-    uint16_t status; /* enum kst_status; 0: the slot is free */
+    uint16_t status; /* enum kst_status; not CONFIRMED: the slot is free, or a newcomer's */
     uint8_t state;   /* enum kst_tcp_state or kst_sctp_state */
     uint8_t kind;    /* enum kst_class, or'ed with the bits below */
 
@@ -101,6 +102,21 @@ struct kst__help {
 
 typedef char kst__help_is_one_line[sizeof(struct kst__help) == 64 ? 1 : -1];
 
+/* Who else has the same source, kst__source_*; and by which interface it leaves. */
+struct kst__source {
+    uint32_t newer, older; /* in its bucket, KST__NONE at the ends */
+    uint32_t out_interface;
+};
+
+/* What a helper's rewriting has done to the sequence numbers of each direction. */
+struct kst__adjust_side {
+    uint32_t at;            /* a segment that begins behind this is shifted by */
+    uint32_t before, after; /* the second, any other by the first; modulo 2^32 */
+};
+struct kst__adjust {
+    struct kst__adjust_side side[2];
+};
+
 struct kst__label_bits {
     uint8_t bytes[KST_LABEL_BYTES];
 };
@@ -117,6 +133,9 @@ struct kst__expected {
     uint8_t flags;         /* enum kst_expectation_flags, or'ed, and the one below */
     uint8_t class_;
     uint8_t child_helper;
+    uint8_t follows;       /* enum kst_follows; */
+    uint8_t nat_direction; /* of what told of it, */
+    uint16_t nat_port;     /* and the port that this named */
 };
 
 enum { KST__EXPECT_KEY = 128 }; /* kst__expected.flags */
@@ -132,11 +151,31 @@ struct kst__expectations {
     uint32_t serial;
 };
 
+/* How many connections a source or a zone has. */
+struct kst__tally {
+    uint8_t address[16]; /* of the source, without the host's bits */
+    uint16_t zone;
+    uint8_t family;      /* 0: this is the zone's */
+    uint8_t zero;
+    uint32_t count;
+    uint32_t next;       /* in its bucket, or the next free one; KST__NONE at the end */
+};
+
+/* Tallies lie behind this and their buckets. */
+struct kst__tallies {
+    uint32_t buckets;
+    uint32_t used; /* places ever used */
+    uint32_t free; /* first free place, KST__NONE: none */
+};
+
 /* What an entry may have beside its two lines: columns, an element a slot, there if the
  * configuration has the feature. X(NAME, feature, type) */
 #define KST__WITH_HELP (UINT32_C(1) << 31) /* what config.expectations asks for */
+#define KST__WITH_ADJUST (UINT32_C(1) << 30) /* with that and KST_WITH_NAT */
 #define KST__COLUMNS_LIST(X)                                                                       \
     X(REPLY, KST_WITH_NAT, struct kst_tuple)                                                       \
+    X(SOURCE, KST_WITH_NAT, struct kst__source)                                                    \
+    X(ADJUST, KST__WITH_ADJUST, struct kst__adjust)                                                \
     X(COUNTERS, KST_WITH_ACCOUNTING, struct kst__counters)                                         \
     X(HELP, KST__WITH_HELP, struct kst__help)                                                      \
     X(BIRTH, KST_WITH_TIMESTAMPS, uint64_t)                                                        \
@@ -148,6 +187,9 @@ enum {
 #undef KST__X
     KST__COLUMNS
 };
+
+#define KST__NAT                                                                                   \
+    (KST_SRC_NAT | KST_DST_NAT | KST_SRC_NAT_DONE | KST_DST_NAT_DONE | KST_SEQ_ADJUST)
 
 #define KST__NEVER UINT64_MAX /* a connection's birth that nobody noted */
 
@@ -163,11 +205,14 @@ struct kst__attached { /* a port that has a helper */
     uint8_t helper; /* 0: this place is free, and those behind it */
 };
 
+typedef char kst__states_fit_a_row[(int)KST_SCTP_STATES <= (int)KST_TCP_STATES ? 1 : -1];
 typedef char kst__settings_fit_a_word[KST__SETTINGS <= 64 ? 1 : -1];
 
 struct kst {
     uint64_t index_at, timer_at, entries_at; /* offsets */
     uint64_t column_at[KST__COLUMNS];
+    uint64_t sources_at; /* likewise; 0: no NAT. Heads of `sources` lists */
+    uint64_t tallies_at; /* likewise; 0: no limits */
     uint64_t expect_at; /* likewise; 0: no expectations, no helpers */
     uint64_t events_at; /* likewise; 0: no events */
     uint64_t defrag_at; /* likewise; 0: fragments are not reassembled */
@@ -187,10 +232,18 @@ struct kst {
     uint64_t policy_owns[KST_POLICIES];           /* bits by setting */
     struct kst__attached attached[KST_ATTACH_MAX];
     uint32_t apart; /* entries with a zone of one direction: a tuple may then be found both ways */
+    uint32_t sources; /* lists of translated connections by their source, a power of two */
+    uint64_t draws;   /* numbers drawn at random */
+    uint32_t pending; /* the slot of a newcomer that waits for kst_confirm, KST__NONE: none; */
+    uint64_t pending_ms; /* since when */
+    kst_id closing;   /* what a deferred packet has ended: removed once that is through; 0: none */
+    uint32_t datagram_bytes; /* of the last that was completed of fragments */
     bool pressed; /* PRESSURE was told, RELIEF not yet */
     uint8_t index, timer; /* config.index, config.timer */
     uint8_t evict[KST_CLASSES];
     struct kst__class classes[KST_CLASSES];
+    uint8_t source_prefix[2]; /* bits of an IPv4 and of an IPv6 address that tell sources apart */
+    uint32_t states[KST__PROTOCOLS + 1][KST_TCP_STATES]; /* entries by protocol and state */
     struct kst_stats stats;
 };
 
@@ -227,6 +280,16 @@ KST_INLINE struct kst_tuple *kst__reply_tuple(const struct kst *t, uint32_t slot
     return (struct kst_tuple *)kst__at(t, t->column_at[KST__COLUMN_REPLY]) + slot;
 }
 
+KST_INLINE struct kst__source *kst__source_at(const struct kst *t, uint32_t slot)
+{
+    return (struct kst__source *)kst__at(t, t->column_at[KST__COLUMN_SOURCE]) + slot;
+}
+
+KST_INLINE struct kst__adjust_side *kst__adjust_at(const struct kst *t, uint32_t slot)
+{
+    return ((struct kst__adjust *)kst__at(t, t->column_at[KST__COLUMN_ADJUST]) + slot)->side;
+}
+
 KST_INLINE struct kst__counters *kst__counters_at(const struct kst *t, uint32_t slot)
 {
     return (struct kst__counters *)kst__at(t, t->column_at[KST__COLUMN_COUNTERS]) + slot;
@@ -259,9 +322,10 @@ KST_INLINE uint32_t kst__slots(const struct kst *t)
     return t->capacity + 1;
 }
 
+/* Whether a slot holds one of the table's: not free, and no newcomer. */
 KST_INLINE bool kst__live(const struct kst *t, uint32_t slot)
 {
-    return slot < t->used && kst__entry_at(t, slot)->status != 0;
+    return slot < t->used && (kst__entry_at(t, slot)->status & KST_CONFIRMED);
 }
 
 KST_INLINE bool kst__expired(const struct kst *t, uint32_t slot)
@@ -327,9 +391,8 @@ static void kst__slot_give_back(struct kst *t, uint32_t slot)
 
 struct kst__key { /* what is looked for */
     struct kst_tuple tuple;
-    struct kst_tuple inverse; /* of the tuple, if `invertible` */
+    uint64_t answer; /* kst__tuple_answer */
     uint64_t hash;
-    bool invertible;
     uint8_t only; /* enum kst_direction: a packet of the other one is not meant; NO_DIRECTION: any */
 };
 
@@ -337,7 +400,7 @@ KST_INLINE void kst__key_make(const struct kst *t, const struct kst_tuple *tuple
                               struct kst__key *key)
 {
     key->tuple = *tuple;
-    key->invertible = kst__tuple_invert(tuple, &key->inverse);
+    key->answer = kst__tuple_answer(tuple);
     key->hash = kst__tuple_hash(tuple, t->seed);
     key->only = KST_NO_DIRECTION;
 }
@@ -368,18 +431,20 @@ KST_INLINE uint8_t kst__node_direction(const struct kst *t, uint32_t node,
     const struct kst__entry *e = kst__entry_at(t, slot);
     if (e->kind & KST__KIND_NAT)
         return node == slot ? KST_ORIGINAL : KST_REPLY;
-    return key->invertible && kst__tuple_same(&e->tuple, &key->inverse) ? KST_REPLY : KST_ORIGINAL;
+    return kst__tuple_answers(&e->tuple, &key->tuple, key->answer) ? KST_REPLY : KST_ORIGINAL;
 }
 
 /* Whether the entry behind a node has one of its two directions look like the key. */
 KST_INLINE bool kst__node_matches(const struct kst *t, uint32_t node, const struct kst__key *key)
 {
-    const struct kst_tuple *tuple = kst__node_tuple(t, node);
-    const bool mirrored = !(kst__entry_at(t, kst__node_slot(t, node))->kind & KST__KIND_NAT);
+    const struct kst__entry *e = kst__entry_at(t, node);
     const bool matches =
-        kst__tuple_same(tuple, &key->tuple) ||
-        (mirrored && key->invertible && kst__tuple_same(tuple, &key->inverse));
-    return matches && (key->only == KST_NO_DIRECTION ||
+        KST_UNLIKELY(node >= kst__slots(t))
+            ? kst__tuple_same(kst__reply_tuple(t, node - kst__slots(t)), &key->tuple)
+            : kst__tuple_same(&e->tuple, &key->tuple) ||
+                  (kst__tuple_answers(&e->tuple, &key->tuple, key->answer) &&
+                   !(e->kind & KST__KIND_NAT));
+    return matches && (KST_LIKELY(key->only == KST_NO_DIRECTION) ||
                        kst__node_direction(t, node, key) == key->only);
 }
 
@@ -405,6 +470,12 @@ static bool kst__state_sound(uint8_t protocol, uint8_t state)
     return protocol == KST__TCP    ? state > KST_TCP_NONE && state < KST_TCP_STATES
            : protocol == KST__SCTP ? state > KST_SCTP_NONE && state < KST_SCTP_STATES
                                    : state == 0;
+}
+
+/* How many entries of this protocol are in this state. */
+KST_INLINE uint32_t *kst__census(const struct kst *t, uint8_t protocol, uint8_t state)
+{
+    return (uint32_t *)(uintptr_t)&t->states[kst__protocol_row(protocol)][state];
 }
 
 /* ---- classes: who has been there longest ---- */

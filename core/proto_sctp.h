@@ -160,14 +160,19 @@ static uint32_t kst__crc32c(uint32_t crc, const uint8_t *data, size_t size)
 }
 
 /* RFC 9260 appendix A: over the packet, with zeros for the checksum itself. */
-static bool kst__sctp_checksum_right(const struct kst__parsed *p)
+static uint32_t kst__sctp_crc(const uint8_t *l4, uint32_t bytes)
 {
     static const uint8_t zeros[4] = {0};
+    uint32_t crc = kst__crc32c(UINT32_MAX, l4, 8);
+    crc = kst__crc32c(crc, zeros, sizeof zeros);
+    return ~kst__crc32c(crc, l4 + KST__SCTP_HEADER, bytes - KST__SCTP_HEADER);
+}
+
+static bool kst__sctp_checksum_right(const struct kst__parsed *p)
+{
     if (p->checksum != KST_CHECKSUM_VERIFY)
         return p->checksum != KST_CHECKSUM_BAD;
-    uint32_t crc = kst__crc32c(UINT32_MAX, p->l4, 8);
-    crc = kst__crc32c(crc, zeros, sizeof zeros);
-    crc = ~kst__crc32c(crc, p->l4 + KST__SCTP_HEADER, p->l4_bytes - KST__SCTP_HEADER);
+    const uint32_t crc = kst__sctp_crc(p->l4, p->l4_bytes);
     const uint8_t *sum = p->l4 + 8;
     return crc == ((uint32_t)sum[3] << 24 | (uint32_t)sum[2] << 16 | (uint32_t)sum[1] << 8 | sum[0]);
 }

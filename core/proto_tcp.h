@@ -11,6 +11,7 @@
 #ifndef KST_PROTO_TCP_H
 #define KST_PROTO_TCP_H
 
+#include "adjust.h"
 #include "proto.h"
 
 enum kst__tcp_header_flag { /* RFC 9293 §3.1 */
@@ -122,7 +123,7 @@ struct kst__segment {
 };
 
 /* Reads the header; a reason if it is malformed. */
-static uint8_t kst__tcp_read(const struct kst__parsed *p, struct kst__segment *s)
+KST_INLINE uint8_t kst__tcp_read(const struct kst__parsed *p, struct kst__segment *s)
 {
     if (p->l4_here < 20)
         return KST_REASON_L4_SHORT;
@@ -241,19 +242,25 @@ static void kst__tcp_count_retrans(struct kst__tcp *tcp, const struct kst__segme
 
 enum kst__fit { KST__FITS, KST__FITS_BADLY, KST__FITS_NOT }; /* accept; ignore; refuse */
 
-/* Whether a segment lies within the windows of both sides, which it moves. `reason` says why it
- * does not fit. */
-static enum kst__fit kst__tcp_window(const struct kst__case *c, struct kst__segment s,
-                                     uint8_t *reason)
+/* Whether a segment lies within the windows of both sides, which it moves; the connection was in this
+ * state before it. `reason` says why it does not fit. */
+KST_INLINE enum kst__fit kst__tcp_window(const struct kst__case *c, struct kst__segment s,
+                                         uint8_t state, uint8_t *reason)
 {
     struct kst__tcp *tcp = &c->entry->proto.tcp;
-    const uint8_t from = c->direction, to = (uint8_t)(1 - from), state = c->entry->state;
+    const uint8_t from = c->direction, to = (uint8_t)(1 - from);
     struct kst__tcp_side *sender = &tcp->side[from], *receiver = &tcp->side[to];
     const struct kst__segment seen = s;
     uint32_t sack = s.ack;
 
     if ((s.flags & KST__ACK) && (tcp->flags[to] & KST__TCP_SACKS))
         sack = kst__tcp_sack(&s, s.ack);
+    if (KST_UNLIKELY(c->status & KST_SEQ_ADJUST)) { /* it has seen what helpers made of it */
+        const uint32_t slot = (uint32_t)(c->entry - kst__entry_at(c->t, 0));
+        const uint32_t shifted = kst__adjust_ack(&kst__adjust_at(c->t, slot)[to], s.ack);
+        s.ack -= shifted;
+        sack -= shifted;
+    }
 
     if (sender->maxwin == 0) { /* the first that is seen of this side */
         if (s.flags & KST__SYN) {
@@ -464,12 +471,12 @@ static struct kst__judgement kst__tcp_refuse(const struct kst__case *c,
 /* ---- the whole story ---- */
 
 /* After a segment that is accepted and in window: the new state, and how long it may last. */
-static struct kst__judgement kst__tcp_accept(const struct kst__case *c,
-                                             const struct kst__segment *s, uint8_t next)
+KST_INLINE struct kst__judgement kst__tcp_accept(const struct kst__case *c,
+                                                 const struct kst__segment *s, uint8_t old,
+                                                 uint8_t next)
 {
     const uint32_t *set = c->set;
     struct kst__tcp *tcp = &c->entry->proto.tcp;
-    const uint8_t old = c->entry->state;
 
     tcp->last = KST__LAST(s->class_, c->direction);
     if (next == KST_TCP_FIN_WAIT && old != next)
@@ -505,6 +512,19 @@ static struct kst__judgement kst__tcp_accept(const struct kst__case *c,
     return judgement;
 }
 
+/* A segment that the table lets through. */
+KST_INLINE struct kst__judgement kst__tcp_pass(const struct kst__case *c,
+                                               const struct kst__segment *s, uint8_t old,
+                                               uint8_t next)
+{
+    uint8_t reason = KST_REASON_NONE;
+    switch (kst__tcp_window(c, *s, old, &reason)) {
+    case KST__FITS_NOT: return kst__tcp_refuse(c, s, reason);
+    case KST__FITS_BADLY: return kst__say(KST__KEEP, (enum kst_reason)reason);
+    default: return kst__tcp_accept(c, s, old, next);
+    }
+}
+
 static struct kst__judgement kst__tcp_judge(const struct kst__case *c)
 {
     struct kst__tcp *tcp = &c->entry->proto.tcp;
@@ -516,6 +536,12 @@ static struct kst__judgement kst__tcp_judge(const struct kst__case *c)
     if (reason != KST_REASON_NONE)
         return kst__say(KST__REFUSE, (enum kst_reason)reason);
 
+    if (KST_LIKELY(s.class_ == KST__CLASS_ACK && state == KST_TCP_ESTABLISHED)) {
+        /* Nearly all there are. Said once more, for the compiler to leave out what else may be. */
+        s.class_ = KST__CLASS_ACK;
+        s.flags = KST__ACK;
+        return kst__tcp_pass(c, &s, KST_TCP_ESTABLISHED, KST_TCP_ESTABLISHED);
+    }
     uint8_t next = kst__tcp_next[c->direction][s.class_][state];
     if (next == KST__TO_NO)
         return kst__say(KST__REFUSE, KST_REASON_TCP_STATE);
@@ -543,17 +569,13 @@ static struct kst__judgement kst__tcp_judge(const struct kst__case *c)
         next = KST_TCP_ESTABLISHED;
     } else if (s.class_ == KST__CLASS_RST) {
         switch (kst__tcp_rst(c, &s, &next)) {
-        case KST__RST_SKIP: return kst__tcp_accept(c, &s, next);
+        case KST__RST_SKIP: return kst__tcp_accept(c, &s, state, next);
         case KST__RST_BAD: return kst__say(KST__REFUSE, KST_REASON_TCP_RST_SEQ);
         default: break;
         }
     }
 
-    switch (kst__tcp_window(c, s, &reason)) {
-    case KST__FITS_NOT: return kst__tcp_refuse(c, &s, reason);
-    case KST__FITS_BADLY: return kst__say(KST__KEEP, (enum kst_reason)reason);
-    default: return kst__tcp_accept(c, &s, next);
-    }
+    return kst__tcp_pass(c, &s, state, next);
 }
 
 #endif

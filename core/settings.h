@@ -18,6 +18,9 @@
     X(EVENTS, "nf_conntrack_events", 2, 0, 2)                                                      \
     X(EXPECT_MAX, "nf_conntrack_expect_max", 0, 0, KST_EXPECTATIONS_MAX)                           \
     X(TIMESTAMP, "nf_conntrack_timestamp", 0, 0, 1)                                                \
+    X(SOURCE_MAX, "keepstate_source_max", 0, 0, KST_ENTRIES_MAX)                                   \
+    X(ZONE_MAX, "keepstate_zone_max", 0, 0, KST_ENTRIES_MAX)                                       \
+    X(HALF_OPEN_MAX, "keepstate_half_open_max", 100, 1, 100)                                       \
     X(PRESSURE_HIGH, "keepstate_pressure_high", 95, 1, 100)                                        \
     X(PRESSURE_LOW, "keepstate_pressure_low", 85, 0, 100)                                          \
     X(FTP_LOOSE, "nf_conntrack_ftp_loose", 0, 0, 1)                                                \

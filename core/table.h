@@ -6,6 +6,8 @@
 
 #include "event.h"
 #include "expect.h"
+#include "limit.h"
+#include "source.h"
 
 /* The class that an entry belongs to by what is known of it now. */
 KST_INLINE uint8_t kst__class_of(const struct kst__entry *e)
@@ -75,24 +77,36 @@ KST_INLINE uint32_t kst__find(const struct kst *t, const struct kst__key *key)
     return node[kst__before(serial[0], serial[1])];
 }
 
-/* Starts the lookup of a key; and goes on with it once the index has arrived, to the whole entry or
- * to what a find compares. */
-KST_INLINE void kst__look_up(const struct kst *t, const struct kst__key *key)
+/* Of a batch that goes by groups: how many are in one. */
+KST_INLINE size_t kst__group_size(size_t group, size_t count)
 {
-    if (kst__index_ops(t)->prefetch != NULL)
-        kst__index_ops(t)->prefetch(kst__index(t), key->hash);
+    const size_t left = count - group * KST_BURST;
+    return left < KST_BURST ? left : KST_BURST;
 }
 
-KST_INLINE void kst__look_closer(const struct kst *t, const struct kst__key *key, bool whole)
+/* Starts the lookup of a group's keys; and goes on with it once the index has arrived, to the whole
+ * entries or to what a find compares. What is asked for stands in a row, with as little between as can
+ * be: so the machine translates its addresses side by side, too. */
+KST_INLINE void kst__look_up(const struct kst *t, const struct kst__key *keys, size_t count)
 {
+    for (size_t i = 0; kst__index_ops(t)->prefetch != NULL && i < count; i++)
+        kst__index_ops(t)->prefetch(kst__index(t), keys[i].hash);
+}
+
+KST_INLINE void kst__look_closer(const struct kst *t, const struct kst__key *keys, size_t count,
+                                 bool whole)
+{
+    uint32_t nodes[KST_BURST];
     if (kst__index_ops(t)->peek == NULL)
         return;
-    const uint32_t node = kst__index_ops(t)->peek(kst__index(t), key->hash);
-    if (node == KST__NONE)
-        return;
-    kst__node_prefetch(t, node);
-    if (whole)
-        KST_PREFETCH(&kst__entry_at(t, kst__node_slot(t, node))->proto);
+    for (size_t i = 0; i < count; i++)
+        nodes[i] = kst__index_ops(t)->peek(kst__index(t), keys[i].hash);
+    for (size_t i = 0; i < count; i++)
+        if (nodes[i] != KST__NONE) {
+            kst__node_prefetch(t, nodes[i]);
+            if (whole)
+                KST_PREFETCH(&kst__entry_at(t, kst__node_slot(t, nodes[i]))->proto);
+        }
 }
 
 /* Takes an entry that is not armed out of the rest. One that was called back before it was
@@ -107,9 +121,16 @@ static void kst__unlink(struct kst *t, uint32_t slot,
         kst__foretells_no_more(t, slot);
     if (KST_UNLIKELY(kst__is_apart(t, slot)))
         t->apart--;
+    if (KST_UNLIKELY(e->status & KST_SRC_NAT_DONE))
+        kst__source_leave(t, slot);
     if (e->kind & KST__KIND_NAT)
         kst__index_ops(t)->remove(kst__index(t), slot + kst__slots(t), kst__reply_hash(t, slot));
     kst__index_ops(t)->remove(kst__index(t), slot, kst__tuple_hash(&e->tuple, t->seed));
+    if (KST_UNLIKELY(t->tallies_at != 0)) {
+        kst__tally_drop(t, &e->tuple, true);
+        kst__tally_drop(t, &e->tuple, false);
+    }
+    *kst__census(t, e->tuple.protocol, e->state) -= 1;
     kst__class_leave(t, slot);
     kst__slot_give_back(t, slot);
     t->count--;
@@ -184,17 +205,50 @@ KST_INLINE uint32_t kst__collect(struct kst *t, uint32_t *work)
     }
 }
 
+/* Whether that is a lack of room, not a fault of the newcomer's. */
+KST_INLINE bool kst__no_room(uint16_t reason)
+{
+    return reason == KST_REASON_TABLE_FULL || reason == KST_REASON_HALF_OPEN_FULL ||
+           reason == KST_REASON_SOURCE_LIMIT || reason == KST_REASON_ZONE_LIMIT;
+}
+
+/* Why a newcomer cannot simply be let in, or NONE. None is ASSURED. */
+KST_INLINE uint16_t kst__crowded(const struct kst *t)
+{
+    const uint64_t max = t->set[KST__SET_MAX], percent = t->set[KST__SET_HALF_OPEN_MAX];
+    const uint64_t half_open =
+        (uint64_t)t->classes[KST_CLASS_UNREPLIED].count + t->classes[KST_CLASS_REPLIED].count;
+    if (KST_UNLIKELY(percent < 100 && half_open * 100 >= max * percent))
+        return KST_REASON_HALF_OPEN_FULL;
+    return t->count >= max ? KST_REASON_TABLE_FULL : KST_REASON_NONE;
+}
+
+/* How long a victim stayed in its class, in beats, for the statistics. */
+static void kst__note_age(struct kst *t, uint32_t beats)
+{
+    uint32_t age = 0;
+    for (; beats != 0 && age < KST_AGES - 1; age++)
+        beats /= 2;
+    t->stats.victim_ages[age]++;
+}
+
 /* Makes room for one more: by an expired entry if one is near, else by the oldest of the first
- * class that may be evicted. Returns TABLE_FULL if nobody may go, TABLE_EVICTED or NONE. */
+ * class that may be evicted. Returns why there is none, or what was evicted for it, or NONE. */
 static uint16_t kst__make_room(struct kst *t)
 {
     uint32_t work = KST_COLLECT_MAX;
-    if (kst__collect(t, &work) > 0)
+    if (KST_LIKELY(kst__crowded(t) == KST_REASON_NONE))
+        return KST_REASON_NONE;
+    const bool collected = kst__collect(t, &work) > 0; /* where max was lowered as many as leave are let in */
+    const uint16_t crowded = kst__crowded(t);
+    const bool half_open = crowded == KST_REASON_HALF_OPEN_FULL;
+    if (collected && !half_open)
         return KST_REASON_NONE;
     for (uint32_t i = 0; i < KST_CLASSES && t->evict[i] != 0; i++) {
-        const struct kst__class *class_ = &t->classes[t->evict[i] - 1];
+        const uint32_t number = t->evict[i] - 1u;
+        const struct kst__class *class_ = &t->classes[number];
         const uint32_t victim = class_->oldest;
-        if (victim == KST__NONE)
+        if (victim == KST__NONE || (half_open && number > KST_CLASS_REPLIED))
             continue;
         if (kst__expired(t, victim)) { /* its time came, only the timer has not got there */
             kst__remove(t, victim, KST_GONE_EXPIRED);
@@ -204,9 +258,20 @@ static uint16_t kst__make_room(struct kst *t)
         if ((uint64_t)stayed * KST__BEAT_MS < class_->residence_ms)
             continue;
         kst__remove(t, victim, KST_GONE_EVICTED);
-        return KST_REASON_TABLE_EVICTED;
+        kst__note_age(t, stayed);
+        return half_open ? KST_REASON_HALF_OPEN_EVICTED : KST_REASON_TABLE_EVICTED;
     }
-    return KST_REASON_TABLE_FULL;
+    return crowded;
+}
+
+/* What a newcomer is refused for because of what its source and its zone have, or NONE; of those that
+ * have expired but not been collected some go first. */
+static uint16_t kst__limited(struct kst *t, const struct kst_tuple *tuple)
+{
+    uint32_t work = KST_COLLECT_MAX;
+    const uint16_t reason = kst__over_limit(t, tuple);
+    return reason != KST_REASON_NONE && kst__collect(t, &work) > 0 ? kst__over_limit(t, tuple)
+                                                                   : reason;
 }
 
 /* Frees a tuple that only an expired connection still holds; false if a live one has it, in the
@@ -273,17 +338,33 @@ static bool kst__index_in(struct kst *t, uint32_t slot, uint64_t hash)
     return true;
 }
 
+/* Gives a newcomer its serial number, unless it was named while it was pending. */
+static void kst__name(struct kst *t, uint32_t slot)
+{
+    struct kst__entry *e = kst__entry_at(t, slot);
+    if (e->serial != 0)
+        return;
+    t->serial += t->serial == UINT32_MAX ? 2 : 1; /* 0 names nobody */
+    e->serial = t->serial;
+}
+
 /* Completes what kst__index_in began: from here on the newcomer is one of the table's. */
 static void kst__confirm(struct kst *t, uint32_t slot)
 {
     struct kst__entry *e = kst__entry_at(t, slot);
     KST_ASSERT(t->count < t->capacity);
     t->count++;
-    t->serial += t->serial == UINT32_MAX ? 2 : 1; /* 0 names nobody */
-    e->serial = t->serial;
+    kst__name(t, slot);
     e->status |= KST_CONFIRMED;
+    *kst__census(t, e->tuple.protocol, e->state) += 1;
+    if (KST_UNLIKELY(t->tallies_at != 0)) {
+        kst__tally_add(t, &e->tuple, true);
+        kst__tally_add(t, &e->tuple, false);
+    }
     if (KST_UNLIKELY(kst__is_apart(t, slot)))
         t->apart++;
+    if (KST_UNLIKELY(e->status & KST_SRC_NAT_DONE))
+        kst__source_join(t, slot);
     kst__timer_ops(t)->arm(kst__timer(t), slot, kst__rearm_ms(t, slot));
     kst__class_join(t, slot, kst__class_of(e));
     if (KST_UNLIKELY(t->events_at != 0))
@@ -291,29 +372,85 @@ static void kst__confirm(struct kst *t, uint32_t slot)
 }
 
 /* Judged good: takes a newcomer in, if its tuples are its own, the index has a place and there is
- * room or can be made. NONE or TABLE_EVICTED if so, else why not, and nobody else has lost. */
+ * room or can be made. It is CONFIRMED if so: the reason is NONE or who had to go; else why not, and
+ * nobody has lost. */
 static uint16_t kst__admit(struct kst *t, uint32_t slot, uint64_t hash)
 {
-    uint16_t reason = KST_REASON_NONE;
     /* Without NAT a tuple and its inverse have one owner; with it another may own the inverse. A
      * zone of one direction parts it from what goes the other way. */
     if (t->features & KST_WITH_NAT) {
         const struct kst_tuple reply = kst__reply_of(t, slot);
         const bool apart = reply.zone != kst__entry_at(t, slot)->tuple.zone;
         if (!kst__tuple_clear(t, &reply, apart ? KST_REPLY : KST_NO_DIRECTION))
-            return KST_REASON_CLASH;
+            return kst__entry_at(t, slot)->status & (KST_SRC_NAT | KST_DST_NAT)
+                       ? KST_REASON_NAT_EXHAUSTED
+                       : KST_REASON_CLASH;
+    }
+    if (KST_UNLIKELY(t->tallies_at != 0)) {
+        const uint16_t limited = kst__limited(t, &kst__entry_at(t, slot)->tuple);
+        if (limited != KST_REASON_NONE)
+            return limited;
     }
     if (!kst__index_in(t, slot, hash))
         return KST_REASON_CHAIN_TOO_LONG;
-    if (t->count >= t->set[KST__SET_MAX])
-        reason = kst__make_room(t);
-    if (reason != KST_REASON_TABLE_FULL) {
+    const uint16_t reason = kst__make_room(t);
+    if (!kst__no_room(reason)) {
         kst__confirm(t, slot);
         return reason;
     }
     if (kst__entry_at(t, slot)->kind & KST__KIND_NAT)
         kst__index_ops(t)->remove(kst__index(t), slot + kst__slots(t), kst__reply_hash(t, slot));
     kst__index_ops(t)->remove(kst__index(t), slot, hash);
+    return reason;
+}
+
+/* ---- pending: a newcomer that was judged but not confirmed ---- */
+
+/* Lets a newcomer wait, if there is room or can be made: as in Linux before any rule has seen the
+ * packet. NONE or who had to go, else why there is none. */
+static uint16_t kst__pend(struct kst *t, uint32_t slot)
+{
+    uint16_t reason = KST_REASON_NONE;
+    if (KST_UNLIKELY(t->tallies_at != 0))
+        reason = kst__limited(t, &kst__entry_at(t, slot)->tuple);
+    if (reason == KST_REASON_NONE)
+        reason = kst__make_room(t);
+    if (kst__no_room(reason))
+        return reason;
+    kst__name(t, slot);
+    t->pending = slot;
+    t->pending_ms = t->now_ms;
+    return reason;
+}
+
+/* The packet that left something pending will not come through. */
+static void kst__pending_drop(struct kst *t)
+{
+    const uint32_t closing = (uint32_t)t->closing;
+    if (t->pending != KST__NONE)
+        kst__slot_give_back(t, t->pending);
+    if (t->closing != 0 && kst__live(t, closing) &&
+        kst__entry_at(t, closing)->serial == t->closing >> 32)
+        kst__remove(t, closing, KST_GONE_CLOSED);
+    t->pending = KST__NONE;
+    t->closing = 0;
+}
+
+/* Takes in what was pending; its time begins now. As kst__admit. */
+static uint16_t kst__pending_admit(struct kst *t)
+{
+    const uint32_t slot = t->pending;
+    struct kst__entry *e = kst__entry_at(t, slot);
+    const uint64_t waited_ms = t->now_ms - t->pending_ms;
+    const struct kst_tuple reply = kst__reply_of(t, slot);
+    const uint8_t only = reply.zone != e->tuple.zone ? KST_ORIGINAL : KST_NO_DIRECTION;
+    e->expires_ms = e->expires_ms <= UINT64_MAX - waited_ms ? e->expires_ms + waited_ms : UINT64_MAX;
+    t->pending = KST__NONE;
+    const uint16_t reason = kst__tuple_clear(t, &e->tuple, only)
+                                ? kst__admit(t, slot, kst__tuple_hash(&e->tuple, t->seed))
+                                : (uint16_t)KST_REASON_CLASH;
+    if (!(e->status & KST_CONFIRMED))
+        kst__slot_give_back(t, slot);
     return reason;
 }
 
@@ -329,6 +466,14 @@ static uint32_t kst__slot(const struct kst *t, kst_id id)
     const bool alive = kst__live(t, slot) && kst__entry_at(t, slot)->serial == id >> 32 &&
                        !kst__expired(t, slot);
     return alive ? slot : KST__NONE;
+}
+
+/* Likewise, or of one that is pending. */
+static uint32_t kst__slot_known(const struct kst *t, kst_id id)
+{
+    const bool pending =
+        t->pending != KST__NONE && (kst_id)kst__entry_at(t, t->pending)->serial << 32 == id - t->pending;
+    return pending ? t->pending : kst__slot(t, id);
 }
 
 #endif

@@ -5,12 +5,14 @@
 
 #include "defrag.h"
 #include "help.h"
+#include "nat.h"
 #include "proto_gre.h"
 #include "proto_icmp.h"
 #include "proto_other.h"
 #include "proto_sctp.h"
 #include "proto_tcp.h"
 #include "proto_udp.h"
+#include "rewrite.h"
 #include "table.h"
 
 KST_INLINE struct kst__judgement kst__judge(const struct kst__case *c)
@@ -70,10 +72,15 @@ static void kst__refuse(struct kst *t, const struct kst__case *c,
 /* Lets the helper of a connection hear what was accepted. It may have the packet dropped: one that
  * would have created the connection then does not. */
 static void kst__hear(struct kst *t, const struct kst__case *c,
-                      uint32_t slot, struct kst_result *r)
+                      uint32_t slot, struct kst__mangle *mangle, struct kst_result *r)
 {
-    const uint16_t reason = kst__helper_hear(t, slot, c->packet, c->direction,
-                                             r->state == KST_ESTABLISHED);
+    uint16_t reason = kst__helper_hear(t, slot, c->packet, mangle, c->direction,
+                                       r->state == KST_ESTABLISHED);
+    if (reason == KST_REASON_NONE && KST_UNLIKELY(c->entry->status & KST_SEQ_ADJUST) &&
+        mangle != NULL && c->packet->tuple.protocol == KST__TCP &&
+        !kst__adjust_segment(t, slot, c->direction, mangle->bytes + mangle->l4_at,
+                             mangle->size - mangle->l4_at))
+        reason = KST_REASON_NAT_PACKET;
     if (reason == KST_REASON_NONE)
         return;
     if (r->reason != KST_REASON_NONE) /* who made room for it is gone all the same */
@@ -107,7 +114,8 @@ KST_INLINE void kst__settle(struct kst *t, const struct kst__case *c,
         kst__expire_at(t, slot, kst__due_ms(t, judgement->timeout_s));
     if (c->direction == KST_REPLY)
         e->status |= KST_SEEN_REPLY;
-    kst__reclass(t, slot);
+    if (!c->fresh || (e->status & KST_CONFIRMED))
+        kst__reclass(t, slot);
     r->entry = kst__id(t, slot);
     kst__report(r,
                 answered                    ? KST_ESTABLISHED
@@ -115,12 +123,14 @@ KST_INLINE void kst__settle(struct kst *t, const struct kst__case *c,
                                             : KST_NEW,
                 c->direction, reason);
     if (judgement->action == KST__END) {
-        kst__remove(t, slot, KST_GONE_CLOSED);
+        t->closing = r->entry;
+        if (!c->packet->deferred)
+            kst__pending_drop(t);
         r->flags = KST_CLOSED;
         return;
     }
-    if (KST_UNLIKELY(e->kind & KST__KIND_HELP))
-        kst__hear(t, c, slot, r);
+    if (KST_UNLIKELY(e->kind & KST__KIND_HELP) && !c->packet->deferred)
+        kst__hear(t, c, slot, NULL, r);
     if (KST_UNLIKELY(t->events_at != 0) && (e->status & KST_CONFIRMED))
         kst__tell_case(t, c, slot);
 }
@@ -184,10 +194,11 @@ static void kst__judge_first(struct kst *t, const struct kst_packet *packet,
     uint32_t place = KST__NONE, serial = 0;
     if (KST_UNLIKELY(p->zones != 0))
         kst__key_zoned(t, p, KST_ORIGINAL, key);
-    if (!key->invertible) {
+    if (key->answer == KST__NO_ANSWER) {
         kst__report(r, KST_INVALID, KST_NO_DIRECTION, KST_REASON_ICMP_NO_ANSWER);
         return;
     }
+    kst__pending_drop(t); /* of an earlier packet of the batch */
     const uint32_t slot = kst__newcomer(t, &key->tuple, packet->policy);
     struct kst__entry *e = kst__entry_at(t, slot);
     if (KST_UNLIKELY(p->zones != 0 && p->tuple.zone != 0))
@@ -211,22 +222,25 @@ static void kst__judge_first(struct kst *t, const struct kst_packet *packet,
     if (judgement.action != KST__REFUSE) {
         KST_ASSERT(judgement.action == KST__REFRESH && judgement.reason == KST_REASON_NONE);
         e->expires_ms = kst__due_ms(t, judgement.timeout_s);
-        reason = kst__admit(t, slot, key->hash);
+        if (KST_UNLIKELY(place != KST__NONE) &&
+            kst__expected_at(t, place)->follows != KST_FOLLOWS_NOT)
+            kst__nat_follow(t, slot, kst__expected_at(t, place));
+        reason = p->deferred ? kst__pend(t, slot) : kst__admit(t, slot, key->hash);
     }
-    if (place != KST__NONE && reason != KST_REASON_TABLE_FULL &&
+    if (place != KST__NONE && !kst__no_room(reason) &&
         kst__expected_at(t, place)->serial == serial)
         kst__expected_came(t, place);
     if (judgement.action == KST__REFUSE) {
         kst__refuse(t, &c, slot, &judgement, r);
         return;
     }
-    if (!(e->status & KST_CONFIRMED)) {
+    if (!(e->status & KST_CONFIRMED) && t->pending != slot) {
         kst__slot_give_back(t, slot);
         kst__report(r, KST_INVALID, KST_NO_DIRECTION, reason);
         r->verdict = KST_DROP;
         return;
     }
-    t->stats.created++;
+    t->stats.created += t->pending != slot;
     r->flags = KST_CREATED;
     kst__settle(t, &c, slot, &judgement, reason, r);
 }
@@ -283,6 +297,10 @@ KST_INLINE void kst__judge_packet(struct kst *t, const struct kst_packet *packet
         if (KST_LIKELY(!kst__expired(t, slot))) {
             const struct kst__case c = kst__case_of(t, p, node, key);
             const struct kst__judgement judgement = kst__judge(&c);
+            if (c.entry->state != c.state) {
+                *kst__census(t, c.entry->tuple.protocol, c.state) -= 1;
+                *kst__census(t, c.entry->tuple.protocol, c.entry->state) += 1;
+            }
             if (KST_UNLIKELY(judgement.action == KST__REFUSE)) {
                 kst__refuse(t, &c, slot, &judgement, r);
                 return;
@@ -317,8 +335,9 @@ static void kst__judge_error(struct kst *t, const struct kst__parsed *p, struct 
     const struct kst__case c = kst__case_of(t, p, node, &key);
     r->entry = kst__id(t, slot);
     kst__report(r, KST_RELATED, c.direction, KST_REASON_NONE);
-    if (KST_UNLIKELY((c.entry->kind & KST__KIND_HELP) && c.direction == KST_ORIGINAL))
-        kst__hear(t, &c, slot, r);
+    if (KST_UNLIKELY((c.entry->kind & KST__KIND_HELP) && c.direction == KST_ORIGINAL) &&
+        !p->deferred)
+        kst__hear(t, &c, slot, NULL, r);
 }
 
 /* A whole datagram. */
@@ -361,6 +380,8 @@ static void kst__judge_fragment(struct kst *t, const struct kst_packet *packet,
     if (parsed.reason == KST_REASON_NONE)
         kst__key_make(t, &parsed.tuple, &key);
     kst__judge_whole(t, &whole, &parsed, &key, r);
+    t->datagram_bytes = whole.size;
+    r->flags |= KST_REASSEMBLED;
 }
 
 /* Anything that was parsed. */
@@ -382,6 +403,147 @@ KST_INLINE void kst__judge_any(struct kst *t, const struct kst_packet *packet,
     t->stats.reasons[r->reason]++;
 }
 
+/* Rewrites a packet as it was said to go, at the hook of one kind. NAT_PACKET if it cannot be: then
+ * nothing is changed. */
+static uint16_t kst__translate(const struct kst *t, const struct kst_result *r,
+                               enum kst_nat_kind kind, uint8_t *bytes, uint32_t size)
+{
+    const uint32_t slot = (uint32_t)r->entry;
+    if (r->entry == 0 || slot >= t->used || kst__entry_at(t, slot)->serial != r->entry >> 32)
+        return KST_REASON_NONE;
+    const struct kst__entry *e = kst__entry_at(t, slot);
+    const bool reply = r->direction == KST_REPLY, source = kind == KST_NAT_SOURCE;
+    /* Answers have their destination changed if the source was, and the other way round. */
+    const bool bound = (e->status & (source != reply ? KST_SRC_NAT : KST_DST_NAT)) != 0;
+    if (!(e->status & (KST_SRC_NAT | KST_DST_NAT)) || r->verdict != KST_ACCEPT ||
+        (!bound && r->state != KST_RELATED))
+        return KST_REASON_NONE;
+    const struct kst_tuple *other = reply ? &e->tuple : kst__reply_tuple(t, slot);
+    const struct kst__end end = {source ? other->dst : other->src,
+                                 source && !kst__is_icmp(other->protocol) ? other->dst_port
+                                                                          : other->src_port};
+    const bool v4 = size > 0 && bytes[0] >> 4 == 4;
+    if (size < (v4 ? 20u : 40u) || bytes[0] >> 4 != (other->family == KST_IPV4 ? 4 : 6))
+        return KST_REASON_NAT_PACKET;
+    const uint32_t ip_bytes = v4 ? kst__be16(bytes + 2) : 40 + (uint32_t)kst__be16(bytes + 4);
+    const uint32_t here = ip_bytes < size ? ip_bytes : size;
+    const uint32_t error_at = r->state == KST_RELATED ? kst__error_at(bytes, here) : 0;
+    bool done = true;
+    if (error_at != 0 && v4 && bytes[error_at] == 5) /* nobody here is to learn of another gateway */
+        done = false;
+    else if (bound && error_at != 0)
+        done = here == ip_bytes && kst__rewrite_error(bytes, here, error_at, kind, other, end);
+    else if (bound)
+        done = kst__rewrite(bytes, here, kind, end);
+    return done ? KST_REASON_NONE : KST_REASON_NAT_PACKET;
+}
+
+/* Shows a helper the packet as it is now. */
+static void kst__finish_helped(struct kst *t, uint32_t slot, bool fresh,
+                               const struct kst_packet *now, struct kst__mangle *mangle,
+                               struct kst_result *r)
+{
+    struct kst__entry *e = kst__entry_at(t, slot);
+    struct kst__parsed p;
+    const struct kst__case c = {t,           kst__set_of(t, e), &p,       e,
+                                r->direction, fresh,             e->status, e->state};
+    const uint16_t before = r->reason;
+    kst__parse(now, false, &p);
+    const bool error = p.tuple.protocol != e->tuple.protocol;
+    if (p.reason != KST_REASON_NONE || (error && r->direction != KST_ORIGINAL))
+        return;
+    if (mangle != NULL) {
+        mangle->l4_at = (uint32_t)(p.l4 - now->data);
+        mangle->size = mangle->l4_at + p.l4_here;
+    }
+    kst__hear(t, &c, slot, mangle, r);
+    if (r->reason != before)
+        t->stats.reasons[r->reason]++;
+}
+
+/* The last hook: what was pending enters the table, and its connection's helper hears the packet,
+ * which is now at `now`, and may change it if `mangle` is not NULL. */
+static void kst__finish(struct kst *t, const struct kst_packet *now,
+                        struct kst__mangle *mangle, struct kst_result *r)
+{
+    const uint32_t slot = kst__slot_known(t, r->entry);
+    if (r->entry == 0 || slot == KST__NONE || t->closing == r->entry) {
+        kst__pending_drop(t);
+        return;
+    }
+    const struct kst__entry *e = kst__entry_at(t, slot);
+    const bool fresh = slot == t->pending;
+    if (fresh) {
+        const uint16_t reason = kst__pending_admit(t);
+        if (reason != KST_REASON_NONE)
+            t->stats.reasons[r->reason = reason]++;
+        if (!(e->status & KST_CONFIRMED)) {
+            memset(r, 0, sizeof *r);
+            kst__report(r, KST_INVALID, KST_NO_DIRECTION, reason);
+            r->verdict = KST_DROP;
+            return;
+        }
+        t->stats.created++;
+    }
+    if (KST_UNLIKELY(e->kind & KST__KIND_HELP))
+        kst__finish_helped(t, slot, fresh, now, mangle, r);
+    if (KST_UNLIKELY(t->events_at != 0) && fresh && (e->status & KST_CONFIRMED))
+        kst__tell_new(t, slot);
+}
+
+/* A packet that is not to go on, and what it would have begun. */
+static void kst__nat_refuse(struct kst *t, uint16_t reason,
+                            struct kst_result *r)
+{
+    kst__pending_drop(t);
+    memset(r, 0, sizeof *r);
+    kst__report(r, KST_INVALID, KST_NO_DIRECTION, reason);
+    r->verdict = KST_DROP;
+    t->stats.reasons[reason]++;
+}
+
+/* All that comes after judging, where there are no rules between. */
+static void kst__through(struct kst *t, const struct kst_packet *packet,
+                         struct kst_nat *nat, struct kst_result *r)
+{
+    static const enum kst_nat_kind hooks[2] = {KST_NAT_DESTINATION, KST_NAT_SOURCE};
+    struct kst__mangle mangle = {nat->bytes, 0, nat->room, 0, false};
+    struct kst_packet whole = *packet;
+    nat->size = packet->size;
+    if (KST_UNLIKELY(r->flags & KST_REASSEMBLED)) {
+        if (t->datagram_bytes > nat->room) {
+            kst__nat_refuse(t, KST_REASON_NAT_ROOM, r);
+            return;
+        }
+        memcpy(nat->bytes, kst__datagram(t), t->datagram_bytes);
+        nat->size = whole.size = t->datagram_bytes;
+        whole.data = nat->bytes;
+        packet = &whole;
+    }
+    if (r->entry == 0 || r->verdict != KST_ACCEPT)
+        return;
+    const struct kst__entry *e = kst__entry_at(t, (uint32_t)r->entry);
+    const bool finished = t->pending == KST__NONE && t->closing == 0 && !(e->kind & KST__KIND_HELP);
+    if (finished && !(e->status & (KST_SRC_NAT | KST_DST_NAT)))
+        return;
+    for (uint32_t i = 0; i < 2; i++) {
+        uint16_t reason = KST_REASON_NONE;
+        if (t->pending != KST__NONE)
+            reason = (uint16_t)kst__nat_bind(t, t->pending, hooks[i], nat->range[hooks[i]]);
+        if (reason != KST_REASON_NAT_RANGE) /* too late, or used up: kst__finish will tell */
+            reason = kst__translate(t, r, hooks[i], nat->bytes, packet->size);
+        if (reason != KST_REASON_NONE) {
+            kst__nat_refuse(t, reason, r);
+            return;
+        }
+    }
+    if (KST_LIKELY(finished))
+        return;
+    kst__finish(t, packet, &mangle, r);
+    if (mangle.changed)
+        nat->size = mangle.size;
+}
+
 KST_INLINE void kst__set_clock(struct kst *t, uint64_t now_ms)
 {
     if (now_ms >= t->now_ms)
@@ -390,42 +552,55 @@ KST_INLINE void kst__set_clock(struct kst *t, uint64_t now_ms)
         t->stats.clock_back++;
 }
 
-/* Parses a packet and starts its lookup. */
-KST_INLINE void kst__look_ahead(struct kst *t, const struct kst_packet *packet,
-                                struct kst__parsed *p, struct kst__key *key)
+/* Judges a packet; with `nat` it then goes all the way, before the next one is judged. */
+KST_INLINE void kst__judge_next(struct kst *t, const struct kst_packet *packet, struct kst_nat *nat,
+                                struct kst__parsed *p, struct kst__key *key, struct kst_result *r)
 {
-    kst__parse(packet, t->set[KST__SET_CHECKSUM] != 0, p);
-    if (p->reason != KST_REASON_NONE)
+    if (KST_LIKELY(nat == NULL)) {
+        kst__judge_any(t, packet, p, key, r);
         return;
-    kst__key_make(t, &p->tuple, key);
-    kst__look_up(t, key);
+    }
+    struct kst_packet deferred = *packet;
+    deferred.flags |= KST_PACKET_DEFER;
+    p->deferred = true;
+    kst__judge_any(t, &deferred, p, key, r);
+    kst__through(t, &deferred, nat, r);
 }
 
-/* The batch runs through a window: a packet is parsed and its bucket fetched a whole window
- * ahead, what lies in the bucket half a window ahead, and then it is judged. So the memory's
- * latency is hidden, and the window never drains before the batch ends. What is done ahead
- * depends on the packets alone, or only fetches; so how packets are cut into batches changes
- * nothing. */
-KST_INLINE void kst__run(struct kst *t, uint64_t now_ms,
-                         const struct kst_packet *packets, size_t count,
-                         struct kst_result *results)
+/* A batch goes by groups, three of them under way: one is parsed, and the index asked for its buckets;
+ * of the one before it what lies there is asked for; the one before that is judged. So the memory's
+ * latency is hidden. All that is done ahead depends on the packets alone, or only fetches; so how
+ * packets are cut into batches changes nothing. `nats`, unless NULL, has each go all the way before
+ * the next one is judged. */
+static void kst__run(struct kst *t, uint64_t now_ms, const struct kst_packet *packets,
+                     struct kst_nat *nats, size_t count, struct kst_result *results)
 {
-    enum { HALF = KST_BURST / 2 };
-    struct kst__parsed parsed[KST_BURST];
-    struct kst__key keys[KST_BURST];
+    struct kst__parsed parsed[3][KST_BURST];
+    struct kst__key keys[3][KST_BURST];
+    const size_t groups = (count + KST_BURST - 1) / KST_BURST;
     kst__set_clock(t, now_ms);
-    for (size_t i = 0; i < count && i < KST_BURST; i++)
-        kst__look_ahead(t, &packets[i], &parsed[i], &keys[i]);
-    for (size_t i = 0; i < count && i < HALF; i++)
-        if (parsed[i].reason == KST_REASON_NONE)
-            kst__look_closer(t, &keys[i], true);
-    for (size_t i = 0; i < count; i++) {
-        const size_t here = i % KST_BURST, half = (i + HALF) % KST_BURST;
-        if (HALF > 0 && i + HALF < count && parsed[half].reason == KST_REASON_NONE)
-            kst__look_closer(t, &keys[half], true);
-        kst__judge_any(t, &packets[i], &parsed[here], &keys[here], &results[i]);
-        if (i + KST_BURST < count)
-            kst__look_ahead(t, &packets[i + KST_BURST], &parsed[here], &keys[here]);
+    if (KST_UNLIKELY(t->pending != KST__NONE || t->closing != 0))
+        kst__pending_drop(t);
+    for (size_t group = 0; group < groups + 2; group++) {
+        if (group < groups) {
+            const struct kst_packet *packet = packets + group * KST_BURST;
+            const size_t here = kst__group_size(group, count);
+            for (size_t i = 0; i < here; i++) {
+                struct kst__parsed *p = &parsed[group % 3][i];
+                kst__parse(&packet[i], t->set[KST__SET_CHECKSUM] != 0, p);
+                kst__key_make(t, &p->tuple, &keys[group % 3][i]);
+            }
+            kst__look_up(t, keys[group % 3], here);
+        }
+        if (group - 1 < groups)
+            kst__look_closer(t, keys[(group - 1) % 3], kst__group_size(group - 1, count), true);
+        if (group >= 2)
+            for (size_t i = 0; i < kst__group_size(group - 2, count); i++) {
+                const size_t at = (group - 2) * KST_BURST + i;
+                kst__judge_next(t, &packets[at], nats != NULL ? &nats[at] : NULL,
+                                &parsed[(group - 2) % 3][i], &keys[(group - 2) % 3][i],
+                                &results[at]);
+            }
     }
 }
 

@@ -32,13 +32,22 @@ static const struct kst__protocol kst__protocols[] = {
     {KST__GRE, KST__KEYS, "gre"},
 };
 
+enum { KST__PROTOCOLS = sizeof kst__protocols / sizeof kst__protocols[0] };
+
+/* Its place among them, behind the last for one that Linux does not name. */
+static uint32_t kst__protocol_row(uint8_t number)
+{
+    uint32_t row = 0;
+    while (row < KST__PROTOCOLS && kst__protocols[row].number != number)
+        row++;
+    return row;
+}
+
 static const struct kst__protocol *kst__protocol_of(uint8_t number)
 {
     static const struct kst__protocol unknown = {0, KST__NO_PORTS, "unknown"};
-    for (size_t i = 0; i < sizeof kst__protocols / sizeof kst__protocols[0]; i++)
-        if (kst__protocols[i].number == number)
-            return &kst__protocols[i];
-    return &unknown;
+    const uint32_t row = kst__protocol_row(number);
+    return row < KST__PROTOCOLS ? &kst__protocols[row] : &unknown;
 }
 
 /* Questions and their answers (RFC 792, 950, 4443, 4620). What is not here starts nothing. */
@@ -83,9 +92,30 @@ KST_INLINE bool kst__icmp_is_question(const struct kst_tuple *tuple)
     return pair != NULL && pair->question == type;
 }
 
+/* The words that a tuple is, as they lie in memory: two of the source, two of the destination, and the
+ * rest of it. */
+KST_INLINE uint64_t kst__word(const void *p)
+{
+    uint64_t word;
+    memcpy(&word, p, sizeof word);
+    return word;
+}
+
+KST_INLINE uint64_t kst__tuple_word(const struct kst_tuple *tuple, uint32_t number)
+{
+    return kst__word((const uint8_t *)tuple + 8 * number);
+}
+
+/* Words instead of memcmp, and as few as tell: what lies behind an IPv4 address is 0 in all tuples. */
 KST_INLINE bool kst__tuple_same(const struct kst_tuple *a, const struct kst_tuple *b)
 {
-    return memcmp(a, b, sizeof *a) == 0;
+    const uint64_t differ = (kst__tuple_word(a, 0) ^ kst__tuple_word(b, 0)) |
+                            (kst__tuple_word(a, 2) ^ kst__tuple_word(b, 2)) |
+                            (kst__tuple_word(a, 4) ^ kst__tuple_word(b, 4));
+    if (differ != 0 || b->family == KST_IPV4)
+        return differ == 0;
+    return kst__tuple_word(a, 1) == kst__tuple_word(b, 1) &&
+           kst__tuple_word(a, 3) == kst__tuple_word(b, 3);
 }
 
 /* The tuple that the answer will have. False if there is none: an ICMP type without counterpart. */
@@ -108,47 +138,92 @@ static bool kst__tuple_invert(const struct kst_tuple *tuple, struct kst_tuple *i
     return true;
 }
 
-KST_INLINE uint64_t kst__word(const uint8_t *p)
+#define KST__NO_ANSWER 0 /* not a word of any tuple: each has a family */
+
+/* The last word of the tuple that the answer will have, or KST__NO_ANSWER. */
+KST_INLINE uint64_t kst__tuple_answer(const struct kst_tuple *tuple)
 {
-    uint64_t word;
-    memcpy(&word, p, sizeof word);
-    return word;
+    const uint16_t one = 1;
+    uint8_t little;
+    memcpy(&little, &one, 1);
+    if (KST_UNLIKELY(kst__is_icmp(tuple->protocol))) {
+        struct kst_tuple inverse;
+        return kst__tuple_invert(tuple, &inverse) ? kst__tuple_word(&inverse, 4) : KST__NO_ANSWER;
+    }
+    const uint64_t word = kst__tuple_word(tuple, 4); /* whose first half in memory is the ports */
+    const uint32_t ports = little ? (uint32_t)word : (uint32_t)(word >> 32);
+    const uint32_t swapped = ports << 16 | ports >> 16;
+    return little ? (word & UINT64_C(0xffffffff00000000)) | swapped
+                  : (word & UINT32_MAX) | (uint64_t)swapped << 32;
 }
 
-/* The keyed hash, the same for both directions: the smaller end (address and port) goes first.
- * ICMP has no ports; its identifier, code and the question's type stand beside the ends. */
-static uint64_t kst__tuple_hash(const struct kst_tuple *tuple, const uint64_t seed[2])
+/* Whether a tuple is the answer to another, whose `answer` is known. */
+KST_INLINE bool kst__tuple_answers(const struct kst_tuple *tuple, const struct kst_tuple *other,
+                                   uint64_t answer)
 {
-    uint64_t src_port = 0, dst_port = 0, icmp = 0;
-    if (kst__is_icmp(tuple->protocol)) {
-        const uint8_t type = (uint8_t)(tuple->dst_port >> 8);
-        const struct kst__icmp_pair *pair = kst__icmp_pair_of(tuple->protocol, type);
-        icmp = (uint64_t)tuple->src_port << 16 |
-               (uint64_t)(pair != NULL ? pair->question : type) << 8 | (tuple->dst_port & 0xff);
-    } else {
-        src_port = tuple->src_port;
-        dst_port = tuple->dst_port;
-    }
+    const uint64_t differ = (kst__tuple_word(tuple, 0) ^ kst__tuple_word(other, 2)) |
+                            (kst__tuple_word(tuple, 2) ^ kst__tuple_word(other, 0)) |
+                            (kst__tuple_word(tuple, 4) ^ answer);
+    if (differ != 0 || other->family == KST_IPV4)
+        return differ == 0;
+    return kst__tuple_word(tuple, 1) == kst__tuple_word(other, 3) &&
+           kst__tuple_word(tuple, 3) == kst__tuple_word(other, 1);
+}
 
-    if (tuple->family == KST_IPV4) { /* an end takes 48 bits: zone and protocol fill the words up */
-        const uint64_t src = (uint64_t)kst__be32(tuple->src) << 16 | src_port;
-        const uint64_t dst = (uint64_t)kst__be32(tuple->dst) << 16 | dst_port;
-        const bool swap = dst < src;
-        const uint64_t words[3] = {(swap ? dst : src) | (uint64_t)tuple->zone << 48,
-                                   (swap ? src : dst) | (uint64_t)tuple->protocol << 48, icmp};
-        return kst__hash(seed, words, kst__is_icmp(tuple->protocol) ? 3 : 2);
-    }
-    const uint64_t src[2] = {kst__word(tuple->src), kst__word(tuple->src + 8)};
-    const uint64_t dst[2] = {kst__word(tuple->dst), kst__word(tuple->dst + 8)};
+/* What stands in the places of the ports for ICMP, the same for question and answer. */
+static uint32_t kst__icmp_ports(const struct kst_tuple *tuple)
+{
+    const uint8_t type = (uint8_t)(tuple->dst_port >> 8);
+    const struct kst__icmp_pair *pair = kst__icmp_pair_of(tuple->protocol, type);
+    return (uint32_t)tuple->src_port << 16 |
+           (uint32_t)(pair != NULL ? pair->question : type) << 8 | (tuple->dst_port & 0xff);
+}
+
+/* The message that is hashed ends with what tells conversations between two hosts apart, and how many
+ * bytes it has. */
+KST_INLINE uint64_t kst__tuple_rest(const struct kst_tuple *tuple, uint64_t bytes, uint64_t ports)
+{
+    return bytes << 56 | (uint64_t)tuple->protocol << 48 | (uint64_t)tuple->zone << 32 | ports;
+}
+
+static uint64_t kst__tuple_hash4_icmp(const struct kst_tuple *tuple, const uint64_t seed[2])
+{
+    const uint64_t src = kst__be32(tuple->src), dst = kst__be32(tuple->dst);
+    const uint64_t word = dst < src ? dst << 32 | src : src << 32 | dst;
+    return kst__hash(seed, &word, 1, kst__tuple_rest(tuple, 15, kst__icmp_ports(tuple)));
+}
+
+static uint64_t kst__tuple_hash6(const struct kst_tuple *tuple, const uint64_t seed[2])
+{
+    const bool icmp = kst__is_icmp(tuple->protocol);
+    const uint64_t src_port = icmp ? 0 : tuple->src_port, dst_port = icmp ? 0 : tuple->dst_port;
+    const uint64_t src[2] = {kst__be64(tuple->src), kst__be64(tuple->src + 8)};
+    const uint64_t dst[2] = {kst__be64(tuple->dst), kst__be64(tuple->dst + 8)};
     const bool swap = dst[0] != src[0]   ? dst[0] < src[0]
                       : dst[1] != src[1] ? dst[1] < src[1]
                                          : dst_port < src_port;
     const uint64_t *first = swap ? dst : src, *second = swap ? src : dst;
-    const uint64_t ports = swap ? dst_port << 16 | src_port : src_port << 16 | dst_port;
-    const uint64_t words[5] = {first[0], first[1], second[0], second[1],
-                               (ports | icmp) << 32 | (uint64_t)tuple->zone << 16 |
-                                   tuple->protocol};
-    return kst__hash(seed, words, 5);
+    const uint64_t words[4] = {first[0], first[1], second[0], second[1]};
+    const uint64_t ports = icmp   ? kst__icmp_ports(tuple)
+                           : swap ? dst_port << 16 | src_port
+                                  : src_port << 16 | dst_port;
+    return kst__hash(seed, words, 4, kst__tuple_rest(tuple, 39, ports));
+}
+
+/* The keyed hash, the same for both directions: the smaller end (address and port) goes first. A
+ * message of 15 bytes for IPv4, 39 for IPv6: addresses, ports, zone, protocol. */
+KST_INLINE uint64_t kst__tuple_hash(const struct kst_tuple *tuple, const uint64_t seed[2])
+{
+    if (tuple->family != KST_IPV4)
+        return kst__tuple_hash6(tuple, seed);
+    if (KST_UNLIKELY(kst__is_icmp(tuple->protocol)))
+        return kst__tuple_hash4_icmp(tuple, seed);
+    const uint64_t src = (uint64_t)kst__be32(tuple->src) << 16 | tuple->src_port;
+    const uint64_t dst = (uint64_t)kst__be32(tuple->dst) << 16 | tuple->dst_port;
+    const uint64_t low = dst < src ? dst : src, high = dst < src ? src : dst;
+    const uint64_t word = low >> 16 << 32 | high >> 16;
+    const uint64_t ports = (low & 0xffff) << 16 | (high & 0xffff);
+    return kst__hash(seed, &word, 1, kst__tuple_rest(tuple, 15, ports));
 }
 
 #endif

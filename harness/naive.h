@@ -30,6 +30,9 @@
     X(LOOSE, "nf_conntrack_tcp_loose", 1, 0, 1)                                                    \
     X(RETRANS, "nf_conntrack_tcp_max_retrans", 3, 0, 255)                                          \
     X(UDPLITE, "keepstate_udplite_rfc3828", 0, 0, 1)                                               \
+    X(HALF_OPEN, "keepstate_half_open_max", 100, 1, 100)                                           \
+    X(SOURCE, "keepstate_source_max", 0, 0, 134217728)                                             \
+    X(ZONE, "keepstate_zone_max", 0, 0, 134217728)                                                 \
     X(T_GENERIC, "nf_conntrack_generic_timeout", 600, 0, 0)                                        \
     X(T_GRE, "nf_conntrack_gre_timeout", 30, 0, 0)                                                 \
     X(T_GRE_STREAM, "nf_conntrack_gre_timeout_stream", 180, 0, 0)                                  \
@@ -229,12 +232,40 @@ static void naive_reclass(struct naive *n, struct naive_entry *e, bool fresh)
     e->joined_order = ++n->orders;
 }
 
+/* Whether as many are not ASSURED as may be. */
+static bool naive_half_open(const struct naive *n)
+{
+    uint64_t count = 0;
+    for (uint32_t i = 0; i < n->count; i++)
+        count += !n->entry[i].assured;
+    return n->set[0][NAIVE_HALF_OPEN] < 100 &&
+           count * 100 >= (uint64_t)n->set[0][NAIVE_MAX] * n->set[0][NAIVE_HALF_OPEN];
+}
+
+/* Whether a newcomer's source, an IPv4 address or an IPv6 /64, or its zone has as many as it may. */
+static enum kst_reason naive_limit(const struct naive *n, const struct kst_tuple *tuple)
+{
+    uint32_t source = 0, zone = 0;
+    for (uint32_t i = 0; i < n->count; i++) {
+        const struct kst_tuple *other = &n->entry[i].tuple[0];
+        zone += other->zone == tuple->zone;
+        source += other->zone == tuple->zone && other->family == tuple->family &&
+                  memcmp(other->src, tuple->src, tuple->family == KST_IPV4 ? 4 : 8) == 0;
+    }
+    if (n->set[0][NAIVE_SOURCE] != 0 && source >= n->set[0][NAIVE_SOURCE])
+        return KST_REASON_SOURCE_LIMIT;
+    return n->set[0][NAIVE_ZONE] != 0 && zone >= n->set[0][NAIVE_ZONE] ? KST_REASON_ZONE_LIMIT
+                                                                       : KST_REASON_NONE;
+}
+
 /* Removes the oldest of the first class, in the order of eviction, that has one which may go. */
-static bool naive_evict(struct naive *n)
+static bool naive_evict(struct naive *n, bool half_open)
 {
     for (uint32_t i = 0; i < KST_CLASSES && n->evict[i] != 0; i++) {
         const uint32_t class_ = n->evict[i] - 1u;
         uint32_t oldest = NAIVE_ROOM;
+        if (half_open && class_ != KST_CLASS_UNREPLIED && class_ != KST_CLASS_REPLIED)
+            continue;
         for (uint32_t j = 0; j < n->count; j++)
             if (n->entry[j].class_ == class_ &&
                 (oldest == NAIVE_ROOM || n->entry[j].joined_order < n->entry[oldest].joined_order))
@@ -1153,7 +1184,7 @@ static struct naive_opinion naive_udp(const struct naive *n, struct naive_entry 
         return naive_says(NAIVE_REFUSE, KST_REASON_UDP_LENGTH, 0);
     if (naive_16(p->l4 + 6) != 0 && !naive_sum_right(p, p->l4_bytes, 17))
         return naive_says(NAIVE_REFUSE, KST_REASON_UDP_CHECKSUM, 0);
-    if (!e->seen_reply || n->now_ms <= e->stream_ms)
+    if (!e->assured && (!e->seen_reply || n->now_ms <= e->stream_ms))
         return naive_says(NAIVE_REFRESH, KST_REASON_NONE, naive_setting(n, e, NAIVE_T_UDP));
     e->assured = true;
     return naive_says(NAIVE_REFRESH, KST_REASON_NONE, naive_setting(n, e, NAIVE_T_UDP_STREAM));
@@ -1324,18 +1355,24 @@ static void naive_first(struct naive *n, const struct kst_packet *packet, const 
         r->reason = (uint16_t)opinion.reason;
         return;
     }
+    r->reason = (uint16_t)naive_limit(n, &p->tuple);
+    if (r->reason != KST_REASON_NONE) {
+        r->verdict = KST_DROP;
+        return;
+    }
     if (n->no_place) {
         r->reason = KST_REASON_CHAIN_TOO_LONG;
         r->verdict = KST_DROP;
         return;
     }
-    if (n->count >= n->set[0][NAIVE_MAX] || n->crowded) {
-        if (!naive_evict(n)) {
-            r->reason = KST_REASON_TABLE_FULL;
+    const bool half_open = naive_half_open(n);
+    if (n->count >= n->set[0][NAIVE_MAX] || n->crowded || half_open) {
+        if (!naive_evict(n, half_open)) {
+            r->reason = half_open ? KST_REASON_HALF_OPEN_FULL : KST_REASON_TABLE_FULL;
             r->verdict = KST_DROP;
             return;
         }
-        r->reason = KST_REASON_TABLE_EVICTED;
+        r->reason = half_open ? KST_REASON_HALF_OPEN_EVICTED : KST_REASON_TABLE_EVICTED;
     }
     e = naive_newcomer(n, &fresh);
     naive_settle(n, e, p, KST_ORIGINAL, &opinion, r);
@@ -1397,7 +1434,8 @@ static enum kst_error naive_set(struct naive *n, uint32_t policy, const char *na
             if (value < naive_settings[i].low || value > (i == NAIVE_MAX ? n->room : naive_settings[i].high))
                 return KST_ERROR_SETTING_RANGE;
             if ((i == NAIVE_ACCT && value != 0 && !(n->features & KST_WITH_ACCOUNTING)) ||
-                (i == NAIVE_TIMESTAMP && value != 0 && !(n->features & KST_WITH_TIMESTAMPS)))
+                (i == NAIVE_TIMESTAMP && value != 0 && !(n->features & KST_WITH_TIMESTAMPS)) ||
+                ((i == NAIVE_SOURCE || i == NAIVE_ZONE) && value != 0 && !(n->features & KST_WITH_LIMITS)))
                 return KST_ERROR_SETTING_FEATURE;
             n->set[policy][i] = value;
             n->owned[policy][i] = policy > 0;
@@ -1451,6 +1489,10 @@ static inline uint64_t naive_insert(struct naive *n, const struct kst_flow *flow
         return 0;
     *why = KST_ERROR_FULL;
     if (n->count >= n->set[0][NAIVE_MAX] || n->crowded)
+        return 0;
+    *why = KST_ERROR_LIMIT;
+    if (naive_limit(n, &flow->tuple[0]) != KST_REASON_NONE ||
+        (!(flow->status & KST_ASSURED) && naive_half_open(n)))
         return 0;
     *why = KST_ERROR_OK;
     memset(&e, 0, sizeof e);

@@ -82,6 +82,8 @@ START_TEST(any_cut_in_any_order)
             parts[i] = parts[left - 1];
         }
         must_say(got, expected.reason);
+        must_be(got.flags & KST_REASSEMBLED, KST_REASSEMBLED);
+        got.flags &= (uint8_t)~KST_REASSEMBLED;
         must(memcmp(&got, &expected, sizeof got) == 0);
         must_be(cells_in_use(t), 0);
         struct kst_flow flow, plain_flow;

@@ -90,7 +90,7 @@ static void compare_one(const struct kst *t, const struct kst_tuple *tuple)
 /* So many of them, one by one and in a batch. */
 static void compare_some(const struct kst *t, uint32_t count, uint32_t features)
 {
-    struct kst_tuple tuples[100];
+    static struct kst_tuple tuples[100];
     kst_id ids[100];
     uint8_t directions[100], direction;
     const bool ask = draw_one_in(2);

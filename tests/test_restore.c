@@ -129,7 +129,7 @@ START_TEST(insertions_refused)
             reply->zone = 1;
             expected = KST_ERROR_FLOW_FAMILY;
             break;
-        case 10: flow.status = 1 << 5; break;
+        case 10: flow.status = 1 << 9; break;
         case 11: flow.status = 1 << 15; break;
         case 12: flow.status = KST_ASSURED; break;
         case 13: flow.state = KST_TCP_NONE; break;

@@ -49,6 +49,9 @@ static const struct {
     {"nf_conntrack_sip_direct_signalling", 1, 0, 1},
     {"nf_conntrack_sip_timeout", 3600, 0, 8589934},
     {"keepstate_udplite_rfc3828", 0, 0, 1}, /* ours */
+    {"keepstate_half_open_max", 100, 1, 100},
+    {"keepstate_source_max", 0, 0, KST_ENTRIES_MAX},
+    {"keepstate_zone_max", 0, 0, KST_ENTRIES_MAX},
     {"keepstate_pressure_high", 95, 1, 100},
     {"keepstate_pressure_low", 85, 0, 100},
     {"nf_conntrack_expect_max", 33, 0, 33}, /* of the table below */
@@ -58,7 +61,7 @@ static const struct {
 };
 
 static const struct kst_config config = {
-    .max = 77, .buckets = 33, .features = KST_WITH_ACCOUNTING | KST_WITH_TIMESTAMPS,
+    .max = 77, .buckets = 33, .features = KST_WITH_ACCOUNTING | KST_WITH_TIMESTAMPS | KST_WITH_LIMITS,
     .expectations = 33, .seed = {1, 2}};
 
 static void must_read_as(const struct kst *t, const char *name, uint32_t expected)

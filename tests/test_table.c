@@ -16,7 +16,7 @@ START_TEST(wrong_configurations)
         {{.max = UINT32_MAX}, KST_ERROR_MAX},
         {{.max = 1, .buckets = 2 * KST_ENTRIES_MAX + 1}, KST_ERROR_BUCKETS},
         {{.max = 1, .buckets = UINT32_MAX}, KST_ERROR_BUCKETS},
-        {{.max = 1, .features = 16}, KST_ERROR_FEATURES},
+        {{.max = 1, .features = 32}, KST_ERROR_FEATURES},
         {{.max = 1, .features = UINT32_C(1) << 31}, KST_ERROR_FEATURES},
         {{.max = 1, .expectations = KST_EXPECTATIONS_MAX + 1}, KST_ERROR_EXPECTATIONS},
         {{.max = 1, .expectations = UINT32_MAX}, KST_ERROR_EXPECTATIONS},

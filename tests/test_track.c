@@ -110,7 +110,7 @@ START_TEST(not_found)
     uint8_t direction = 77;
     const kst_id id = track(t, 0, stranger(1)).entry;
     must_be(kst_find(t, &tuple, NULL), id);
-    tuple.src[15] = 1; /* padding */
+    tuple.src[3] ^= 64;
     must_be(kst_find(t, &tuple, &direction), 0);
     must_be(kst_find(t, &(struct kst_tuple){{0}, {0}, 0, 0, 0, 0, 0}, &direction), 0);
     tuple = tuple_of((struct say){.protocol = ICMP, .dport = 0x0900}); /* which has no answer */

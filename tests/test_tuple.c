@@ -110,11 +110,11 @@ START_TEST(every_field_counts)
         for (size_t byte = 0; byte < sizeof tuple; byte++) {
             struct kst_tuple other = tuple, inverse;
             ((uint8_t *)&other)[byte] ^= (uint8_t)(1 << draw_below(8));
+            if (tuple.family == KST_IPV4 && byte < 32 && byte % 16 >= 4)
+                continue; /* always 0 */
             must(!kst__tuple_same(&tuple, &other));
             if (byte == offsetof(struct kst_tuple, family))
                 other.family = (uint8_t)(KST_IPV4 + KST_IPV6 - tuple.family);
-            if (tuple.family == KST_IPV4 && byte < 32 && byte % 16 >= 4)
-                continue; /* padding */
             kst__tuple_invert(&tuple, &inverse);
             if (kst__tuple_same(&other, &inverse) || same_icmp_pair(&other, &tuple))
                 continue;

@@ -47,6 +47,7 @@ cooked-v2.pcap         | the same, newer header
 rawip.pcap             | the same through a tun device (socat), so without any link layer
 nanosecond.pcap        | the same on Ethernet, time stamps in nanoseconds
 pcapng.pcapng          | the same, written as pcapng (editcap)
+firewall.pcap          | what came in at a router that runs ../firewall/rules.v4: pages, a query, pings and FTP from inside to outside, a page from outside to the web server inside, and what it is to keep out
 '
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -537,6 +538,41 @@ rawip() {
     ip -n "$client" route add 198.51.100.0/24 dev tun0
     ip -n "$client" route add 2001:db8:2::/64 dev tun0
     small_talk "$client" -i tun0
+}
+
+# The firewall of ../firewall at work. What came in is the capture, what the router forwarded, as it
+# left but with the TTL that it came with, becomes ../firewall/passed.txt.
+firewall() {
+    local inside=192.0.2.10 outside=198.51.100.1
+    spawn "$client" nginx -p "$work" -e stderr -c web.conf
+    wait_for in_client curl -q --noproxy '*' -fsS http://127.0.0.1/
+    serve_web
+    serve_dns
+    serve_ftp
+    ip -n "$server" route del default # the network inside cannot be seen from there,
+    ip -n "$server" route add 192.0.2.0/24 via "$outside" # but who wants to, tries
+    in_router iptables-legacy-restore "$here/../firewall/rules.v4"
+    spawn "$router" tcpdump -n -U -s 2000 -Z root --immediate-mode -i any -Q out -y LINUX_SLL2 -w "$work/left.pcap"
+    local left=$spawned
+    wait_for grep -q '^tcpdump: listening' "$work/tcpdump.log"
+    capture_start "$router" -i any -Q in -y LINUX_SLL2 -s 2000 # frames of 256 KiB fill the ring
+
+    fetch "$url/page2.html"
+    ask www.example.test
+    must_fail ask -p 5353 www.example.test
+    reach -c 2 "$target"
+    fetch --disable-eprt -P - "ftp://$target/pub/20k.txt"
+    fetch "ftp://$target/pub/"
+    in_server curl -q --noproxy '*' -fsS "http://$outside/page1.html" >/dev/null
+    in_server ping -n -c 4 -i 0.2 -W 1 "$outside" >/dev/null || true
+    must_fail in_server curl -q --noproxy '*' -sS --max-time 1 "http://$inside/"
+    must_fail in_server curl -q --noproxy '*' -sS --max-time 1 "http://$outside:8080/"
+    in_server nmap -n -Pn -T4 --max-retries 0 -sA -p 22,80 "$inside" >/dev/null
+    in_server nmap -n -Pn -T4 --max-retries 0 -sX -p 22,80 "$outside" >/dev/null
+    in_server nmap -n -Pn -T4 --max-retries 0 -sM -p 80 "$inside" >/dev/null
+    capture_stop
+    end INT "$left"
+    python3 "$here/../firewall/passed.py" "$work/left.pcap" >"$here/../firewall/passed.txt"
 }
 
 

@@ -48,33 +48,64 @@ static void write_pcap(const struct vec_case *c, const char *path)
     pcap_close(dead);
 }
 
-static struct answer *ask_command(const struct vec_case *c)
+/* A file of our own in /tmp with this text; its path. */
+static void write_text(char path[32], const char *text)
 {
-    char path[] = "/tmp/agree-XXXXXX", *command = NULL, *line = NULL;
-    size_t at = 0, room = 0;
+    strcpy(path, "/tmp/agree-XXXXXX");
     const int fd = mkstemp(path);
-    if (fd < 0) {
+    if (fd < 0 || write(fd, text, strlen(text)) != (ssize_t)strlen(text)) {
         perror(path);
         exit(2);
     }
     close(fd);
-    write_pcap(c, path);
-    if (asprintf(&command, "%s replay --each --helper sip=tcp/5061", options.through) < 0)
-        exit(2);
-    for (size_t i = 0; i < c->settings_count; i++) {
-        char *longer = NULL;
-        if (asprintf(&longer, "%s -s %s=%u", command, c->settings[i].name,
-                     c->settings[i].value) < 0)
-            exit(2);
-        free(command);
-        command = longer;
+}
+
+/* The options that a case's rules need, and the files they name. */
+static void add_rules(FILE *command, const struct vec_case *c, char paths[2][32])
+{
+    for (int v6 = 0; v6 < 2; v6++) {
+        char *text = vec_ruleset(c, v6 != 0);
+        write_text(paths[v6], text);
+        fprintf(command, " --rules%s %s", v6 ? "6" : "", paths[v6]);
+        free(text);
     }
-    char *with_file = NULL;
-    if (asprintf(&with_file, "%s %s", command, path) < 0)
-        exit(2);
+    fprintf(command, " --seed %llu", (unsigned long long)answer_seed(c));
+    for (size_t i = 0; vec_routes[i] != NULL; i++)
+        fprintf(command, " --route %s", vec_routes[i]);
+    for (size_t i = 0; vec_addresses[i] != NULL; i++)
+        fprintf(command, " --address %s", vec_addresses[i]);
+}
+
+static void take_line(struct answer *answer, char *line)
+{
+    if (strncmp(line, "out ", 4) != 0) {
+        answer_add(answer, line);
+        return;
+    }
+    answer->out_size = (uint32_t)(strlen(line + 4) / 2);
+    answer->out = need(malloc(answer->out_size + 1));
+    for (uint32_t i = 0; i < answer->out_size; i++)
+        if (sscanf(line + 4 + 2 * i, "%2hhx", &answer->out[i]) != 1)
+            answer->out_size = 0;
+}
+
+static struct answer *ask_command(const struct vec_case *c)
+{
+    char path[32], rules[2][32], *command = NULL, *line = NULL;
+    size_t at = 0, room = 0, length;
+    FILE *words = need(open_memstream(&command, &length));
+    write_text(path, "");
+    write_pcap(c, path);
+    fprintf(words, "%s replay --each --helper sip=tcp/5061", options.through);
+    for (size_t i = 0; i < c->settings_count; i++)
+        fprintf(words, " -s %s=%u", c->settings[i].name, c->settings[i].value);
+    if (c->rules_count > 0)
+        add_rules(words, c, rules);
+    fprintf(words, " %s", path);
+    fclose(words);
 
     struct answer *answers = need(calloc(c->packets_count + 1, sizeof *answers));
-    FILE *output = need(popen(with_file, "r"));
+    FILE *output = need(popen(command, "r"));
     while (getline(&line, &room, output) > 0) {
         vec_squeeze(line);
         if (strncmp(line, "is ", 3) == 0 && c->packets_count > 0) {
@@ -82,19 +113,20 @@ static struct answer *ask_command(const struct vec_case *c)
             snprintf(answers[at - 1].is, sizeof answers[at - 1].is, "%.*s",
                      (int)sizeof answers[at - 1].is - 1, line + 3);
         } else if (at > 0) {
-            answer_add(&answers[at - 1], line);
+            take_line(&answers[at - 1], line);
         }
     }
     if (pclose(output) != 0) { /* whatever it printed */
-        fprintf(stderr, "agree: failed: %s\n", with_file);
+        fprintf(stderr, "agree: failed: %s\n", command);
         snprintf(answers[0].is, sizeof answers[0].is, "the command failed");
     }
     for (size_t i = 0; i < c->packets_count; i++)
         answers[i].reason = "";
+    for (int v6 = 0; v6 < 2 && c->rules_count > 0; v6++)
+        unlink(rules[v6]);
+    unlink(path);
     free(line);
     free(command);
-    free(with_file);
-    unlink(path);
     return answers;
 }
 
@@ -113,13 +145,6 @@ static void run_case(const char *path, const struct vec_case *c, struct tally *t
         write_pcap(c, options.pcap);
     if (options.through != NULL && vec_has_zones(c)) /* which the command does not have */
         return;
-    if (c->has_rules && options.only == NULL) {
-        tally->skipped++;
-        if (options.verbose)
-            printf("%s:%zu: case %s skipped: rules and NAT are not built yet\n", path, c->line,
-                   c->name);
-        return;
-    }
     const char *beyond = options.naive ? naive_beyond(c) : NULL;
     if (beyond != NULL) {
         tally->skipped++;
@@ -129,7 +154,7 @@ static void run_case(const char *path, const struct vec_case *c, struct tally *t
     }
     struct answer *answers = options.through != NULL ? ask_command(c)
                              : options.naive         ? ask_naive(c)
-                                                     : ask_core(c);
+                                                     : ask_core(c, answer_seed(c));
     tally->cases++;
     tally->packets += c->packets_count;
     size_t broken = 0;
@@ -139,7 +164,7 @@ static void run_case(const char *path, const struct vec_case *c, struct tally *t
     }
     tally->broken += broken > 0;
     for (size_t i = 0; i < c->packets_count; i++) {
-        if (answers_agree(&c->packets[i], &answers[i]))
+        if (answers_agree(c, i, &answers[i]))
             continue;
         if (tally->disagreeing++ < SHOWN_MAX || options.only != NULL) {
             printf("%s:%zu: case %s, packet %zu\n", path, c->line, c->name, i + 1);

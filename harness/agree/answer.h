@@ -10,6 +10,8 @@ struct answer {
     char is[64];        /* "STATE DIR" */
     char **lines;       /* the table: "ct ..." and "exp ...", in any order */
     size_t count;
+    uint8_t *out;       /* under rules: the packet as it leaves, NULL: it does not */
+    uint32_t out_size;
     const char *reason; /* the core's, "" of anybody else; never NULL in a whole answer */
     const char *broken; /* the core's: what kst_check says is wrong, NULL if nothing is */
 };
@@ -30,15 +32,19 @@ bool answer_index(const char *name);
 bool answer_timer(const char *name);
 
 /* Tracks a case with an empty table, one answer a packet. */
-struct answer *ask_core(const struct vec_case *c);
+struct answer *ask_core(const struct vec_case *c, uint64_t seed);
+
+/* NAT draws some ports at random: the first seed by which the core draws those that Linux drew, that
+ * is, by which the two agree on a case with rules; 1 if there is none near, or no rules. */
+uint64_t answer_seed(const struct vec_case *c);
 
 /* Likewise the naive tracker (harness/naive.h); and what a case needs that it leaves out, NULL: nothing. */
 struct answer *ask_naive(const struct vec_case *c);
 const char *naive_beyond(const struct vec_case *c);
 
-/* The same state and direction, and the same table but for the order of its lines and a second more
- * or less left; and a table that is whole. */
-bool answers_agree(const struct vec_packet *linux_says, const struct answer *answer);
+/* The same state and direction, the same bytes going out where Linux says any, and the same table but for the
+ * order of its lines and a second more or less left; and a table that is whole. */
+bool answers_agree(const struct vec_case *c, size_t at, const struct answer *answer);
 
 /* A number for all that an answer says, whatever the order of its lines; begins with that of what
  * went before. The same on every machine. */

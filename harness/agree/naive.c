@@ -49,6 +49,8 @@ static const char *beyond(const struct vec_packet *packet)
 
 const char *naive_beyond(const struct vec_case *c)
 {
+    if (c->rules_count > 0)
+        return "rules";
     for (size_t i = 0; i < c->packets_count; i++) {
         const char *why =
             c->packets[i].zone_of != 0 ? "zones of one direction" : beyond(&c->packets[i]);

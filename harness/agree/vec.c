@@ -50,6 +50,7 @@ void vec_forget_packet(struct vec_packet *packet)
     free(packet->lines);
     free(packet->data);
     free(packet->is);
+    free(packet->out);
 }
 
 void vec_forget(struct vec_case *c)
@@ -58,6 +59,9 @@ void vec_forget(struct vec_case *c)
         vec_forget_packet(&c->packets[i]);
     for (size_t i = 0; i < c->settings_count; i++)
         free(c->settings[i].name);
+    for (size_t i = 0; i < c->rules_count; i++)
+        free(c->rules[i].words);
+    free(c->rules);
     free(c->settings);
     free(c->packets);
     free(c->name);
@@ -129,21 +133,27 @@ static int hex_digit(char c)
     return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
+/* To be freed. */
+static bool read_bytes(struct vec_file *file, const char *hex, uint8_t **data, uint32_t *size)
+{
+    const size_t digits = strlen(hex);
+    for (size_t i = 0; i < digits; i++)
+        if (hex_digit(hex[i]) < 0 || digits % 2 != 0)
+            return fail(file, "a packet is bytes in lower-case hexadecimal");
+    free(*data);
+    *size = (uint32_t)(digits / 2);
+    *data = need(malloc(*size > 0 ? *size : 1)); /* no byte more: reading on is seen */
+    for (size_t i = 0; i < *size; i++)
+        (*data)[i] = (uint8_t)(hex_digit(hex[2 * i]) << 4 | hex_digit(hex[2 * i + 1]));
+    return true;
+}
+
 static bool read_packet(struct vec_file *file, const char *text, struct vec_packet *packet)
 {
     if ((text[0] != '<' && text[0] != '>') || text[1] != ' ')
         return fail(file, "expected `pkt > HEX` or `pkt < HEX`");
     packet->from_server = text[0] == '<';
-    const char *hex = text + 2;
-    const size_t digits = strlen(hex);
-    packet->size = (uint32_t)(digits / 2);
-    packet->data = need(malloc(packet->size > 0 ? packet->size : 1)); /* no byte more: reading on is seen */
-    for (size_t i = 0; i < digits; i++)
-        if (hex_digit(hex[i]) < 0 || digits % 2 != 0)
-            return fail(file, "a packet is bytes in lower-case hexadecimal");
-    for (size_t i = 0; i < packet->size; i++)
-        packet->data[i] = (uint8_t)(hex_digit(hex[2 * i]) << 4 | hex_digit(hex[2 * i + 1]));
-    return true;
+    return read_bytes(file, text + 2, &packet->data, &packet->size);
 }
 
 static bool read_setting(struct vec_file *file, const char *text, struct vec_case *c)
@@ -182,6 +192,35 @@ bool vec_has_zones(const struct vec_case *c)
     return false;
 }
 
+const char *const vec_routes[] = {"192.0.2.0/24=left", "2001:db8:1::/48=left", "default=right", NULL};
+const char *const vec_addresses[] = {"right=203.0.113.2", "right=2001:db8:9::2", NULL};
+
+char *vec_ruleset(const struct vec_case *c, bool v6)
+{
+    static const char *const tables[] = {"raw", "mangle", "nat", "filter"};
+    char *text = NULL, table[16] = "";
+    size_t size;
+    FILE *out = need(open_memstream(&text, &size));
+    for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
+        bool begun = false;
+        for (size_t j = 0; j < c->rules_count; j++) {
+            const char *words = c->rules[j].words;
+            int skipped = 0;
+            if (sscanf(words, "-t %15s %n", table, &skipped) != 1)
+                strcpy(table, "filter");
+            if (c->rules[j].v6 != v6 || strcmp(table, tables[i]) != 0)
+                continue;
+            if (!begun)
+                fprintf(out, "*%s\n", table);
+            begun = true;
+            fprintf(out, "%s\n", words + skipped);
+        }
+        fputs(begun ? "COMMIT\n" : "", out);
+    }
+    fclose(out);
+    return need(text);
+}
+
 /* What stands before a packet: how long it waits, and the zone of it and of those that follow. */
 struct before {
     uint64_t wait_ms;
@@ -214,7 +253,9 @@ static bool read_line(struct vec_file *file, struct vec_case *c, struct before *
     if (begins(file->line, "zone", &rest))
         return read_zone(file, rest, before);
     if (begins(file->line, "rule", &rest) || begins(file->line, "rule6", &rest)) {
-        c->has_rules = true;
+        c->rules = need(realloc(c->rules, (c->rules_count + 1) * sizeof *c->rules));
+        c->rules[c->rules_count].v6 = file->line[4] == '6';
+        c->rules[c->rules_count++].words = need(strdup(rest));
         return true;
     }
     if (begins(file->line, "pkt", &rest)) {
@@ -227,10 +268,10 @@ static bool read_line(struct vec_file *file, struct vec_case *c, struct before *
         before->wait_ms = 0;
         return read_packet(file, rest, packet);
     }
-    if (begins(file->line, "out", &rest))
-        return true;
     if (packet == NULL)
         return fail(file, "expected `pkt` before what was said of it");
+    if (begins(file->line, "out", &rest))
+        return read_bytes(file, rest, &packet->out, &packet->out_size);
     if (begins(file->line, "is", &rest)) {
         free(packet->is);
         packet->is = need(strdup(rest));

@@ -21,6 +21,8 @@ struct vec_packet {
     char *is;          /* "STATE DIR", one blank between */
     char **lines;      /* the table after it: "ct ..." and "exp ...", sorted, runs of blanks as one */
     size_t lines_count;
+    uint8_t *out;      /* under rules: the packet as it left; NULL: none did, or nobody said */
+    uint32_t out_size;
 };
 
 struct vec_setting {
@@ -35,8 +37,18 @@ struct vec_case {
     size_t settings_count;
     struct vec_packet *packets;
     size_t packets_count;
-    bool has_rules;    /* needs NAT or a firewall */
+    struct vec_rule {
+        bool v6;
+        char *words;   /* as iptables or ip6tables takes them */
+    } *rules;
+    size_t rules_count;
 };
+
+/* The rules of one family as iptables-save would write them, to be freed; "" if there are none. */
+char *vec_ruleset(const struct vec_case *c, bool v6);
+
+/* How the machine with rules is routed where Linux is asked; NULL ends each. */
+extern const char *const vec_routes[], *const vec_addresses[];
 
 /* Whether a packet of it has a zone. */
 bool vec_has_zones(const struct vec_case *c);

@@ -11,6 +11,9 @@
 
 bool fuzz_telling;
 uint64_t fuzz_steps, fuzz_digest;
+uint32_t fuzz_kit;
+static uint32_t kit_wanted = FUZZ_KITS; /* below that: this one, whatever the input says */
+void (*fuzz_watch)(uint64_t now_ms, const uint8_t *data, uint32_t size);
 enum fuzz_oracles fuzz_oracles = FUZZ_MODEL;
 const uint8_t *draw_at, *draw_end;
 
@@ -119,6 +122,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     input = data;
     input_size = size;
+    fuzz_kit = kit_wanted;
+    for (uint32_t i = 0; kit_wanted == FUZZ_KITS && i < fuzz_target.head && i < size; i++)
+        fuzz_kit += data[i];
+    fuzz_kit %= FUZZ_KITS;
     draw_head(data, size);
     fuzz_target.run(data, size);
     forget();
@@ -126,6 +133,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 }
 
 #ifndef FUZZ_ENGINE
+
+#include "../agree/describe.h"
 
 #include <dirent.h>
 #include <sys/stat.h>
@@ -230,11 +239,46 @@ static void tell_failure(const uint8_t *data, size_t size)
     printf("%s: it did not happen again\n", fuzz_target.name);
 }
 
+/* ---- packets, for people: in words and in a capture (link type 101, raw IP) ---- */
+
+static bool all_packets;
+static FILE *capture;
+
+static void put_words(const uint32_t *words, size_t count)
+{
+    if (fwrite(words, sizeof *words, count, capture) != count)
+        perror("capture");
+}
+
+static void watch(uint64_t now_ms, const uint8_t *data, uint32_t size)
+{
+    char words[800];
+    if (all_packets) {
+        describe(data, size, words, sizeof words);
+        printf("%16" PRIu64 " ms  %s\n", now_ms, words);
+    }
+    if (capture != NULL) {
+        put_words((const uint32_t[]){(uint32_t)(now_ms / 1000), (uint32_t)(now_ms % 1000) * 1000, size, size}, 4);
+        if (fwrite(data, 1, size, capture) != size || fflush(capture) != 0)
+            perror("capture");
+    }
+}
+
+static void capture_begin(const char *path)
+{
+    capture = fopen(path, "wb");
+    if (capture == NULL) {
+        perror(path);
+        exit(2);
+    }
+    put_words((const uint32_t[]){0xa1b2c3d4, 4 << 16 | 2, 0, 0, 65535, 101}, 6);
+}
+
 static struct {
     uint64_t runs, failed;
     uint64_t digest;
     const char *keep;
-    bool tell, digests, no_shrink;
+    bool tell, digests, no_shrink, kits;
 } all = {.keep = "failed.bin"};
 
 static void run_file(const char *path)
@@ -255,11 +299,19 @@ static void run_file(const char *path)
         memcpy(exact, data, size);
         LLVMFuzzerTestOneInput(exact, size);
         free(exact);
-    } else if (!try(data, size)) {
-        printf("%s: FAILED: %s\n", fuzz_target.name, path);
-        fflush(stdout);
-        if (all.failed++ == 0 && !all.no_shrink)
-            tell_failure(data, size);
+    } else {
+        /* 0, 5, 10, 15 have every back end once; then the pair that the input names. */
+        for (kit_wanted = all.kits ? 0 : FUZZ_KITS; kit_wanted <= FUZZ_KITS; kit_wanted += kit_wanted == 15 ? 1 : 5) {
+            fuzz_digest = 0;
+            if (try(data, size))
+                continue;
+            printf("%s: FAILED: %s, back ends %u\n", fuzz_target.name, path, kit_wanted);
+            fflush(stdout);
+            if (all.failed++ == 0 && !all.no_shrink)
+                tell_failure(data, size);
+            break;
+        }
+        kit_wanted = FUZZ_KITS;
     }
     if (all.digests)
         printf("%016" PRIx64 "  %s\n", fuzz_digest, path);
@@ -273,11 +325,11 @@ static int by_name(const void *a, const void *b)
 }
 
 /* A file, or all that a folder holds, by name. */
-static void run_path(const char *path)
+static void for_path(const char *path, void (*do_file)(const char *path))
 {
     struct stat status;
     if (stat(path, &status) != 0 || !S_ISDIR(status.st_mode)) {
-        run_file(path);
+        do_file(path);
         return;
     }
     DIR *folder = opendir(path);
@@ -294,10 +346,53 @@ static void run_path(const char *path)
     if (count > 0)
         qsort(names, count, sizeof *names, by_name);
     for (size_t i = 0; i < count; i++) {
-        run_path(names[i]);
+        for_path(names[i], do_file);
         free(names[i]);
     }
     free(names);
+}
+
+/* ---- how fast: the same files over and over ---- */
+
+enum { HELD_MAX = 4096 };
+static struct {
+    uint8_t *data;
+    size_t size;
+} held[HELD_MAX];
+static uint32_t held_count;
+
+static void hold(const char *path)
+{
+    static uint8_t data[FUZZ_SIZE_MAX];
+    FILE *file = fopen(path, "rb");
+    if (file == NULL || held_count == HELD_MAX)
+        return;
+    held[held_count].size = fread(data, 1, sizeof data, file);
+    fclose(file);
+    held[held_count].data = malloc(held[held_count].size + 1);
+    memcpy(held[held_count].data, data, held[held_count].size);
+    held_count++;
+}
+
+/* Of this process alone: others may want the machine, too. */
+static double now_s(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+static void run_again(double seconds)
+{
+    const double begin = now_s();
+    uint64_t runs = 0;
+    while (held_count > 0 && now_s() - begin < seconds)
+        for (uint32_t i = 0; i < held_count; i++, runs++)
+            LLVMFuzzerTestOneInput(held[i].data, held[i].size);
+    printf("%s: %" PRIu64 " executions of %u files, %.0f a second\n", fuzz_target.name, runs, held_count,
+           (double)runs / (now_s() - begin));
+    for (uint32_t i = 0; i < held_count; i++)
+        free(held[i].data);
 }
 
 /* So many inputs made from a seed; the first that fails is shrunk, written down, and told. */
@@ -305,18 +400,14 @@ static void run_seed(uint64_t seed, uint64_t runs, double seconds)
 {
     static uint8_t data[FUZZ_SIZE_MAX];
     static char words[64];
-    struct timespec begin, now;
-    clock_gettime(CLOCK_MONOTONIC, &begin);
+    const double begin = now_s();
     doing = words;
     for (uint64_t number = 0; number < runs; number++) {
         uint64_t state = seed * UINT64_C(0x100000001b3) + number;
         snprintf(words, sizeof words, "--seed %" PRIu64 ", run %" PRIu64, seed, number);
         size_t size = mutate_make(data, sizeof data, &state);
-        if (seconds > 0 && number % 16 == 0) {
-            clock_gettime(CLOCK_MONOTONIC, &now);
-            if ((double)(now.tv_sec - begin.tv_sec) + (double)(now.tv_nsec - begin.tv_nsec) / 1e9 > seconds)
-                break;
-        }
+        if (seconds > 0 && now_s() - begin > seconds)
+            break;
         all.runs++;
         fuzz_digest = 0;
         if (!try(data, size)) {
@@ -342,9 +433,13 @@ static const char usage[] =
     "  --keep FILE          where one that fails goes, shrunk (failed.bin)\n"
     "  --shrink FILE        makes a failing file as small as can be, in place\n"
     "  --no-shrink          tells which fail and goes on\n"
+    "  --kits               the files also with four pairs that have every back end once\n"
     "  --tell               every step of the files in words\n"
+    "  --packets            every packet of the files in words\n"
+    "  --pcap FILE          and as a capture\n"
     "  --digest             what each file came to, as a number that is the same everywhere\n"
-    "  --oracles N          0: crashes alone; 1: and invariants; 2: and differences of back ends, batches; 3: all\n"
+    "  --again              the files over and over, for --seconds: how fast\n"
+    "  --oracles N          of track: 0: crashes alone; 1: and invariants; 2: and differences of batches; 3: all\n"
     "  --make FOLDER        writes the inputs that the seed makes instead of running them\n";
 
 static void shrink_file(const char *path)
@@ -380,7 +475,7 @@ int main(int argc, char **argv)
     uint64_t seed = 1, runs = 0;
     double seconds = 0;
     const char *make = NULL;
-    bool files = false;
+    bool files = false, again = false;
     if (__sanitizer_set_death_callback != NULL)
         __sanitizer_set_death_callback(on_death);
     for (int i = 1; i < argc; i++) {
@@ -397,10 +492,18 @@ int main(int argc, char **argv)
             make = argv[++i];
         else if (strcmp(argv[i], "--shrink") == 0 && more)
             shrink_file(argv[++i]), files = true;
+        else if (strcmp(argv[i], "--kits") == 0)
+            all.kits = true;
+        else if (strcmp(argv[i], "--again") == 0)
+            again = true;
         else if (strcmp(argv[i], "--no-shrink") == 0)
             all.no_shrink = true;
         else if (strcmp(argv[i], "--tell") == 0)
             all.tell = true;
+        else if (strcmp(argv[i], "--packets") == 0)
+            all_packets = true, fuzz_watch = watch;
+        else if (strcmp(argv[i], "--pcap") == 0 && more)
+            capture_begin(argv[++i]), fuzz_watch = watch;
         else if (strcmp(argv[i], "--oracles") == 0 && more)
             fuzz_oracles = (enum fuzz_oracles)strtoul(argv[++i], NULL, 0);
         else if (strcmp(argv[i], "--digest") == 0)
@@ -409,9 +512,13 @@ int main(int argc, char **argv)
             fputs(usage, stderr);
             return 2;
         } else {
-            run_path(argv[i]);
+            for_path(argv[i], again ? hold : run_file);
             files = true;
         }
+    }
+    if (again) {
+        run_again(seconds);
+        return 0;
     }
     if (make != NULL) {
         make_files(make, seed, runs);

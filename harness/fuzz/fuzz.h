@@ -39,6 +39,12 @@ enum { FUZZ_SIZE_MAX = 1 << 17 }; /* bytes of an input */
 extern bool fuzz_telling;   /* every step is to be told in words */
 extern uint64_t fuzz_steps; /* edges of the program that were passed, in a build that counts them */
 
+/* Which pair of back ends a run is about: the input's head says so, unless the driver wants them all. */
+enum { FUZZ_KITS = 16 };
+extern uint32_t fuzz_kit;
+
+/* Unless NULL it is shown each packet that a target tracks. */
+extern void (*fuzz_watch)(uint64_t now_ms, const uint8_t *data, uint32_t size);
 /* Which oracles count: all, but where somebody measures what each is worth (harness/bugs). */
 enum fuzz_oracles { FUZZ_CRASHES, FUZZ_INVARIANTS, FUZZ_BACK_ENDS, FUZZ_MODEL };
 extern enum fuzz_oracles fuzz_oracles;

@@ -9,8 +9,8 @@
 
 enum { ENTRIES = 48, NODES = 2 * ENTRIES, STEPS_MAX = 600, BACKS = 4 };
 
-static const struct kst_index_ops *const backs[BACKS] = {&kst_index_chain, &kst_index_swiss, &kst_index_cuckoo,
-                                                         &kst_index_robin};
+static const struct kst_index_ops *const *const backs = kst__indexes;
+typedef char backs_are_all[KST__INDEXES == BACKS ? 1 : -1];
 
 static struct {
     struct kst *t;
@@ -67,7 +67,8 @@ static bool model_matches(uint32_t back, uint32_t node, const struct kst__key *k
         return false;
     const struct kst_tuple *own = node < ENTRIES ? &e->tuple : kst__reply_tuple(rig.t, slot);
     const bool as_is = memcmp(own, &key->tuple, sizeof *own) == 0;
-    const bool mirrored = !nat && key->invertible && memcmp(own, &key->inverse, sizeof *own) == 0;
+    struct kst_tuple inverse;
+    const bool mirrored = !nat && kst__tuple_invert(&key->tuple, &inverse) && memcmp(own, &inverse, sizeof *own) == 0;
     if (!as_is && !mirrored)
         return false;
     const uint32_t way = nat ? (node < ENTRIES ? KST_ORIGINAL : KST_REPLY) : mirrored ? KST_REPLY : KST_ORIGINAL;
@@ -83,7 +84,7 @@ static void look_for(const struct kst__key *key)
         if (backs[back]->prefetch != NULL)
             backs[back]->prefetch(rig.memory[back], key->hash);
         if (backs[back]->peek != NULL)
-            backs[back]->peek(rig.memory[back], rig.t, key->hash);
+            fuzz_must(backs[back]->peek(rig.memory[back], key->hash) + 1 <= NODES); /* or NONE */
         const uint32_t found = backs[back]->find(rig.memory[back], rig.t, key);
         if ((found != KST__NONE) != there)
             fuzz_fail("%s: %s one that %s", backs[back]->name, there ? "does not find" : "finds", there ? "is in" : "is not");

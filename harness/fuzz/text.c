@@ -236,7 +236,13 @@ static void one_address(const char *text, size_t size)
     fuzz_note((uint64_t)four << 1 | six);
 }
 
-/* ---- files ---- */
+/* ---- files, by way of zlib and libpcap: MSan does not see what these write, so it is left out there ---- */
+
+#if defined(__has_feature)
+#if __has_feature(memory_sanitizer)
+#define NO_FILES 1
+#endif
+#endif
 
 static void read_vec(const uint8_t *data, size_t size)
 {
@@ -300,6 +306,10 @@ static void run(const uint8_t *data, size_t size)
     struct kst *t = kind == 2 || kind == 3 ? NULL : rig_table(&config);
     data += head;
     size -= head;
+#ifdef NO_FILES
+    if (kind > 2)
+        return;
+#endif
     if (kind == 3) {
         read_vec(data, size);
         return;

@@ -10,13 +10,13 @@
 
 enum { ENTRIES = 24, EXPECTATIONS = 8, SLOTS = ENTRIES + EXPECTATIONS, STEPS_MAX = 600, BACKS = 4, LEVELS_MAX = 12 };
 
-static const struct kst_timer_ops *const backs[BACKS] = {&kst_timer_wheel, &kst_timer_hashed, &kst_timer_lists,
-                                                         &kst_timer_heap};
+static const struct kst_timer_ops *const *const backs = kst__timers;
+typedef char backs_are_all[KST__TIMERS == BACKS ? 1 : -1];
 
 static struct {
     struct kst *t;
     size_t bytes; /* of the table and the timer behind it */
-    struct kst__kit kit;
+    const struct kst_timer_ops *ops;
     uint64_t expires_ms[SLOTS]; /* 0: not armed */
     uint64_t steps, owed;       /* taken so far, and what they may come to */
 } rigs[BACKS], *rig;
@@ -51,7 +51,7 @@ static void disarm(uint32_t slot)
 {
     if (rig->expires_ms[slot] == 0)
         return;
-    rig->kit.timer->disarm(kst__timer(rig->t), slot);
+    rig->ops->disarm(kst__timer(rig->t), slot);
     rig->expires_ms[slot] = 0;
 }
 
@@ -72,14 +72,14 @@ static void arm(uint32_t slot, uint64_t expires_ms)
         }
     }
     if (slot < ENTRIES && was_ms != 0) { /* as a packet does: prolonging does not move it */
-        kst__expire_at(rig->t, &rig->kit, slot, expires_ms);
+        kst__expire_at(rig->t, slot, expires_ms);
         return;
     }
     if (was_ms != 0 && expires_ms < was_ms)
-        rig->kit.timer->disarm(kst__timer(rig->t), slot);
+        rig->ops->disarm(kst__timer(rig->t), slot);
     set_expiry(slot, expires_ms);
     if (was_ms == 0 || expires_ms < was_ms)
-        rig->kit.timer->arm(kst__timer(rig->t), slot, kst__rearm_ms(rig->t, slot));
+        rig->ops->arm(kst__timer(rig->t), slot, kst__rearm_ms(rig->t, slot));
 }
 
 static uint32_t count(bool expired_only)
@@ -93,9 +93,9 @@ static uint32_t count(bool expired_only)
 static uint32_t advance(uint32_t work_max)
 {
     uint32_t work = work_max, slot;
-    const char *name = rig->kit.timer->name;
+    const char *name = rig->ops->name;
     rig->t->now_ms = now_ms;
-    while ((slot = rig->kit.timer->next(kst__timer(rig->t), rig->t, now_ms, &work)) != KST__NONE) {
+    while ((slot = rig->ops->next(kst__timer(rig->t), rig->t, now_ms, &work)) != KST__NONE) {
         if (slot >= SLOTS || rig->expires_ms[slot] == 0)
             fuzz_fail("%s hands out slot %u, which is not armed", name, slot);
         if (rig->expires_ms[slot] > now_ms)
@@ -119,12 +119,13 @@ static void move(void)
     rig->t = elsewhere;
 }
 
-static void begin(const struct kst_timer_ops *ops)
+static void begin(uint8_t timer)
 {
+    const struct kst_timer_ops *ops = backs[timer];
     const struct kst_config config = {.max = ENTRIES - 1, .expectations = EXPECTATIONS, .start_ms = now_ms};
     const size_t block = kst_bytes(&config);
     memset(rig, 0, sizeof *rig);
-    rig->kit = (struct kst__kit){kst__kit.index, ops};
+    rig->ops = ops;
     rig->bytes = (size_t)kst__aligned(block + ops->bytes(SLOTS));
     rig->t = kst_init(fuzz_alloc(rig->bytes, KST_ALIGN), block, &config, NULL);
     fuzz_must(rig->t != NULL && kst__timed(rig->t) == SLOTS);
@@ -134,6 +135,7 @@ static void begin(const struct kst_timer_ops *ops)
     for (uint32_t place = 0; place < EXPECTATIONS; place++)
         kst__expected_at(rig->t, place)->serial = 1;
     kst__expectations_of(rig->t)->used = EXPECTATIONS;
+    rig->t->timer = timer;
     rig->t->timer_at = block;
     ops->init(kst__timer(rig->t), SLOTS, now_ms);
 }
@@ -144,9 +146,9 @@ static void run(const uint8_t *data, size_t size)
                                       (UINT64_C(1) << 60) - 3, (UINT64_C(1) << 63) - 1000000, UINT64_MAX - 40000000};
     now_ms = starts[draw8() & 7] + draw8();
     step_number = 0;
-    for (uint32_t i = 0; i < BACKS; i++) {
+    for (uint8_t i = 0; i < BACKS; i++) {
         rig = &rigs[i];
-        begin(backs[i]);
+        begin(i);
     }
     for (uint32_t number = 0; draw_record(data, size, number); number++) {
         const uint32_t kind = draw8(), slot = draw_below(SLOTS), work = PICK(0, 1, 2, 3, 8, 100, UINT32_MAX);
@@ -167,9 +169,9 @@ static void run(const uint8_t *data, size_t size)
                 advance(kind < 232 ? work : UINT32_MAX);
             else
                 move();
-            const char *broken = rig->kit.timer->check(kst__timer(rig->t), rig->t, &armed);
+            const char *broken = rig->ops->check(kst__timer(rig->t), rig->t, &armed);
             if (broken != NULL)
-                fuzz_fail("%s: %s", rig->kit.timer->name, broken);
+                fuzz_fail("%s: %s", rig->ops->name, broken);
             fuzz_same("armed", armed, count(false));
             if (work > 0 && kind >= 232 && kind < 248)
                 fuzz_note(armed);

@@ -619,6 +619,13 @@ static bool few_buckets(void)
     return rig.config.buckets != 0 && rig.config.buckets < rig.config.max;
 }
 
+/* Whether those that expired count against some limit as long as they are not collected. */
+static bool limited(void)
+{
+    const uint32_t *set = rig.naive.set[0];
+    return set[NAIVE_HALF_OPEN] < 100 || set[NAIVE_SOURCE] != 0 || set[NAIVE_ZONE] != 0;
+}
+
 /* The packet goes to all three. */
 static void send(const struct wire *w, struct kst_packet packet)
 {
@@ -632,7 +639,7 @@ static void send(const struct wire *w, struct kst_packet packet)
     naive_clock(&rig.naive, rig.now_ms);
     const uint32_t max = rig.naive.set[0][NAIVE_MAX];
     bool hidden = kst_count(rig.one) > rig.naive.count; /* some have expired that take room */
-    if (hidden && rig.naive.count >= max) {
+    if (hidden && (rig.naive.count >= max || limited())) {
         drain();
         hidden = false;
     }
@@ -775,8 +782,10 @@ static void step_set(uint32_t policy)
     const bool timeout = naive_settings[number].high == 8589934;
     const uint32_t value = number == NAIVE_MAX ? 1 + draw_below(rig.config.max + 1)
                            : timeout ? PICK(naive_settings[number].normal, 1, 2, 10, 30, 100, 300, 301, 600, 432000, 0, 8589934, 8589935)
-                           : number == NAIVE_RETRANS ? PICK(3, 0, 1, 255, 256)
-                                                     : draw_below(2);
+                           : number == NAIVE_RETRANS   ? PICK(3, 0, 1, 255, 256)
+                           : number == NAIVE_HALF_OPEN ? PICK(100, 50, 1, 30, 0, 101)
+                           : number == NAIVE_SOURCE || number == NAIVE_ZONE ? PICK(0, 1, 2, 3, 6)
+                                                                            : draw_below(2);
     batch_flush();
     tell("%s = %u%s", name, value, policy != 0 ? ", policy 3" : "");
     const enum kst_error naive = naive_set(&rig.naive, policy, name, value);
@@ -906,13 +915,14 @@ static void step_insert(void)
     batch_flush();
     clocks();
     const bool hidden = kst_count(rig.one) > rig.naive.count;
-    if (hidden && rig.naive.count >= rig.naive.set[0][NAIVE_MAX])
+    if (hidden && (rig.naive.count >= rig.naive.set[0][NAIVE_MAX] || limited()))
         drain();
     const kst_id id = kst_insert(rig.one, &flow, &error);
     kst_insert(rig.many, &flow, NULL);
     tell("kst_insert protocol %u, conversation %u, status %u, state %u: %s", w.protocol, number, flow.status, flow.state,
          kst_error_text(error));
-    if (error != KST_ERROR_OK && error != KST_ERROR_FULL && error != KST_ERROR_FLOW_EXISTS)
+    if (error != KST_ERROR_OK && error != KST_ERROR_FULL && error != KST_ERROR_LIMIT &&
+        error != KST_ERROR_FLOW_EXISTS)
         return; /* no flow at all: nothing may have happened */
     rig.naive.crowded = (hidden || few_buckets()) && error == KST_ERROR_FULL;
     const uint64_t name = naive_insert(&rig.naive, &flow, &naive_error_);
@@ -953,7 +963,8 @@ static void rig_begin(void)
                                       UINT64_C(1) << 62};
     static const uint8_t orders[][KST_CLASSES] = {{0}, {1, 2, 3, 4}, {2, 1}, {1}, {3, 1, 2}, {4, 3, 2, 1}};
     static const uint32_t features[] = {KST_WITH_ACCOUNTING | KST_WITH_TIMESTAMPS | KST_WITH_LABELS, 0,
-                                        KST_WITH_ACCOUNTING | KST_WITH_NAT, KST_WITH_TIMESTAMPS};
+                                        KST_WITH_ACCOUNTING | KST_WITH_NAT | KST_WITH_LIMITS,
+                                        KST_WITH_TIMESTAMPS | KST_WITH_LIMITS};
     memset(&rig, 0, sizeof rig);
     rig.config.max = 4 + draw8() % 8;
     rig.config.start_ms = rig.now_ms = rig.seen_ms = starts[draw_below(6)];
@@ -968,6 +979,7 @@ static void rig_begin(void)
         rig.config.events = 3;
         rig.config.expectations = 4;
     }
+    rig_back_ends(&rig.config, false);
     rig.bytes = kst_bytes(&rig.config);
     rig.one = rig_table(&rig.config);
     rig.many = rig_table(&rig.config);

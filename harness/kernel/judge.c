@@ -2,6 +2,7 @@
 /* judge.c - asks again, leaves out, shows, writes down. */
 #define _GNU_SOURCE
 #include "judge.h"
+#include "../rules/rules.h"
 #include "kernel.h"
 
 #include <math.h>
@@ -19,6 +20,11 @@ static struct vec_case copy_case(const struct vec_case *from)
     for (size_t i = 0; i < from->settings_count; i++) {
         c.settings[i] = from->settings[i];
         c.settings[i].name = need(strdup(from->settings[i].name));
+    }
+    c.rules = need(calloc(from->rules_count + 1, sizeof *c.rules));
+    for (size_t i = 0; i < from->rules_count; i++) {
+        c.rules[i] = from->rules[i];
+        c.rules[i].words = need(strdup(from->rules[i].words));
     }
     c.packets = need(calloc(from->packets_count + 1, sizeof *c.packets));
     for (size_t i = 0; i < from->packets_count; i++) {
@@ -38,7 +44,7 @@ static struct vec_case copy_case(const struct vec_case *from)
 static size_t first_difference(struct vec_case *c, struct answer **answers)
 {
     kernel_ask(c);
-    *answers = ask_core(c);
+    *answers = ask_core(c, 1);
     size_t i = 0;
     while (i < c->packets_count) {
         struct answer *answer = &(*answers)[i];
@@ -46,11 +52,27 @@ static size_t first_difference(struct vec_case *c, struct answer **answers)
         if (strcmp(c->packets[i].is, "none -") == 0 &&
             (strncmp(answer->reason, "IP_", 3) == 0 || strcmp(answer->reason, "EXT_SHORT") == 0))
             snprintf(answer->is, sizeof answer->is, "none -");
-        if (!answers_agree(&c->packets[i], answer))
+        if (!answers_agree(c, i, answer))
             break;
         i++;
     }
     return i;
+}
+
+/* Whether chance has a say: NAT draws some ports at random, Linux others than we. */
+static bool draws(const struct vec_case *c)
+{
+    bool same = true;
+    struct answer *one = ask_core(c, 1), *other = ask_core(c, 2);
+    for (size_t i = 0; i < c->packets_count && same; i++) {
+        same = one[i].out_size == other[i].out_size && one[i].count == other[i].count &&
+               (one[i].out == NULL || memcmp(one[i].out, other[i].out, one[i].out_size) == 0);
+        for (size_t line = 0; line < one[i].count && same; line++)
+            same = strcmp(one[i].lines[line], other[i].lines[line]) == 0;
+    }
+    answers_free(one, c->packets_count);
+    answers_free(other, c->packets_count);
+    return !same;
 }
 
 static bool differs(struct vec_case *c)
@@ -58,7 +80,7 @@ static bool differs(struct vec_case *c)
     struct answer *answers;
     const size_t at = first_difference(c, &answers);
     answers_free(answers, c->packets_count);
-    return at < c->packets_count;
+    return at < c->packets_count && !(c->rules_count > 0 && draws(c));
 }
 
 static void drop_packets(struct vec_case *c, size_t at, size_t count)
@@ -77,6 +99,29 @@ static void drop_setting(struct vec_case *c, size_t at)
             (--c->settings_count - at) * sizeof *c->settings);
 }
 
+static void drop_rule(struct vec_case *c, size_t at)
+{
+    free(c->rules[at].words);
+    memmove(&c->rules[at], &c->rules[at + 1], (--c->rules_count - at) * sizeof *c->rules);
+}
+
+/* A chain that is still led to has to stay, and so has the table of NAT. */
+static bool can_be_ruled(const struct vec_case *c)
+{
+    bool good = c->rules_count > 0, nat = false;
+    for (size_t i = 0; i < c->rules_count; i++)
+        nat |= strncmp(c->rules[i].words, "-t nat ", 7) == 0;
+    for (int v6 = 0; v6 < 2 && good; v6++) {
+        char why[256], *text = vec_ruleset(c, v6 != 0);
+        struct rules *rules =
+            rules_read(text, strlen(text), c->name, v6 ? KST_IPV6 : KST_IPV4, why, sizeof why);
+        good = rules != NULL;
+        rules_free(rules);
+        free(text);
+    }
+    return good && nat;
+}
+
 /* Leaves out `count` packets, unless the disagreement needs them. */
 static bool spare_packets(struct vec_case *c, size_t at, size_t count)
 {
@@ -86,6 +131,17 @@ static bool spare_packets(struct vec_case *c, size_t at, size_t count)
     vec_forget(&less);
     if (still)
         drop_packets(c, at, count);
+    return still;
+}
+
+static bool spare_rule(struct vec_case *c, size_t at)
+{
+    struct vec_case less = copy_case(c);
+    drop_rule(&less, at);
+    const bool still = can_be_ruled(&less) && differs(&less);
+    vec_forget(&less);
+    if (still)
+        drop_rule(c, at);
     return still;
 }
 
@@ -115,6 +171,8 @@ static void shrink(struct vec_case *c, double until)
             smaller |= spare_packets(c, i, 1);
         for (size_t i = c->settings_count; i-- > 0 && seconds_now() < until;)
             smaller |= spare_setting(c, i);
+        for (size_t i = c->rules_count; i-- > 0 && seconds_now() < until;)
+            smaller |= spare_rule(c, i);
     }
 }
 
@@ -131,6 +189,8 @@ static void append(const char *path, const struct vec_case *c)
     fprintf(file, "case %s\n", c->name);
     for (size_t i = 0; i < c->settings_count; i++)
         fprintf(file, "set %s %u\n", c->settings[i].name, c->settings[i].value);
+    for (size_t i = 0; i < c->rules_count; i++)
+        fprintf(file, "rule%s %s\n", c->rules[i].v6 ? "6" : "", c->rules[i].words);
     for (size_t i = 0; i < c->packets_count; i++) {
         const struct vec_packet *packet = &c->packets[i];
         if (i == 0 ? packet->zone != 0
@@ -142,6 +202,10 @@ static void append(const char *path, const struct vec_case *c)
         for (size_t byte = 0; byte < packet->size; byte++)
             fprintf(file, "%02x", packet->data[byte]);
         fprintf(file, "\nis %s\n", packet->is);
+        if (packet->out != NULL)
+            fputs("out ", file);
+        for (size_t byte = 0; packet->out != NULL && byte < packet->out_size; byte++)
+            fprintf(file, "%02x%s", packet->out[byte], byte + 1 == packet->out_size ? "\n" : "");
         for (size_t line = 0; line < packet->lines_count; line++)
             fprintf(file, "%s\n", packet->lines[line]);
     }
@@ -168,6 +232,8 @@ bool judge(struct judge *judge, const struct vec_case *original)
 {
     struct vec_case c = copy_case(original);
     bool agree = false;
+    const bool chance = c.rules_count > 0 && draws(&c);
+    judge->by_chance += chance;
     for (int i = 0; i < TRIES && !agree; i++) {
         agree = !differs(&c);
         judge->by_the_clock += agree && i > 0;
@@ -176,7 +242,7 @@ bool judge(struct judge *judge, const struct vec_case *original)
         shrink(&c, judge->shrink_s != 0 ? seconds_now() + judge->shrink_s : HUGE_VAL);
         show(judge, &c);
     }
-    append(judge->record, &c);
+    append(chance ? NULL : judge->record, &c);
     vec_forget(&c);
     return agree;
 }

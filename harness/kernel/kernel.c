@@ -34,6 +34,8 @@ static struct {
     int netlink;
     unsigned run;      /* cases asked so far */
     double unanswered_s; /* when a packet last got no answer: it may have been a fragment */
+    bool ruled;        /* set up for cases with rules */
+    char *rulesets[2]; /* that are loaded, IPv4 and IPv6 */
     struct {
         char *name;
         char value[24];
@@ -76,6 +78,33 @@ static const char set_up[] =
     "  ip $f route add default dev left table 101\n"
     "done\n";
 
+/* Under rules packets are routed as vec_routes has it, and what this host itself would say - to
+ * packets that were rejected, or came to it - stays unsaid. */
+static const char set_up_rules[] =
+    "set -e\n"
+    "for f in -4 -6; do\n"
+    "  ip $f rule del iif left lookup 100\n"
+    "  ip $f rule del iif right lookup 101\n"
+    "  ip $f route add default dev right\n"
+    "done\n"
+    "ip route add 192.0.2.0/24 dev left\n"
+    "ip route add 2001:db8:1::/48 dev left\n"
+    "ip address add 203.0.113.2/32 dev right\n"
+    "ip address add 2001:db8:9::2/128 dev right nodad\n"
+    "nft add chain inet keepstate silence '{ type filter hook output priority -500; policy drop; }'\n";
+static const char tear_down_rules[] =
+    "set -e\n"
+    "nft delete chain inet keepstate silence\n"
+    "ip address del 203.0.113.2/32 dev right\n"
+    "ip address del 2001:db8:9::2/128 dev right\n"
+    "ip route del 192.0.2.0/24 dev left\n"
+    "ip route del 2001:db8:1::/48 dev left\n"
+    "for f in -4 -6; do\n"
+    "  ip $f route del default dev right\n"
+    "  ip $f rule add iif left lookup 100\n"
+    "  ip $f rule add iif right lookup 101\n"
+    "done\n";
+
 static int open_tun(const char *name)
 {
     struct ifreq request;
@@ -108,7 +137,7 @@ static bool load_rules(void)
     for (size_t i = 0; i < sizeof helpers / sizeof helpers[0]; i++)
         fprintf(nft, "ct helper h%zu { type \"%s\" protocol %s;%s }\n", i, helpers[i].name,
                 helpers[i].protocol, helpers[i].ipv4 ? " l3proto ip;" : "");
-    fputs("chain help { type filter hook prerouting priority 0;\n", nft);
+    fputs("chain help { type filter hook prerouting priority -150;\n", nft);
     for (size_t i = 0; i < sizeof helpers / sizeof helpers[0]; i++)
         fprintf(nft, "%s%s dport %d ct helper set \"h%zu\"\n", helpers[i].ipv4 ? "ip version 4 " : "",
                 helpers[i].protocol, helpers[i].port, i);
@@ -286,6 +315,54 @@ static void mark_zone(const struct vec_packet *packet, uint8_t *data)
     }
 }
 
+/* Under rules a packet may come out anywhere, with other addresses: nothing else does. Its TTL and
+ * its DSCP field, which tells the state, are put back as they came in. */
+static void take_out(struct vec_packet *packet, uint8_t *out, size_t size)
+{
+    const bool v6 = is_ipv6(packet);
+    if (size < (v6 ? 40u : 20u) || packet->size < (v6 ? 40u : 20u))
+        return;
+    if (v6) {
+        out[0] = packet->data[0];
+        out[1] = (uint8_t)((packet->data[1] & 0xf0) | (out[1] & 0x0f));
+        out[7] = packet->data[7];
+    } else {
+        out[1] = packet->data[1];
+        out[8] = packet->data[8];
+        put_header_sum(out, (size_t)(out[0] & 15) * 4);
+    }
+    free(packet->out);
+    packet->out_size = (uint32_t)size;
+    packet->out = need(malloc(size + 1));
+    memcpy(packet->out, out, size);
+}
+
+static const char *state_of(const uint8_t *out, bool v6, char is[64])
+{
+    const unsigned dscp = v6 ? (unsigned)((out[0] & 15) << 2 | out[1] >> 6) : (unsigned)(out[1] >> 2);
+    if (dscp / 8 >= 1 && dscp / 8 <= STATES && dscp % 8 < 3)
+        snprintf(is, 64, "%s %s", states[dscp / 8 - 1], directions[dscp % 8]);
+    return is;
+}
+
+static void send_ruled(struct vec_packet *packet)
+{
+    static uint8_t out[1 << 17];
+    const int ends[] = {kernel.right, kernel.left};
+    char is[64] = "none -";
+    free(packet->out);
+    packet->out = NULL;
+    if (write(packet->from_server ? kernel.right : kernel.left, packet->data, packet->size) >= 0)
+        for (int i = 0; i < 2; i++)
+            for (ssize_t got; (got = read(ends[i], out, sizeof out)) > 0;)
+                if (got >= 20 && out[0] >> 4 == packet->data[0] >> 4) {
+                    state_of(out, is_ipv6(packet), is);
+                    take_out(packet, out, (size_t)got);
+                }
+    free(packet->is);
+    packet->is = need(strdup(is));
+}
+
 /* Sends `in`, which is the packet or another name for it. */
 static void send_as(struct vec_packet *packet, const uint8_t *in)
 {
@@ -298,10 +375,7 @@ static void send_as(struct vec_packet *packet, const uint8_t *in)
         while ((got = read(to, out, sizeof out)) > 0) {
             if (!is_it(packet, out, (size_t)got))
                 continue;
-            const unsigned dscp = is_ipv6(packet) ? (unsigned)((out[0] & 15) << 2 | out[1] >> 6)
-                                                  : (unsigned)(out[1] >> 2);
-            if (dscp / 8 >= 1 && dscp / 8 <= STATES && dscp % 8 < 3)
-                snprintf(is, sizeof is, "%s %s", states[dscp / 8 - 1], directions[dscp % 8]);
+            state_of(out, is_ipv6(packet), is);
         }
         while (read(from, out, sizeof out) > 0) /* errors that the kernel sends back */
             ;
@@ -383,9 +457,56 @@ uint32_t kernel_max(void)
     return got > 0 ? (uint32_t)strtoul(value, NULL, 10) : 0;
 }
 
+bool kernel_takes_rules(void)
+{
+    return system("command -v iptables-legacy-restore >/dev/null && "
+                  "command -v ip6tables-legacy-restore >/dev/null") == 0;
+}
+
+static void must_run(const char *script, const char *what)
+{
+    if (system(script) == 0)
+        return;
+    fprintf(stderr, "agree-kernel: cannot %s\n", what);
+    exit(2);
+}
+
+/* Gives a family its ruleset, unless it has it and no rule of it remembers earlier packets. */
+static void load_ruleset(const struct vec_case *c, bool v6)
+{
+    static const char empty[] = "*raw\nCOMMIT\n*mangle\nCOMMIT\n*nat\nCOMMIT\n*filter\nCOMMIT\n";
+    char *text = vec_ruleset(c, v6);
+    if (kernel.rulesets[v6] != NULL && strcmp(kernel.rulesets[v6], text) == 0 &&
+        strstr(text, "-m limit") == NULL) {
+        free(text);
+        return;
+    }
+    FILE *restore = popen(v6 ? "ip6tables-legacy-restore" : "iptables-legacy-restore", "w");
+    if (restore == NULL || fputs(empty, restore) < 0 || fputs(text, restore) < 0 || pclose(restore) != 0) {
+        fprintf(stderr, "agree-kernel: iptables-restore does not take this:\n%s", text);
+        exit(2);
+    }
+    free(kernel.rulesets[v6]);
+    kernel.rulesets[v6] = text;
+}
+
+static void load_rulesets(const struct vec_case *c)
+{
+    const bool ruled = c->rules_count > 0;
+    if (ruled && !kernel.ruled)
+        must_run(set_up_rules, "route as cases with rules need it");
+    if (ruled || kernel.ruled)
+        for (int v6 = 0; v6 < 2; v6++)
+            load_ruleset(c, v6 != 0);
+    if (!ruled && kernel.ruled)
+        must_run(tear_down_rules, "route as cases without rules need it");
+    kernel.ruled = ruled;
+}
+
 void kernel_ask(struct vec_case *c)
 {
     static uint8_t renamed[1 << 17];
+    load_rulesets(c);
     flush();
     kernel.run++;
     for (size_t i = 0; i < c->settings_count; i++)
@@ -399,7 +520,10 @@ void kernel_ask(struct vec_case *c)
         memcpy(renamed, packet->data, packet->size);
         rename_datagram(renamed, packet->size);
         mark_zone(packet, renamed);
-        send_as(packet, renamed);
+        if (kernel.ruled)
+            send_ruled(packet);
+        else
+            send_as(packet, renamed);
         kernel_table(packet);
     }
     for (size_t i = 0; i < kernel.defaults_count; i++)

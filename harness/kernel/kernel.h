@@ -11,8 +11,11 @@
  * that cannot be done here: not root, no TUN, no nf_conntrack, no nft or ip command. */
 bool kernel_open(char *why, size_t size);
 
-/* Fills in what Linux says of each packet of a case: `is` and `lines`; whatever stood there is
- * freed. The table is emptied and the settings put back to their defaults first. */
+/* Whether it can be given rules: the commands iptables-legacy-restore and its like are there. */
+bool kernel_takes_rules(void);
+
+/* Fills in what Linux says of each packet of a case: `is`, `lines` and, under rules, `out`; whatever
+ * stood there is freed. The table is emptied and the settings put back to their defaults first. */
 void kernel_ask(struct vec_case *c);
 
 /* The same by single steps, for packets too many to be a case. kernel_begin empties the table and

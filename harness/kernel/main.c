@@ -16,12 +16,14 @@
 static struct {
     uint64_t seed, packets;
     unsigned disagreements_max;
+    bool ruled;
     struct judge judge;
 } options = {.packets = 100000, .disagreements_max = 1};
 
 static int run_files(char **paths, int count)
 {
     size_t cases = 0, disagreeing = 0, skipped = 0;
+    const bool rules = kernel_takes_rules();
     bool bad = false;
     for (int i = 0; i < count; i++) {
         struct vec_file *file = vec_open(paths[i]);
@@ -30,7 +32,7 @@ static int run_files(char **paths, int count)
             return 2;
         }
         for (const struct vec_case *c; (c = vec_next(file)) != NULL;) {
-            if (c->has_rules) {
+            if (c->rules_count > 0 && !rules) {
                 skipped++;
                 continue;
             }
@@ -44,7 +46,7 @@ static int run_files(char **paths, int count)
         vec_close(file);
     }
     printf("%zu cases, %zu disagree with the running kernel", cases, disagreeing);
-    printf(skipped > 0 ? ", %zu with rules skipped\n" : "\n", skipped);
+    printf(skipped > 0 ? ", %zu with rules skipped: no iptables-legacy-restore\n" : "\n", skipped);
     return bad || cases == 0 || disagreeing != 0;
 }
 
@@ -55,7 +57,7 @@ static int run_random(void)
     uint64_t packets = 0, cases = 0;
     unsigned disagreements = 0;
     while (packets < options.packets && disagreements < options.disagreements_max) {
-        struct vec_case c = talk(options.seed, cases++);
+        struct vec_case c = (options.ruled ? talk_ruled : talk)(options.seed, cases++);
         packets += c.packets_count;
         disagreements += !judge(&options.judge, &c);
         vec_forget(&c);
@@ -67,20 +69,26 @@ static int run_random(void)
     }
     if (isatty(2))
         fprintf(stderr, "\r\033[K");
-    printf("seed %llu: %llu packets in %llu conversations, %u disagree with the running kernel "
-           "(%.0f packets a second, %llu conversations asked twice)\n",
+    printf("seed %llu: %llu packets in %llu conversations%s, %u disagree with the running kernel "
+           "(%.0f packets a second, %llu conversations asked twice",
            (unsigned long long)options.seed, (unsigned long long)packets, (unsigned long long)cases,
+           options.ruled ? " under random rules" : "",
            disagreements, (double)packets / (seconds_now() - began),
            (unsigned long long)options.judge.by_the_clock);
+    if (options.judge.by_chance > 0)
+        printf(", in %llu NAT drew a port at random: not compared",
+               (unsigned long long)options.judge.by_chance);
+    puts(")");
     return disagreements != 0;
 }
 
 static const char usage[] =
-    "usage: agree-kernel [--seed N] [--packets N] [--most N] [--keep OUT.vec] [--record OUT.vec]\n"
+    "usage: agree-kernel [--rules] [--seed N] [--packets N] [--most N] [--keep OUT.vec] [--record OUT.vec]\n"
     "                    [FILE.vec[.gz]... | --capture FILE...]\n"
     "Asks the running kernel, in a network namespace of its own, and the core, and compares.\n"
     "  FILE...        the packets of these cases; else conversations made at random\n"
     "  --capture      the files are captures (pcap or pcapng); each packet is asked about\n"
+    "  --rules        these are made under random rulesets, with NAT\n"
     "  --seed N       of the random ones (default: the time)\n"
     "  --packets N    how many (default 100000)\n"
     "  --most N       stop after so many disagreements (default 1)\n"
@@ -108,6 +116,7 @@ int main(int argc, char **argv)
                                           {"keep", required_argument, NULL, 'k'},
                                           {"record", required_argument, NULL, 'r'},
                                           {"capture", no_argument, NULL, 'c'},
+                                          {"rules", no_argument, NULL, 'u'},
                                           {"help", no_argument, NULL, 'h'},
                                           {NULL, 0, NULL, 0}};
     char why[256];
@@ -121,6 +130,7 @@ int main(int argc, char **argv)
         case 'k': options.judge.keep = optarg; break;
         case 'r': options.judge.record = optarg; break;
         case 'c': captures = true; break;
+        case 'u': options.ruled = true; break;
         case 'h': fputs(usage, stdout); return 0;
         default: fputs(usage, stderr); return 2;
         }
@@ -130,6 +140,10 @@ int main(int argc, char **argv)
     }
     if (!kernel_open(why, sizeof why)) {
         printf("agree-kernel: skipped: %s\n", why);
+        return 0;
+    }
+    if (options.ruled && !kernel_takes_rules()) {
+        printf("agree-kernel: skipped: needs the command iptables-legacy-restore\n");
         return 0;
     }
     if (captures)

@@ -2,6 +2,7 @@
 /* packet.c - packets of a random talk, byte by byte. */
 #include "packet.h"
 #include "prepare.h"
+#include "ruling.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -107,6 +108,10 @@ void add_packet(struct talk_state *t, const uint8_t *packet, size_t size, int fr
     added->from_server = from != 0;
     added->zone = t->zone;
     added->zone_of = t->zone_of;
+    if (t->ruling != NULL && size > 0) {
+        ruling_address(t->ruling, added->data, size, from);
+        ruling_send(t->ruling, added);
+    }
 }
 
 /* Adds a whole packet as fragments: in any order, one missing, doubled, overlapping, empty or far

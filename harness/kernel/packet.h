@@ -37,6 +37,7 @@ struct talk_state {
     uint16_t zone;  /* of its packets */
     uint8_t zone_of;
     bool helped;    /* rules attach helpers by port, and nftables sees no port behind an AH */
+    struct ruling *ruling; /* under rules, or NULL */
     bool alone;     /* one host talks to itself, from a port to the same one */
 };
 

@@ -415,8 +415,10 @@ static void go_on_pptp(struct talk_state *t)
 enum speech speech_begin(struct talk_state *t)
 {
     static const uint16_t ports[SPEECHES] = {0, 21, 6667, 69, 5060, 5061, 1723};
-    const enum speech speech = (enum speech)(1 + below(&t->chance, SPEECHES - 1));
-    if (speech == SPEECH_IRC || speech == SPEECH_PPTP)
+    /* Under rules PPTP, the last one, is left out: the calls it names are not translated here. */
+    const uint32_t there = SPEECHES - (t->ruling != NULL);
+    const enum speech speech = (enum speech)(1 + below(&t->chance, there - 1));
+    if (t->ruling == NULL && (speech == SPEECH_IRC || speech == SPEECH_PPTP))
         t->v6 = one_in(&t->chance, 20);
     t->ports[0] = one_in(&t->chance, 4) ? ports[speech] : 4000;
     t->ports[1] = ports[speech];

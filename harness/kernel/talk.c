@@ -2,6 +2,7 @@
 /* talk.c - the makers of packets. Each takes a talk and adds one packet to it. */
 #define _GNU_SOURCE
 #include "packet.h"
+#include "ruling.h"
 #include "speech.h"
 #include "talk.h"
 
@@ -194,7 +195,13 @@ static void talk_icmp_error(struct talk_state *t)
         return;
     }
     const struct vec_packet *about = &t->c.packets[below(chance, (uint32_t)t->c.packets_count)];
-    size_t inner = about->size < 512 ? about->size : 512;
+    const uint8_t *as_seen = about->data;
+    size_t inner = about->size;
+    if (about->out != NULL && !one_in(chance, 8)) { /* who complains got it so */
+        as_seen = about->out;
+        inner = about->out_size;
+    }
+    inner = inner < 512 ? inner : 512;
     if (one_in(chance, 2) && inner > ip_bytes(t) + 8)
         inner = ip_bytes(t) + 8;
     if (one_in(chance, 10))
@@ -202,7 +209,7 @@ static void talk_icmp_error(struct talk_state *t)
     memset(l4, 0, 8);
     l4[0] = t->v6 ? PICK(chance, v6) : PICK(chance, v4);
     l4[1] = (uint8_t)below(chance, 5);
-    memcpy(l4 + 8, about->data, inner);
+    memcpy(l4 + 8, as_seen, inner);
     if (one_in(chance, 8) && inner > 0)
         l4[8 + below(chance, (uint32_t)(inner < 48 ? inner : 48))] ^= (uint8_t)(1 << below(chance, 8));
     /* It goes to who sent that packet, mostly. */
@@ -349,31 +356,56 @@ static void choose_zone(struct talk_state *t)
     t->zone_of = t->zone != 0 ? (uint8_t)below(&t->chance, VEC_ZONE_WAYS) : 0;
 }
 
+/* Everything about a talk but its packets. */
+static void begin(struct talk_state *t, const char *kind, uint64_t seed, uint64_t number)
+{
+    char name[64];
+    memset(t, 0, sizeof *t);
+    t->chance.state = seed * UINT64_C(0x2545f4914f6cdd1d) + number;
+    draw(&t->chance);
+    struct chance *chance = &t->chance;
+    snprintf(name, sizeof name, "%s-%llu-%llu", kind, (unsigned long long)seed, (unsigned long long)number);
+    t->c.name = need(strdup(name));
+    t->c.packets = need(calloc(PACKETS_MAX, sizeof *t->c.packets));
+    t->c.settings = need(calloc(4, sizeof *t->c.settings));
+    while (t->c.settings_count < 2 && one_in(chance, 3))
+        add_setting(t);
+    t->v6 = one_in(chance, 3);
+    t->ports[0] = one_in(chance, 20) ? 0 : 40000;
+    t->ports[1] = one_in(chance, 20) ? 40000 : 80;
+    t->fragments = one_in(chance, 6);
+    t->alone = t->ports[0] == t->ports[1] && one_in(chance, 2);
+    for (int i = 0; i < 2; i++) {
+        t->side[i].seq = one_in(chance, 2) ? UINT32_MAX - below(chance, 5000) : (uint32_t)draw(chance);
+        t->side[i].window = one_in(chance, 3) ? below(chance, 65536) : 8192;
+        t->side[i].tag = (uint32_t)draw(chance) | 1;
+    }
+}
+
+/* One more packet of the talk's kind. */
+static void go_on(struct talk_state *t, uint32_t kind)
+{
+    if (one_in(&t->chance, 12))
+        talk_icmp_error(t);
+    else if (kind < 9)
+        talk_tcp(t);
+    else if (kind == 9)
+        talk_udp(t, 17);
+    else if (kind == 10)
+        talk_udp(t, 136);
+    else if (kind == 11)
+        talk_icmp(t);
+    else if (kind < 15)
+        talk_sctp(t);
+    else
+        talk_other(t);
+}
+
 struct vec_case talk(uint64_t seed, uint64_t number)
 {
     struct talk_state t;
-    char name[64];
-    memset(&t, 0, sizeof t);
-    t.chance.state = seed * UINT64_C(0x2545f4914f6cdd1d) + number;
-    draw(&t.chance);
+    begin(&t, "random", seed, number);
     struct chance *chance = &t.chance;
-    snprintf(name, sizeof name, "random-%llu-%llu", (unsigned long long)seed,
-             (unsigned long long)number);
-    t.c.name = need(strdup(name));
-    t.c.packets = need(calloc(PACKETS_MAX, sizeof *t.c.packets));
-    t.c.settings = need(calloc(4, sizeof *t.c.settings));
-    while (t.c.settings_count < 2 && one_in(chance, 3))
-        add_setting(&t);
-    t.v6 = one_in(chance, 3);
-    t.ports[0] = one_in(chance, 20) ? 0 : 40000;
-    t.ports[1] = one_in(chance, 20) ? 40000 : 80;
-    t.fragments = one_in(chance, 6);
-    t.alone = t.ports[0] == t.ports[1] && one_in(chance, 2);
-    for (int i = 0; i < 2; i++) {
-        t.side[i].seq = one_in(chance, 2) ? UINT32_MAX - below(chance, 5000) : (uint32_t)draw(chance);
-        t.side[i].window = one_in(chance, 3) ? below(chance, 65536) : 8192;
-        t.side[i].tag = (uint32_t)draw(chance) | 1;
-    }
     const uint32_t kind = below(chance, 16);
     t.waits = kind == 9 && one_in(chance, 1000); /* long enough to become a stream */
     const bool zones = !t.alone && one_in(chance, 8), wander = zones && one_in(chance, 2);
@@ -389,22 +421,32 @@ struct vec_case talk(uint64_t seed, uint64_t number)
             talk_again(&t);
         else if (speech != SPEECH_NONE && !one_in(chance, 15))
             speech_go_on(&t, speech);
-        else if (one_in(chance, 12))
-            talk_icmp_error(&t);
-        else if (kind < 9)
-            talk_tcp(&t);
-        else if (kind == 9)
-            talk_udp(&t, 17);
-        else if (kind == 10)
-            talk_udp(&t, 136);
-        else if (kind == 11)
-            talk_icmp(&t);
-        else if (kind < 15)
-            talk_sctp(&t);
         else
-            talk_other(&t);
+            go_on(&t, kind);
     }
     if (t.waits)
         t.c.packets[count - 1].wait_ms = 2100;
+    return t.c;
+}
+
+struct vec_case talk_ruled(uint64_t seed, uint64_t number)
+{
+    struct talk_state t;
+    begin(&t, "ruled", seed, number);
+    t.alone = false;
+    t.whole = true;
+    t.ruling = ruling_begin(&t, seed * UINT64_C(0x9e3779b97f4a7c15) + number / RULED_TALKS);
+    static const uint8_t kinds[] = {0, 0, 0, 9, 9, 10, 11, 11, 12, 15};
+    const uint32_t kind = PICK(&t.chance, kinds);
+    const enum speech speech = one_in(&t.chance, 4) ? speech_begin(&t) : SPEECH_NONE;
+    const size_t count = 3 + below(&t.chance, PACKETS_MAX - 3);
+    while (t.c.packets_count < count)
+        if (one_in(&t.chance, speech == SPEECH_NONE ? 10 : 25))
+            talk_again(&t);
+        else if (speech != SPEECH_NONE && !one_in(&t.chance, 15))
+            speech_go_on(&t, speech);
+        else
+            go_on(&t, one_in(&t.chance, 12) ? 9 : kind);
+    ruling_end(t.ruling);
     return t.c;
 }

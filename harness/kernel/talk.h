@@ -9,4 +9,8 @@
 /* One conversation; vec_forget frees it. */
 struct vec_case talk(uint64_t seed, uint64_t number);
 
+/* One under random rules; RULED_TALKS in a row have the same. */
+enum { RULED_TALKS = 8 };
+struct vec_case talk_ruled(uint64_t seed, uint64_t number);
+
 #endif

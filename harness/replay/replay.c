@@ -5,6 +5,7 @@
 #define _GNU_SOURCE 1
 #include "../back_ends.h"
 #include "command.h"
+#include "firewall.h"
 #include "keepstate.h"
 #include "link.h"
 #include "progress.h"
@@ -38,14 +39,17 @@ struct options {
     uint32_t max;
     uint8_t index, timer;
     enum kst_format format;
+    uint64_t seed;  /* 0: whatever comes */
     uint64_t at_us; /* UINT64_MAX: to the end */
     bool formatted; /* --format was given */
     bool each, why, stats, events;
+    struct firewall_options firewall;
 };
 
 struct replay {
     const struct options *options;
     struct kst *table;
+    struct firewall *firewall; /* or NULL */
     link_peel *peel;
     struct timeval first; /* stamp of the first frame */
     uint64_t now_us;      /* since then */
@@ -90,10 +94,28 @@ static int help(void)
          "      --stats           counters, as conntrack -S prints them, and the reasons\n"
          "  -h, --help            this text\n"
          "  -V, --version         of keepstate\n\n"
+         "with rules:\n"
+         "      --rules FILE      what iptables-save writes: each packet goes through the tables raw,\n"
+         "                        mangle, nat and filter as in Linux, and each rule is printed with\n"
+         "                        what it met, after the connections\n"
+         "      --rules6 FILE     what ip6tables-save writes\n"
+         "      --route NET=INTERFACE\n"
+         "                        192.0.2.0/24=eth0 or default=ppp0: where packets come in (by their\n"
+         "                        source) and leave (by their destination), by the longest prefix;\n"
+         "                        may be given again\n"
+         "      --address INTERFACE=ADDRESS\n"
+         "                        of this host, eth0=192.0.2.1: what is for it, or from it, is not\n"
+         "                        forwarded; MASQUERADE takes the first. With a length, /24, it is a\n"
+         "                        route as well; may be given again\n"
+         "      --explain N       which rules packet N met, and what became of it; all: of each\n"
+         "      --write FILE      a capture of what passed, as it left\n"
+         "      --seed N          draw the ports that NAT draws at random as before by the same N\n\n"
+         "--each then also prints `out HEX`, the packet as it left; --why tells which rule dropped it.\n\n"
          "exit codes: 0 done; 1 the capture is bad, and what was read before is printed all the\n"
          "same; 2 wrong usage\n\n"
          "examples:\n"
          "  keepstate replay --why --stats day.pcap\n"
+         "  keepstate replay --rules rules.v4 --route 192.0.2.0/24=lan --route default=wan day.pcap\n"
          "  zcat day.pcap.gz | keepstate replay --at 60 -s nf_conntrack_udp_timeout=10 -");
     return COMMAND_DONE;
 }
@@ -124,6 +146,17 @@ static int read_max(const char *text, struct options *options)
     return usage();
 }
 
+static int read_seed(const char *text, struct options *options)
+{
+    uint32_t seed;
+    if (read_number(text, &seed) && seed > 0) {
+        options->seed = seed;
+        return GO_ON;
+    }
+    complain("--seed: a whole number above 0 is needed, not '%s'", text);
+    return usage();
+}
+
 static int read_at(const char *text, struct options *options)
 {
     char *end;
@@ -133,6 +166,20 @@ static int read_at(const char *text, struct options *options)
         return GO_ON;
     }
     complain("--at: seconds after the first packet are needed, such as 1.5, not '%s'", text);
+    return usage();
+}
+
+static int read_explain(const char *text, struct options *options)
+{
+    uint32_t number = 0;
+    options->firewall.explain = FIREWALL_ALL;
+    if (strcmp(text, "all") == 0)
+        return GO_ON;
+    if (read_number(text, &number) && number > 0) {
+        options->firewall.explain = number;
+        return GO_ON;
+    }
+    complain("--explain: the number of a packet, or all, is needed, not '%s'", text);
     return usage();
 }
 
@@ -169,11 +216,18 @@ static int read_option(int option, struct options *options)
     case 'i': return read_back_end("index", kst_index_name, &options->index);
     case 't': return read_back_end("timer", kst_timer_name, &options->timer);
     case 'a': return read_at(optarg, options);
+    case 'd': return read_seed(optarg, options);
     case 'f': return read_format(optarg, options);
     case 'e': options->each = true; return GO_ON;
     case 'w': options->why = true; return GO_ON;
     case 'v': options->events = true; return GO_ON;
     case 'c': options->stats = true; return GO_ON;
+    case '4': options->firewall.rules[0] = optarg; return GO_ON;
+    case '6': options->firewall.rules[1] = optarg; return GO_ON;
+    case 'r': options->firewall.routes[options->firewall.routes_count++] = optarg; return GO_ON;
+    case 'n': options->firewall.addresses[options->firewall.addresses_count++] = optarg; return GO_ON;
+    case 'o': options->firewall.write = optarg; return GO_ON;
+    case 'x': return read_explain(optarg, options);
     case 'h': return help();
     case 'V': puts("keepstate " KST_VERSION); return COMMAND_DONE;
     default: return usage(); /* getopt has said what is wrong */
@@ -189,6 +243,10 @@ static int read_options(int argc, char **argv, struct options *options)
         {"at", required_argument, NULL, 'a'},     {"format", required_argument, NULL, 'f'},
         {"each", no_argument, NULL, 'e'},         {"why", no_argument, NULL, 'w'},
         {"stats", no_argument, NULL, 'c'},        {"events", no_argument, NULL, 'v'},
+        {"rules", required_argument, NULL, '4'},  {"rules6", required_argument, NULL, '6'},
+        {"route", required_argument, NULL, 'r'},  {"address", required_argument, NULL, 'n'},
+        {"seed", required_argument, NULL, 'd'},
+        {"write", required_argument, NULL, 'o'},  {"explain", required_argument, NULL, 'x'},
         {"helper", required_argument, NULL, 'p'}, {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, 'V'},      {NULL, 0, NULL, 0},
     };
@@ -205,6 +263,8 @@ static int read_options(int argc, char **argv, struct options *options)
         return usage();
     }
     options->path = argv[optind];
+    options->firewall.each = options->each;
+    options->firewall.why = options->why;
     return GO_ON;
 }
 
@@ -288,11 +348,15 @@ static int make_table(const struct options *options, struct kst **table)
     struct kst_config config = {.max = options->max,
                                 .index = options->index,
                                 .timer = options->timer,
-                                .features = KST_WITH_ACCOUNTING | KST_WITH_TIMESTAMPS,
+                                .features = KST_WITH_ACCOUNTING | KST_WITH_TIMESTAMPS |
+                                            KST_WITH_LIMITS |
+                                            (firewall_wanted(&options->firewall) ? KST_WITH_NAT : 0u),
                                 .reassembly_bytes = REASSEMBLY_BYTES,
                                 .expectations = EXPECTATIONS,
                                 .events = options->events ? EVENTS : 0};
-    if (getrandom(config.seed, sizeof config.seed, 0) != (ssize_t)sizeof config.seed) {
+    if (options->seed != 0)
+        config.seed[0] = options->seed;
+    else if (getrandom(config.seed, sizeof config.seed, 0) != (ssize_t)sizeof config.seed) {
         complain("no random numbers: %s", strerror(errno));
         return COMMAND_INPUT;
     }
@@ -360,7 +424,7 @@ static void advance(struct replay *r, uint64_t now_us)
     tell_events(r);
 }
 
-static void track(struct replay *r, const struct link_bytes *ip, bool cut)
+static void track(struct replay *r, const struct link_bytes *ip, bool cut, const struct timeval *stamp)
 {
     const struct kst_packet packet = {.data = ip->at,
                                       .size = ip->size,
@@ -368,12 +432,17 @@ static void track(struct replay *r, const struct link_bytes *ip, bool cut)
                                       .flags = cut ? KST_PACKET_HEAD : 0};
     struct kst_result result;
     r->counts.cut += cut;
+    if (r->firewall != NULL) {
+        firewall_take(r->firewall, r->frames, stamp, r->now_us / 1000, packet.data, packet.size, packet.flags);
+        tell_events(r);
+        return;
+    }
     kst_track(r->table, r->now_us / 1000, &packet, 1, &result);
     tell_events(r);
     if (r->options->why)
         show_why(r->frames, &result);
     if (r->options->each)
-        show_each(r->table, &result);
+        show_each(r->table, &result, NULL, 0);
 }
 
 /* False if the frame came after --at: it is not tracked, nor is any other. */
@@ -388,14 +457,16 @@ static bool take_frame(struct replay *r, const struct pcap_pkthdr *header, const
     const enum link_content content = r->peel(&rest);
     r->counts.contents[content]++;
     if (content == LINK_IP)
-        track(r, &rest, header->caplen < header->len);
+        track(r, &rest, header->caplen < header->len, &header->ts);
     return true;
 }
 
 /* Reads to the end, or to --at, or until the output fails. False if the capture is bad. */
 static bool read_capture(struct replay *r, pcap_t *pcap)
 {
-    const bool mixed = (r->options->each || r->options->why || r->options->events) && isatty(STDOUT_FILENO);
+    const bool mixed = (r->options->each || r->options->why || r->options->events ||
+                        r->options->firewall.explain != 0) &&
+                       isatty(STDOUT_FILENO);
     struct pcap_pkthdr *header;
     const uint8_t *bytes;
     struct progress progress;
@@ -466,6 +537,8 @@ static void print_end(struct replay *r)
     if (left_out > 0)
         complain("%" PRIu32 " IPv6 connections left out: --format legacy has no words for them",
                  left_out);
+    if (r->firewall != NULL && !options->each)
+        firewall_summary(r->firewall);
     if (options->stats)
         show_stats(r->table, &r->counts);
     if (kst_statistics(r->table)->events_lost > 0)
@@ -495,17 +568,27 @@ int replay_main(int argc, char **argv)
     struct replay replay = {.options = &options};
     options.settings = calloc((size_t)argc, sizeof *options.settings); /* as many as words */
     options.helpers = calloc((size_t)argc, sizeof *options.helpers);
-    if (options.settings == NULL || options.helpers == NULL) {
+    options.firewall.routes = calloc((size_t)argc, sizeof *options.firewall.routes);
+    options.firewall.addresses = calloc((size_t)argc, sizeof *options.firewall.addresses);
+    if (options.settings == NULL || options.helpers == NULL || options.firewall.routes == NULL ||
+        options.firewall.addresses == NULL) {
         complain("%s", strerror(errno));
         return COMMAND_INPUT;
     }
     int code = read_options(argc, argv, &options);
     if (code == GO_ON)
         code = make_table(&options, &replay.table);
+    if (code == GO_ON && firewall_wanted(&options.firewall)) {
+        const int opened = firewall_open(&options.firewall, replay.table, &replay.firewall);
+        code = opened == COMMAND_DONE ? GO_ON : opened;
+    }
     if (code == GO_ON)
         code = run(&replay);
+    const int closed = firewall_close(replay.firewall);
     free(replay.table);
     free(options.settings);
     free(options.helpers);
-    return code;
+    free(options.firewall.routes);
+    free(options.firewall.addresses);
+    return code == COMMAND_DONE ? closed : code;
 }

@@ -5,6 +5,7 @@
 #include "command.h"
 
 #include <inttypes.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,15 +44,19 @@ static void print_sorted(const char *word, struct line *lines, uint32_t count)
         printf("%s %s\n", word, lines[i].text);
 }
 
-void show_each(const struct kst *t, const struct kst_result *result)
+void show_each(const struct kst *t, const struct kst_result *result, const uint8_t *out, uint32_t size)
 {
-    const bool dropped = result->verdict != KST_ACCEPT;
+    const bool dropped = result == NULL || result->verdict != KST_ACCEPT;
     struct line *lines = lines_for(kst_count(t) + kst_expectation_count(t));
     uint32_t count = 0;
     struct kst_flow flow;
     struct kst_expectation expectation;
     printf("is %s %s\n", dropped ? "none" : kst_state_name(result->state),
            kst_direction_name(dropped ? KST_NO_DIRECTION : result->direction));
+    if (!dropped && out != NULL)
+        fputs("out ", stdout);
+    for (uint32_t i = 0; i < size && !dropped && out != NULL; i++)
+        printf(i + 1 == size ? "%02x\n" : "%02x", out[i]);
     for (kst_id id = 0; (id = kst_next(t, id)) != 0;)
         if (kst_get(t, id, &flow))
             kst_print(&flow, KST_FORMAT_PROC, lines[count++].text, sizeof lines->text);
@@ -154,6 +159,14 @@ void show_stats(const struct kst *t, const struct show_counts *counts)
         if (stats->gone[i] > 0)
             printf("%10" PRIu64 "  gone: %s\n", stats->gone[i], kst_cause_text((enum kst_cause)i));
     printf("%10" PRIu32 "  live at the end\n", kst_count(t));
+    for (uint8_t state = KST_TCP_SYN_SENT; state < KST_TCP_STATES; state++)
+        if (kst_state_count(t, IPPROTO_TCP, state) > 0)
+            printf("%10" PRIu32 "  in TCP's state %s\n", kst_state_count(t, IPPROTO_TCP, state),
+                   kst_tcp_state_name((enum kst_tcp_state)state));
+    for (uint32_t age = 0; age < KST_AGES; age++)
+        if (stats->victim_ages[age] > 0)
+            printf("%10" PRIu64 "  evicted from their class after less than %.3f s\n",
+                   stats->victim_ages[age], 0.064 * (double)(UINT32_C(1) << age));
     for (int i = LINK_IP + 1; i < LINK_CONTENTS; i++)
         if (counts->contents[i] > 0)
             printf("%10" PRIu64 "  frames: %s\n", counts->contents[i],

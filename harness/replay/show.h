@@ -17,8 +17,9 @@ struct show_counts {
 };
 
 /* `is STATE DIR`, then the whole table as sorted `ct` lines and the expectations as `exp` lines:
- * the format of the vectors. */
-void show_each(const struct kst *t, const struct kst_result *result);
+ * the format of the vectors. `result` NULL: rules dropped the packet. Under rules `out HEX` says how
+ * it leaves; `out` NULL: there are none. */
+void show_each(const struct kst *t, const struct kst_result *result, const uint8_t *out, uint32_t size);
 
 /* The events that wait, as `conntrack -E -o timestamp` prints them (or as JSON), at this time. */
 void show_events(struct kst *t, const struct timeval *stamp, enum kst_format format);

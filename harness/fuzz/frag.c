@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: MIT */
+/* frag.c - property: a datagram that comes in pieces is judged as the whole one is, by a table that knows no
+ * fragments, in whatever order they come, among whatever others; what becomes of each piece - held, a copy, an
+ * overlap, a wrong end - is what a map of bytes says; and when the time for all is over, no memory is in use.
+ *
+ * Frames hold whole datagrams; their flags say how each is cut up, and are the seed of what is left to chance. A
+ * frame that holds a fragment, or what cannot be cut, comes as it is: from then on only invariants are held. */
+#include "rig.h"
+
+#include "../agree/describe.h"
+#include "packet.h"
+
+enum { STEPS_MAX = 100, PIECES_MAX = 64, MAP_MAX = 4096 };
+
+enum { /* of a frame */
+    FLAG_ORDER = 3,       /* in order, backwards, anyhow, and with harm done */
+    FLAG_AMONG = 4,       /* among the pieces of the next one */
+    FLAG_SIZE = 8 | 16,   /* of the pieces */
+    FLAG_ZONE = 32,
+    FLAG_TRUSTED = 64     /* nobody looks at checksums */
+};
+
+struct piece {
+    uint32_t begin, end;
+    bool more;
+};
+
+static struct datagram {
+    uint8_t data[MAP_MAX];
+    uint32_t size, id, flags, count, next;
+    struct packet_layout p;
+    struct piece pieces[2 * PIECES_MAX];
+    /* The model of what is held: to which run each byte belongs, 0 for none. */
+    uint16_t run[MAP_MAX];
+    uint32_t runs, last_end, end, held, joined; /* the last: bytes of the datagram that was completed */
+    bool end_seen, there;
+} datagrams[2];
+
+static struct {
+    struct kst *cut, *whole;
+    uint64_t now_ms;
+    uint32_t number; /* of datagrams so far */
+    bool apart;      /* the two tables have seen different things */
+} rig;
+
+static void forget(struct datagram *d)
+{
+    memset(d->run, 0, sizeof d->run);
+    d->runs = d->last_end = d->end = d->held = 0;
+    d->end_seen = d->there = false;
+}
+
+/* What becomes of a piece; NONE: it completes the datagram. */
+static enum kst_reason expect(struct datagram *d, const struct piece *piece)
+{
+    const bool v4 = d->data[0] >> 4 == 4, fresh = !d->there;
+    bool all_in = true, none_in = true;
+    const uint32_t run = d->run[piece->begin];
+    d->there = true;
+    if (piece->more ? d->end_seen && piece->end > d->end
+                    : piece->end < d->end || (d->end_seen && piece->end != d->end)) {
+        if (v4 || fresh)
+            forget(d);
+        return KST_REASON_FRAGMENT_BAD;
+    }
+    if (piece->end > d->end)
+        d->end = piece->end;
+    d->end_seen = d->end_seen || !piece->more;
+    for (uint32_t i = piece->begin; i < piece->end; i++) {
+        all_in = all_in && d->run[i] != 0 && d->run[i] == run;
+        none_in = none_in && d->run[i] == 0;
+    }
+    if (all_in)
+        return KST_REASON_FRAGMENT_COPY;
+    if (!none_in) {
+        forget(d);
+        return KST_REASON_FRAGMENT_OVERLAP;
+    }
+    /* Right behind all that is there, it goes on with the last run; else it begins one. */
+    const bool joins = piece->begin > 0 && piece->begin == d->last_end && d->run[piece->begin - 1] != 0;
+    const uint32_t own = joins ? d->run[piece->begin - 1] : ++d->runs;
+    for (uint32_t i = piece->begin; i < piece->end; i++)
+        d->run[i] = (uint16_t)own;
+    if (piece->end > d->last_end)
+        d->last_end = piece->end;
+    d->held += piece->end - piece->begin;
+    if (!d->end_seen || d->held != d->end)
+        return KST_REASON_FRAGMENT_HELD;
+    d->joined = d->end;
+    forget(d);
+    return KST_REASON_NONE;
+}
+
+static struct kst_result track(struct kst *t, const uint8_t *data, uint32_t size, uint32_t flags)
+{
+    struct kst_packet packet = {.size = size, .zone = flags & FLAG_ZONE ? 7 : 0};
+    packet.checksum = flags & FLAG_TRUSTED ? KST_CHECKSUM_GOOD : KST_CHECKSUM_VERIFY;
+    packet.data = fuzz_exact(data, size);
+    const struct kst_result r = rig_track(t, rig.now_ms, &packet);
+    fuzz_free((void *)(uintptr_t)packet.data);
+    if (fuzz_telling) {
+        char words[600];
+        describe(data, size, words, sizeof words);
+        printf("%12" PRIu64 " ms  %s: %s\n", rig.now_ms, words, kst_reason_name((enum kst_reason)r.reason));
+    }
+    return r;
+}
+
+static void send_piece(struct datagram *d, const struct piece *piece)
+{
+    uint8_t data[MAP_MAX + 48];
+    const bool v4 = d->data[0] >> 4 == 4;
+    const uint32_t header = v4 ? d->p.l4_at : d->p.l4_at + 8, bytes = piece->end - piece->begin;
+    memcpy(data, d->data, d->p.l4_at);
+    memcpy(data + header, d->data + d->p.l4_at + piece->begin, bytes);
+    if (v4) {
+        put16(data + 4, d->id);
+        put16(data + 6, piece->begin / 8 | (piece->more ? 0x2000u : 0));
+    } else {
+        data[6] = 44;
+        data[40] = (uint8_t)d->p.protocol;
+        data[41] = 0;
+        put16(data + 42, piece->begin | piece->more);
+        put32(data + 44, d->id);
+    }
+    put16(data + (v4 ? 2 : 4), v4 ? header + bytes : header + bytes - 40);
+    if (v4) {
+        put16(data + 10, 0);
+        put16(data + 10, packet_fold(packet_sum(0, data, header)));
+    }
+    const enum kst_reason expected = rig.apart ? KST_REASON_NONE : expect(d, piece);
+    struct kst_result r = track(rig.cut, data, header + bytes, d->flags);
+    rig_note_result(&r);
+    if (rig.apart)
+        return;
+    if (r.reason == KST_REASON_FRAGMENT_FULL) { /* nobody promised memory: what is left of it is not followed */
+        rig.apart = true;
+        return;
+    }
+    if (expected == KST_REASON_NONE) {
+        const uint32_t bytes_all = d->p.l4_at + d->joined; /* a piece may have lied about being the last */
+        memcpy(data, d->data, bytes_all);
+        put16(data + (v4 ? 2 : 4), v4 ? bytes_all : bytes_all - 40);
+        if (v4) {
+            put16(data + 10, 0);
+            put16(data + 10, packet_fold(packet_sum(0, data, d->p.l4_at)));
+        }
+        const struct kst_result whole = track(rig.whole, data, bytes_all, d->flags);
+        fuzz_must(r.flags & KST_REASSEMBLED);
+        r.flags ^= KST_REASSEMBLED;
+        if (!rig_same_result(&r, &whole))
+            fuzz_fail("reassembled it is %s %s, whole %s %s", kst_state_name((enum kst_state)r.state),
+                      kst_reason_name((enum kst_reason)r.reason), kst_state_name((enum kst_state)whole.state),
+                      kst_reason_name((enum kst_reason)whole.reason));
+        fuzz_same("the connection", r.entry, whole.entry);
+        return;
+    }
+    if (r.reason != expected)
+        fuzz_fail("the bytes %u to %u are %s, and the map says %s", piece->begin, piece->end,
+                  kst_reason_name((enum kst_reason)r.reason), kst_reason_name(expected));
+    fuzz_must(r.verdict == (expected == KST_REASON_FRAGMENT_HELD ? KST_HOLD : KST_DROP));
+    fuzz_must(r.entry == 0 && r.flags == 0);
+}
+
+/* What happens to the pieces on their way. */
+static void harm(struct datagram *d, uint64_t *random)
+{
+    for (uint32_t times = 1 + (uint32_t)fuzz_random(random) % 3; times > 0 && d->count > 0; times--) {
+        const uint32_t number = (uint32_t)fuzz_random(random) % d->count, to = (uint32_t)fuzz_random(random) % d->count;
+        struct piece *piece = &d->pieces[number];
+        switch (fuzz_random(random) % 6) {
+        case 0: /* twice */
+        case 1:
+            if (d->count < 2 * PIECES_MAX) {
+                memmove(&d->pieces[to + 1], &d->pieces[to], (d->count - to) * sizeof *piece);
+                d->pieces[to] = d->pieces[number + (to <= number)];
+                d->count++;
+            }
+            break;
+        case 2: *piece = d->pieces[--d->count]; break; /* lost */
+        case 3: /* reaches into the one before */
+            if (piece->begin >= 8)
+                piece->begin -= 8;
+            break;
+        case 4: /* and into the one behind */
+            if (piece->end + 8 <= d->p.bytes)
+                piece->end += 8;
+            break;
+        default: piece->more = !piece->more; break;
+        }
+        /* Whose length is no multiple of 8 must be the last; an IPv6 one at the front has all headers. */
+        if (piece->more && piece->end % 8 != 0)
+            piece->end -= piece->end % 8;
+        if (piece->begin == 0 && piece->end < 24 && d->data[0] >> 4 == 6)
+            piece->end = 24;
+        const bool whole = piece->begin == 0 && !piece->more; /* that is no fragment */
+        if (piece->end <= piece->begin || piece->end > d->p.bytes || whole)
+            *piece = d->pieces[--d->count];
+    }
+}
+
+/* False if this cannot be cut. */
+static bool cut_up(struct datagram *d, const struct fuzz_frame *frame)
+{
+    static const uint32_t sizes[] = {24, 64, 160, 512};
+    uint64_t random = (uint64_t)frame->flags << 8 | frame->wait;
+    const uint8_t *data = frame->bytes;
+    if (frame->size < 40 || frame->size > MAP_MAX || !packet_lay_out(data, frame->size, &d->p) || d->p.fragment)
+        return false;
+    const bool v4 = data[0] >> 4 == 4;
+    d->size = v4 ? get16(data + 2) : 40 + get16(data + 4);
+    if (d->size > frame->size || d->size < d->p.l4_at + 25 || (!v4 && (d->p.l4_at != 40 || d->p.protocol == 59)))
+        return false;
+    memcpy(d->data, data, d->size);
+    d->p.bytes = d->size - d->p.l4_at;
+    if (v4) {
+        put16(d->data + 10, 0);
+        put16(d->data + 10, packet_fold(packet_sum(0, d->data, d->p.l4_at)));
+    }
+    d->flags = frame->flags;
+    d->id = 0x4b00 + rig.number++;
+    d->count = d->next = 0;
+    forget(d);
+    const uint32_t wanted = sizes[frame->flags >> 3 & 3], least = (d->p.bytes / PIECES_MAX + 8) / 8 * 8;
+    for (uint32_t at = 0, step = wanted > least ? wanted : least; at < d->p.bytes; at += step) {
+        const bool more = at + step < d->p.bytes;
+        d->pieces[d->count++] = (struct piece){at, more ? at + step : d->p.bytes, more};
+    }
+    if (d->count < 2)
+        return false;
+    for (uint32_t i = d->count; i-- > 1;) {
+        const uint32_t order = frame->flags & FLAG_ORDER;
+        const uint32_t j = order == 0 ? i : order == 1 ? d->count - 1 - i : (uint32_t)fuzz_random(&random) % (i + 1);
+        if (order == 1 && j >= i)
+            continue;
+        const struct piece piece = d->pieces[i];
+        d->pieces[i] = d->pieces[j];
+        d->pieces[j] = piece;
+    }
+    if ((frame->flags & FLAG_ORDER) == 3)
+        harm(d, &random);
+    return d->count > 0;
+}
+
+static void send_all(uint32_t count)
+{
+    for (bool some = true; some;) {
+        some = false;
+        for (uint32_t i = 0; i < count; i++)
+            if (datagrams[i].next < datagrams[i].count) {
+                send_piece(&datagrams[i], &datagrams[i].pieces[datagrams[i].next++]);
+                some = true;
+            }
+    }
+}
+
+static void compare(void)
+{
+    kst_advance(rig.cut, rig.now_ms, 0); /* both know what time it is */
+    kst_advance(rig.whole, rig.now_ms, 0);
+    rig_check(rig.cut);
+    rig_check(rig.whole);
+    if (rig.apart)
+        return;
+    fuzz_same("connections", kst_count(rig.cut), kst_count(rig.whole));
+    for (kst_id id = kst_next(rig.cut, 0); id != 0; id = kst_next(rig.cut, id)) {
+        struct kst_flow a, b;
+        fuzz_must(kst_get(rig.cut, id, &a));
+        if (!kst_get(rig.whole, id, &b))
+            fuzz_fail("a connection is not there for the whole datagrams");
+        fuzz_must(memcmp(a.tuple, b.tuple, sizeof a.tuple) == 0);
+        fuzz_same("state", a.state, b.state);
+        fuzz_same("status", a.status, b.status);
+        fuzz_same("timeout", a.timeout_ms, b.timeout_ms);
+        fuzz_same("bytes", a.bytes[0], b.bytes[0]);
+        fuzz_same("bytes", a.bytes[1], b.bytes[1]);
+    }
+}
+
+static void run(const uint8_t *data, size_t size)
+{
+    const uint8_t *at = data + (size < fuzz_target.head ? size : fuzz_target.head);
+    struct kst_config config = {.max = 200, .features = KST_WITH_ACCOUNTING, .seed = {draw8()}};
+    struct fuzz_frame frame;
+    memset(&rig, 0, sizeof rig);
+    config.start_ms = rig.now_ms = draw8() & 1 ? (UINT64_C(1) << 32) - 40000 : 0;
+    rig_back_ends(&config, true);
+    rig.whole = rig_table(&config);
+    rig_back_ends(&config, false);
+    config.reassembly_bytes = KST_REASSEMBLY_MIN;
+    rig.cut = rig_table(&config);
+    fuzz_must(kst_set(rig.cut, "nf_conntrack_acct", 1) == KST_ERROR_OK);
+    fuzz_must(kst_set(rig.whole, "nf_conntrack_acct", 1) == KST_ERROR_OK);
+    uint32_t waiting = 0;
+    for (uint32_t step = 0; step < STEPS_MAX && fuzz_frame_next(&at, data + size, &frame); step++) {
+        if (waiting == 0)
+            rig.now_ms += fuzz_wait_ms(frame.wait);
+        if (cut_up(&datagrams[waiting], &frame)) {
+            waiting++;
+            if (waiting == 1 && (frame.flags & FLAG_AMONG))
+                continue;
+            send_all(waiting);
+            waiting = 0;
+        } else {
+            const struct kst_result r = track(rig.cut, frame.bytes, frame.size, frame.flags);
+            rig_note_result(&r);
+            struct packet_layout p;
+            /* An IPv6 fragment header, if only of one that is all there is, counts in one table alone. */
+            if (!packet_lay_out(frame.bytes, frame.size, &p) || p.fragment ||
+                (frame.bytes[0] >> 4 == 6 && p.l4_at != 40) ||
+                (r.reason >= KST_REASON_FRAGMENT && r.reason <= KST_REASON_FRAGMENT_FULL))
+                rig.apart = true;
+            const struct kst_result whole = track(rig.whole, frame.bytes, frame.size, frame.flags);
+            if (!rig.apart && !rig_same_result(&r, &whole))
+                fuzz_fail("what is no fragment is %s %s, and %s %s without reassembly",
+                          kst_state_name((enum kst_state)r.state), kst_reason_name((enum kst_reason)r.reason),
+                          kst_state_name((enum kst_state)whole.state), kst_reason_name((enum kst_reason)whole.reason));
+        }
+        compare();
+    }
+    send_all(waiting);
+    compare();
+    rig_note_table(rig.cut);
+    rig.now_ms += 70000; /* longer than either family waits */
+    while (kst_advance(rig.cut, rig.now_ms, 100) == 100)
+        ;
+    rig_check(rig.cut);
+    fuzz_same("cells in use when all is over", kst__defrag_at(rig.cut)->cells_count, 0);
+    fuzz_same("datagrams", kst__defrag_at(rig.cut)->queues_count, 0);
+}
+
+const struct fuzz_target fuzz_target = {"frag", FUZZ_PACKETS, 4, 0, STEPS_MAX, run};

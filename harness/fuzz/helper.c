@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: MIT */
+/* helper.c - property: whatever the two ends of a connection say to its helper, what it then expects obeys the
+ * policy below in every field: to and from whom, by which protocol, how many, for how long, for which master. Only
+ * an expectation that is there makes a newcomer RELATED, and then it has that master; what is not permanent
+ * comes once. What one end says in FTP, IRC and PPTP opens nothing that only the other may open. A line of FTP
+ * that comes in two pieces opens nothing that it would not have opened whole. A moved table goes on alike.
+ *
+ * The head chooses helper, family and settings; frames hold messages. Sequence numbers are kept right but where
+ * flags say otherwise. Each payload ends its packet, which ends its allocation. */
+#include "rig.h"
+
+#include "packet.h"
+
+enum { STEPS_MAX = 200, HELPERS = 5, MESSAGE_MAX = 4096, EXPECTATIONS = 24 };
+
+enum { /* of a frame */
+    FLAG_REPLY = 1,
+    FLAG_AGAIN = 2,   /* a retransmission: numbers stand still */
+    FLAG_GAP = 4,     /* something was lost before it */
+    FLAG_ERROR = 8,   /* an ICMP error about it */
+    FLAG_COME = 16,   /* who is expected last comes */
+    FLAG_PIECES = 32, /* FTP: tried in two pieces first */
+    FLAG_OTHER = 64,  /* on another connection of the same two */
+    FLAG_END = 128    /* then that connection ends */
+};
+
+/* What a helper may open. A port is never 0. */
+static const struct policy {
+    const char *name;
+    uint16_t port;
+    uint8_t protocol;      /* of its connections, */
+    uint8_t protocols[2];  /* and of those expected */
+    uint8_t flags;         /* enum kst_expectation_flags that it may use */
+    const char *dst;       /* setting that, at `dst_when`, lets dst be another than its two ends */
+    uint32_t dst_when;
+    bool only[2];          /* who speaks may open something */
+    uint32_t timeout_s;    /* 0: what the message says */
+} policies[HELPERS] = {
+    {"ftp", 21, TCP, {TCP, 0}, KST_EXPECT_ANY_SRC_PORT, "nf_conntrack_ftp_loose", 1, {true, true}, 300},
+    {"irc", 6667, TCP, {TCP, 0}, KST_EXPECT_ANY_SRC | KST_EXPECT_ANY_SRC_PORT, NULL, 0, {true, false}, 300},
+    {"pptp", 1723, TCP, {GRE, 0}, 0, NULL, 0, {true, true}, 300},
+    {"sip", 5060, UDP, {UDP, TCP}, KST_EXPECT_ANY_SRC | KST_EXPECT_ANY_SRC_PORT | KST_EXPECT_PERMANENT |
+     KST_EXPECT_INACTIVE | KST_EXPECT_ANY_MASTER, "nf_conntrack_sip_direct_media", 0, {true, true}, 0},
+    {"tftp", 69, UDP, {UDP, 0}, KST_EXPECT_ANY_SRC_PORT, NULL, 0, {true, true}, 300},
+};
+
+static struct {
+    struct kst *t, *copy;
+    size_t bytes;
+    const struct policy *policy;
+    uint8_t helper;
+    uint32_t protocol;
+    bool v6;
+    uint64_t now_ms;
+    uint32_t seq[2][2]; /* of two connections, by direction */
+    uint32_t step;
+} rig;
+
+static uint32_t port_of(uint32_t connection)
+{
+    return 40000 + connection;
+}
+
+/* One packet of a connection. */
+static struct kst_result speak(struct kst *t, uint32_t connection, uint32_t dir, uint32_t flags, const uint8_t *payload,
+                               uint32_t bytes)
+{
+    static uint8_t data[MESSAGE_MAX + 100];
+    uint32_t size;
+    const uint32_t client = 1, server = 2, *seq = rig.seq[connection];
+    const uint32_t sport = dir ? rig.policy->port : port_of(connection), dport = dir ? port_of(connection) : rig.policy->port;
+    if (rig.protocol == TCP) {
+        const struct tcp_say say = {.from = dir ? server : client, .to = dir ? client : server, .sport = sport,
+                                    .dport = dport, .seq = seq[dir], .ack = flags & TCP_ACK ? seq[!dir] : 0,
+                                    .flags = flags, .window = 65535, .v6 = rig.v6, .payload = payload, .bytes = bytes};
+        size = packet_tcp(data, &say);
+    } else {
+        const uint32_t at = packet_begin(data, rig.v6, dir ? server : client, dir ? client : server, UDP);
+        put16(data + at, sport);
+        put16(data + at + 2, dport);
+        put32(data + at + 4, 0);
+        if (bytes > 0)
+            memcpy(data + at + 8, payload, bytes);
+        size = at + 8 + bytes;
+        packet_seal(data, size, true);
+    }
+    struct kst_packet packet = {.data = fuzz_exact(data, size), .size = size};
+    const struct kst_result r = rig_track(t, rig.now_ms, &packet);
+    fuzz_free((void *)(uintptr_t)packet.data);
+    return r;
+}
+
+/* The connection's tuple, as the client begins it. */
+static struct kst_tuple tuple_of(uint32_t connection)
+{
+    struct kst_tuple tuple;
+    memset(&tuple, 0, sizeof tuple);
+    tuple.src[0] = tuple.dst[0] = rig.v6 ? 0xfd : 10;
+    tuple.src[rig.v6 ? 15 : 3] = 1;
+    tuple.dst[rig.v6 ? 15 : 3] = 2;
+    tuple.src_port = (uint16_t)port_of(connection);
+    tuple.dst_port = rig.policy->port;
+    tuple.family = rig.v6 ? KST_IPV6 : KST_IPV4;
+    tuple.protocol = (uint8_t)rig.protocol;
+    return tuple;
+}
+
+static kst_id connection_of(uint32_t connection)
+{
+    const struct kst_tuple tuple = tuple_of(connection);
+    return kst_find(rig.t, &tuple, NULL);
+}
+
+/* Makes sure that it is there, answered. */
+static void connect(uint32_t connection)
+{
+    if (connection_of(connection) != 0)
+        return;
+    rig.seq[connection][0] = 1000000 * (connection + 1);
+    rig.seq[connection][1] = 0xffffff00;
+    if (rig.protocol == TCP) {
+        speak(rig.t, connection, 0, TCP_SYN, NULL, 0);
+        rig.seq[connection][0]++;
+        speak(rig.t, connection, 1, TCP_SYN | TCP_ACK, NULL, 0);
+        rig.seq[connection][1]++;
+        speak(rig.t, connection, 0, TCP_ACK, NULL, 0);
+        if (strcmp(rig.policy->name, "ftp") == 0) { /* whose lines are read from the second on */
+            for (uint32_t dir = 0; dir < 2; dir++) {
+                speak(rig.t, connection, dir, TCP_ACK, (const uint8_t *)"hello\r\n", 7);
+                rig.seq[connection][dir] += 7;
+            }
+        }
+    }
+}
+
+static bool is_end(const struct kst_tuple *master, const uint8_t *address)
+{
+    return memcmp(address, master->src, 16) == 0 || memcmp(address, master->dst, 16) == 0;
+}
+
+/* What is expected, one by one, against the policy. */
+static void check_policy(const struct kst *t)
+{
+    const struct policy *policy = rig.policy;
+    uint32_t there = 0, per_class[2][KST_EXPECT_CLASSES] = {{0}};
+    for (kst_id id = kst_expectation_next(t, 0); id != 0; id = kst_expectation_next(t, id), there++) {
+        struct kst_expectation x;
+        struct kst_flow master;
+        fuzz_must(kst_expectation_get(t, id, &x) && x.id == id);
+        if (!kst_get(t, x.master, &master))
+            fuzz_fail("an expectation outlives its master");
+        const struct kst_tuple *ends = &master.tuple[0];
+        fuzz_must(memcmp(&x.master_tuple, ends, sizeof *ends) == 0);
+        fuzz_must(x.helper == rig.helper && master.helper == rig.helper);
+        fuzz_must(x.tuple.family == ends->family && x.tuple.zone == ends->zone);
+        fuzz_must(x.tuple.protocol == policy->protocols[0] || x.tuple.protocol == policy->protocols[1]);
+        if (x.flags & ~policy->flags)
+            fuzz_fail("an expectation with flags %x", x.flags);
+        uint32_t elsewhere = !policy->dst_when;
+        if (policy->dst != NULL)
+            fuzz_must(kst_setting(t, policy->dst, &elsewhere));
+        if (!is_end(ends, x.tuple.dst) && (policy->dst == NULL || elsewhere != policy->dst_when))
+            fuzz_fail("an expectation to somebody else");
+        if (x.flags & KST_EXPECT_ANY_SRC) {
+            static const uint8_t none[16] = {0};
+            fuzz_must(memcmp(x.tuple.src, none, 16) == 0);
+        } else if (!is_end(ends, x.tuple.src)) {
+            fuzz_fail("an expectation from somebody else");
+        }
+        if (strcmp(policy->name, "irc") == 0)
+            fuzz_must(memcmp(x.tuple.dst, ends->src, 16) == 0);
+        if (strcmp(policy->name, "tftp") == 0)
+            fuzz_must(memcmp(x.tuple.src, ends->dst, 16) == 0 && memcmp(x.tuple.dst, ends->src, 16) == 0 &&
+                      x.tuple.dst_port == ends->src_port);
+        fuzz_must(!(x.flags & KST_EXPECT_ANY_SRC_PORT) || x.tuple.src_port == 0);
+        const struct kst_helper *helper = kst__helper(rig.helper);
+        fuzz_must(x.class_ < KST_EXPECT_CLASSES);
+        if (policy->timeout_s != 0)
+            fuzz_must(x.timeout_ms <= policy->timeout_s * UINT64_C(1000));
+        for (uint32_t i = 0; i < 2; i++)
+            if (x.master == connection_of(i) && ++per_class[i][x.class_] > helper->classes[x.class_].max &&
+                helper->classes[x.class_].max != 0)
+                fuzz_fail("%u expectations of class %u", per_class[i][x.class_], x.class_);
+        fuzz_note(x.flags);
+        fuzz_note((uint64_t)x.tuple.src_port << 16 | x.tuple.dst_port);
+    }
+    fuzz_must(there <= kst_expectation_count(t)); /* which counts those that expired until they are collected */
+    fuzz_must(there <= EXPECTATIONS);
+}
+
+/* What is expected. */
+struct list {
+    struct kst_expectation x[EXPECTATIONS];
+    uint32_t count;
+};
+
+static void list_of(const struct kst *t, struct list *list)
+{
+    list->count = 0;
+    for (kst_id id = kst_expectation_next(t, 0); id != 0; id = kst_expectation_next(t, id))
+        fuzz_must(list->count < EXPECTATIONS && kst_expectation_get(t, id, &list->x[list->count++]));
+}
+
+static bool lists(const struct list *list, const struct kst_expectation *like)
+{
+    for (uint32_t i = 0; i < list->count; i++)
+        if (memcmp(&list->x[i].tuple, &like->tuple, sizeof like->tuple) == 0 && list->x[i].flags == like->flags)
+            return true;
+    return false;
+}
+
+/* The one who is expected last comes. */
+static void come(void)
+{
+    struct kst_expectation x, newest = {0};
+    struct kst_flow flow;
+    uint8_t data[128];
+    for (kst_id id = kst_expectation_next(rig.t, 0); id != 0; id = kst_expectation_next(rig.t, id))
+        if (kst_expectation_get(rig.t, id, &x) && x.id >> 32 >= newest.id >> 32 && !(x.flags & KST_EXPECT_INACTIVE))
+            newest = x;
+    if (newest.id == 0)
+        return;
+    struct kst_tuple tuple = newest.tuple;
+    if (newest.flags & KST_EXPECT_ANY_SRC)
+        memcpy(tuple.src, newest.master_tuple.dst, 16);
+    if (newest.flags & KST_EXPECT_ANY_SRC_PORT)
+        tuple.src_port = (uint16_t)(2000 + rig.step);
+    const uint32_t at = packet_begin(data, rig.v6, 0, 0, tuple.protocol), half = rig.v6 ? 16 : 4;
+    memcpy(data + (rig.v6 ? 8 : 12), tuple.src, half);
+    memcpy(data + (rig.v6 ? 24 : 16), tuple.dst, half);
+    memset(data + at, 0, 20);
+    put16(data + at, tuple.src_port);
+    put16(data + at + 2, tuple.dst_port);
+    if (tuple.protocol == TCP) {
+        data[at + 12] = 0x50;
+        data[at + 13] = TCP_SYN;
+    } else if (tuple.protocol == GRE) {
+        put16(data + at, 0x3001);
+        put16(data + at + 2, 0x880b);
+        put16(data + at + 6, tuple.dst_port);
+    }
+    packet_seal(data, at + 20, true);
+    const bool known = kst_find(rig.t, &tuple, NULL) != 0;
+    const uint32_t mark = 7;
+    kst_set_mark(rig.t, newest.master, mark);
+    const struct kst_packet packet = {.data = fuzz_exact(data, at + 20), .size = at + 20};
+    const struct kst_result r = rig_track(rig.t, rig.now_ms, &packet);
+    rig_note_result(&r);
+    fuzz_tell("     who is expected comes: %s %s", kst_state_name((enum kst_state)r.state),
+              kst_reason_name((enum kst_reason)r.reason));
+    if (known || r.verdict == KST_DROP)
+        return;
+    if (r.state != KST_RELATED || !(r.flags & KST_CREATED))
+        fuzz_fail("who was expected is %s", kst_state_name((enum kst_state)r.state));
+    fuzz_must(kst_get(rig.t, r.entry, &flow) && (flow.status & KST_EXPECTED));
+    fuzz_must(flow.helper == newest.child_helper);
+    if (flow.master == newest.master)
+        fuzz_same("mark of the master", flow.mark, mark);
+    fuzz_same("whether it may come again", kst_expectation_get(rig.t, newest.id, &x) || flow.master != newest.master,
+              (newest.flags & KST_EXPECT_PERMANENT) != 0 || flow.master != newest.master);
+}
+
+/* FTP's line in two pieces, on a copy, must not open more than the whole, on the table, has opened. */
+static void in_pieces(uint32_t connection, uint32_t dir, const uint8_t *message, uint32_t bytes, uint32_t cut)
+{
+    const uint32_t seq = rig.seq[connection][dir];
+    memcpy(rig.copy, rig.t, rig.bytes);
+    speak(rig.copy, connection, dir, TCP_ACK, message, cut);
+    rig.seq[connection][dir] += cut;
+    speak(rig.copy, connection, dir, TCP_ACK, message + cut, bytes - cut);
+    rig.seq[connection][dir] = seq;
+}
+
+static void say(const struct fuzz_frame *frame)
+{
+    const uint32_t connection = (frame->flags & FLAG_OTHER) != 0, dir = frame->flags & FLAG_REPLY;
+    const uint32_t bytes = frame->size < MESSAGE_MAX ? frame->size : MESSAGE_MAX;
+    const bool ftp = strcmp(rig.policy->name, "ftp") == 0;
+    const bool one_line = bytes > 1 && memchr(frame->bytes, '\n', bytes - 1) == NULL;
+    struct list before, after, other;
+    const bool pieces = ftp && one_line && (frame->flags & FLAG_PIECES);
+    rig.now_ms += fuzz_wait_ms(frame->wait);
+    kst_advance(rig.t, rig.now_ms, 4);
+    connect(connection);
+    if (frame->flags & FLAG_GAP)
+        rig.seq[connection][dir] += 10;
+    list_of(rig.t, &before);
+    if (pieces)
+        in_pieces(connection, dir, frame->bytes, bytes, 1 + frame->wait % (bytes - 1));
+    const struct kst_result r = speak(rig.t, connection, dir, TCP_ACK, frame->bytes, bytes);
+    rig_note_result(&r);
+    fuzz_tell("%4u %12" PRIu64 " ms  %s says %u bytes: %s %s, %u expected", rig.step, rig.now_ms, dir ? "server" : "client",
+              bytes, kst_state_name((enum kst_state)r.state), kst_reason_name((enum kst_reason)r.reason),
+              kst_expectation_count(rig.t));
+    if (!(frame->flags & FLAG_AGAIN) && r.verdict == KST_ACCEPT)
+        rig.seq[connection][dir] += bytes;
+    list_of(rig.t, &after);
+    list_of(rig.copy, &other);
+    for (uint32_t i = 0; i < other.count && pieces; i++)
+        if (!lists(&after, &other.x[i]) && !lists(&before, &other.x[i]))
+            fuzz_fail("in two pieces a line opens what it does not open whole");
+    for (uint32_t i = 0; i < after.count && !rig.policy->only[dir]; i++)
+        if (!lists(&before, &after.x[i]))
+            fuzz_fail("what the %s says opens something", dir ? "server" : "client");
+    if (frame->flags & FLAG_ERROR) {
+        static uint8_t data[200];
+        const uint32_t at = packet_begin(data, rig.v6, 9, 1, rig.v6 ? ICMP6 : ICMP);
+        uint8_t inner[64];
+        const uint32_t inner_at = packet_begin(inner, rig.v6, 1, 2, rig.protocol), expected = kst_expectation_count(rig.t);
+        memset(inner + inner_at, 0, 20);
+        put16(inner + inner_at, port_of(connection));
+        put16(inner + inner_at + 2, rig.policy->port);
+        packet_seal(inner, inner_at + 20, true);
+        memset(data + at, 0, 8);
+        data[at] = rig.v6 ? 1 : 3;
+        memcpy(data + at + 8, inner, inner_at + 20);
+        packet_seal(data, at + 28 + inner_at, true);
+        const struct kst_packet packet = {.data = fuzz_exact(data, at + 28 + inner_at), .size = at + 28 + inner_at};
+        const struct kst_result error = rig_track(rig.t, rig.now_ms, &packet);
+        fuzz_must(!(error.flags & KST_CREATED));
+        fuzz_must(kst_expectation_count(rig.t) <= expected);
+    }
+    if (frame->flags & FLAG_COME)
+        come();
+    if (frame->flags & FLAG_END)
+        kst_delete(rig.t, connection_of(connection));
+}
+
+static void run(const uint8_t *data, size_t size)
+{
+    static const char *const switches[] = {"nf_conntrack_ftp_loose", "nf_conntrack_sip_direct_media",
+                                           "nf_conntrack_sip_direct_signalling", "nf_conntrack_sip_external_media"};
+    const uint8_t *at = data + (size < fuzz_target.head ? size : fuzz_target.head);
+    const uint32_t what = draw8(), kind = draw8(), chosen = draw8();
+    struct kst_config config = {.max = 60, .expectations = 1 + draw8() % EXPECTATIONS, .events = 2};
+    struct fuzz_frame frame;
+    memset(&rig, 0, sizeof rig);
+    rig.policy = &policies[what % HELPERS];
+    rig.helper = kst_helper_number(rig.policy->name);
+    rig.protocol = rig.policy->protocol;
+    if (strcmp(rig.policy->name, "sip") == 0 && (kind & 2))
+        rig.protocol = TCP;
+    rig.v6 = kind & 1 && strcmp(rig.policy->name, "irc") != 0 && strcmp(rig.policy->name, "pptp") != 0;
+    rig_back_ends(&config, false);
+    rig.bytes = kst_bytes(&config);
+    rig.t = rig_table(&config);
+    rig.copy = rig_table(&config);
+    fuzz_must(kst_attach(rig.t, (uint8_t)rig.protocol, rig.policy->port, rig.helper) == KST_ERROR_OK);
+    for (uint32_t i = 0; i < 4; i++) { /* as Linux has them, or the other way */
+        uint32_t value;
+        if ((chosen >> i & 1) && kst_setting(rig.t, switches[i], &value))
+            fuzz_must(kst_set(rig.t, switches[i], !value) == KST_ERROR_OK);
+    }
+    while (rig.step < STEPS_MAX && fuzz_frame_next(&at, data + size, &frame)) {
+        rig.step++;
+        say(&frame);
+        check_policy(rig.t);
+        rig_check(rig.t);
+        if (rig.step % 8 == 0) { /* the table goes elsewhere */
+            struct kst *elsewhere = fuzz_alloc(rig.bytes, KST_ALIGN);
+            memcpy(elsewhere, rig.t, rig.bytes);
+            fuzz_free(rig.t);
+            rig.t = elsewhere;
+        }
+    }
+    rig_note_table(rig.t);
+}
+
+const struct fuzz_target fuzz_target = {"helper", FUZZ_MESSAGES, 4, 0, STEPS_MAX, run};

@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: MIT */
+/* nat.c - properties: translated in one call or hook by hook a packet becomes the same bytes; what was right
+ * leaves with right checksums, recomputed from scratch; rewritten back it is what it was; its answer would belong to
+ * the same connection; no two connections have the same answers, and the table stays sound.
+ *
+ * The head chooses ranges, narrow ones, so that they are used up; a record is a packet of one of a few conversations,
+ * either way, perhaps with a line for a helper, an ICMP error about one of those that left, time, or a deletion. */
+#define KST_IMPLEMENTATION
+#define KST_STATIC
+#include "keepstate.h"
+
+#include "fuzz.h"
+#include "packet.h"
+
+enum { STEPS_MAX = 400, HEAD = 16, RECORD = 16, ROOM = 700, CONVERSATIONS = 48, ENTRIES = 24 };
+
+struct wire {
+    uint8_t data[ROOM];
+    uint32_t size;
+};
+
+static struct {
+    struct kst *one, *steps; /* in one call, and hook by hook */
+    struct kst_nat_range range[2][2]; /* by kind and family */
+    bool bound[2];
+    uint32_t seq[CONVERSATIONS][2];
+    struct wire left[4]; /* what left last, to be complained about */
+    uint32_t left_at;
+    uint64_t now_ms;
+    uint32_t step;
+} rig;
+
+/* ---- packets ---- */
+
+static const uint8_t protocols[] = {TCP, UDP, TCP, ICMP, UDPLITE, SCTP, GRE, 50};
+
+/* Who begins conversation `number`: one of three clients, to one of two servers, with ports that clash. */
+static struct kst_tuple tuple_of(uint32_t number)
+{
+    static const uint16_t ports[4] = {21, 5060, 6667, 69};
+    struct kst_tuple tuple = {.family = number & 1 ? KST_IPV6 : KST_IPV4, .protocol = protocols[number / 2 % 8]};
+    const bool v6 = number & 1;
+    tuple.src[0] = tuple.dst[0] = v6 ? 0xfd : 10;
+    tuple.src[v6 ? 15 : 3] = (uint8_t)(1 + number % 3);
+    tuple.dst[v6 ? 15 : 3] = (uint8_t)(10 + number / 3 % 2);
+    if (tuple.protocol == ICMP) {
+        tuple.protocol = v6 ? (uint8_t)ICMP6 : (uint8_t)ICMP;
+        tuple.src_port = 7;
+        tuple.dst_port = v6 ? 0x8000 : 0x0800;
+    } else if (kst__protocol_of(tuple.protocol)->ports == KST__PORTS) {
+        tuple.src_port = (uint16_t)(5060 + number % 2);
+        tuple.dst_port = ports[number / 16 % 4];
+        if (tuple.protocol == UDP && number / 4 % 2 == 0)
+            tuple.dst_port = 5060;
+    }
+    return tuple;
+}
+
+/* A line that a helper reads; the client or the server by name. */
+static uint32_t draw_text(const struct kst_tuple *tuple, char *text, uint32_t room)
+{
+    const uint8_t *a = tuple->src;
+    const uint32_t port = PICK(1234, 1024, 5000, 65535, 80), kind = draw_below(8);
+    char host[64];
+    if (tuple->family == KST_IPV4)
+        snprintf(host, sizeof host, "%u.%u.%u.%u", a[0], a[1], a[2], a[3]);
+    else
+        snprintf(host, sizeof host, "fd00::%x", a[15]);
+    const int bytes =
+        kind == 0   ? snprintf(text, room, "PORT %u,%u,%u,%u,%u,%u\r\n", a[0], a[1], a[2], a[3], port >> 8, port & 255)
+        : kind == 1 ? snprintf(text, room, "EPRT |%u|%s|%u|\r\n", tuple->family == KST_IPV4 ? 1 : 2, host, port)
+        : kind == 2 ? snprintf(text, room, "227 x (%u,%u,%u,%u,%u,%u)\r\n", a[0], a[1], a[2], a[3], port >> 8, port & 255)
+        : kind == 3 ? snprintf(text, room, "229 x (|||%u|)\r\n", port)
+        : kind == 4 ? snprintf(text, room, "PRIVMSG n :\1DCC SEND f %u %u 9\1\r\n", get32(a), port)
+        : kind == 5
+            ? snprintf(text, room,
+                       "INVITE sip:b@%s:%u SIP/2.0\r\nVia: SIP/2.0/UDP %s:%u;maddr=%s;rport=%u\r\nCSeq: 1 INVITE\r\n"
+                       "Contact: <sip:a@%s:%u>\r\nContent-Length: %u\r\n\r\nv=0\r\no=a 1 1 IN IP%c %s\r\nc=IN IP%c %s\r\n"
+                       "m=audio %u RTP/AVP 0\r\n",
+                       host, port, host, tuple->src_port, host, port, host, tuple->src_port, port,
+                       tuple->family == KST_IPV4 ? '4' : '6', host, tuple->family == KST_IPV4 ? '4' : '6', host, port)
+        : kind == 6 ? snprintf(text, room, "REGISTER sip:b SIP/2.0\r\nCSeq: 1 REGISTER\r\nContact: <sip:a@%s:%u>;expires=9\r\n\r\n", host, tuple->src_port)
+                    : snprintf(text, room, "%sNOOP\r\n", draw_chance(128) ? "\1" : "");
+    uint32_t size = bytes < 0 ? 0 : (uint32_t)bytes < room ? (uint32_t)bytes : room - 1;
+    if (draw_chance(48) && size > 0)
+        text[draw8() * size / 256] = (char)draw8();
+    if (draw_chance(16))
+        size = draw8() * size / 256;
+    return size;
+}
+
+static void write_packet(struct wire *w, const struct kst_tuple *tuple, uint32_t number, bool reply)
+{
+    const bool v6 = tuple->family == KST_IPV6;
+    const uint32_t at = packet_begin(w->data, v6, 0, 0, tuple->protocol);
+    const uint32_t flags = draw_chance(200) ? TCP_ACK : PICK(TCP_SYN, TCP_SYN | TCP_ACK, TCP_FIN | TCP_ACK, TCP_RST);
+    uint8_t *l4 = w->data + at;
+    uint32_t header = 8, *seq = rig.seq[number];
+    char text[500];
+    memcpy(w->data + (v6 ? 8 : 12), tuple->src, v6 ? 16 : 4);
+    memcpy(w->data + (v6 ? 24 : 16), tuple->dst, v6 ? 16 : 4);
+    const uint32_t bytes = draw_chance(160) ? draw_text(tuple, text, sizeof text) : draw_below(4);
+    memset(l4, 0, 40);
+    switch (tuple->protocol) {
+    case TCP:
+        header = 20;
+        put32(l4 + 4, seq[reply] + (draw_chance(16) ? draw8() : 0));
+        put32(l4 + 8, seq[!reply]);
+        l4[13] = (uint8_t)flags;
+        put16(l4 + 14, 60000);
+        if (draw_chance(64)) { /* SACK, somewhere in the options */
+            static const uint8_t options[12] = {1, 5, 10, 0, 0, 0, 1, 0, 0, 0, 2, 1};
+            memcpy(l4 + 20, options, sizeof options);
+            put32(l4 + 23, seq[!reply] + draw8());
+            put32(l4 + 27, seq[!reply] + draw8());
+            header = 32;
+        }
+        l4[12] = (uint8_t)(header / 4 << 4);
+        seq[reply] += bytes + ((flags & (TCP_SYN | TCP_FIN)) != 0);
+        break;
+    case SCTP:
+        header = 12;
+        break;
+    case UDPLITE: put16(l4 + 4, 8); break;
+    case GRE: header = 4; break;
+    default: break;
+    }
+    if (tuple->protocol == ICMP || tuple->protocol == ICMP6) {
+        put16(l4, tuple->dst_port);
+        put16(l4 + 4, tuple->src_port);
+    } else if (kst__protocol_of(tuple->protocol)->ports == KST__PORTS) {
+        put16(l4, tuple->src_port);
+        put16(l4 + 2, tuple->dst_port);
+    }
+    memcpy(l4 + header, text, tuple->protocol == SCTP ? 0 : bytes);
+    if (tuple->protocol == SCTP) { /* an INIT */
+        memset(l4 + 12, 0, 20);
+        l4[12] = reply ? 2 : 1;
+        l4[15] = 20;
+    }
+    w->size = at + header + (tuple->protocol == SCTP ? 20 : bytes);
+    packet_seal(w->data, w->size, true);
+    if (tuple->protocol == UDP && draw_chance(32))
+        put16(l4 + 6, 0);
+}
+
+/* An ICMP error about a packet that left, to who is seen to have sent it. */
+static void write_error(struct wire *w)
+{
+    const struct wire *about = &rig.left[draw_below(4)];
+    if (about->size == 0) {
+        w->size = 0;
+        return;
+    }
+    const bool v6 = about->data[0] >> 4 == 6;
+    const uint32_t at = packet_begin(w->data, v6, 77, 0, v6 ? ICMP6 : ICMP), most = about->size < 300 ? about->size : 300;
+    const uint32_t bytes = draw_chance(128) ? most : most < at + 8 ? most : at + 8;
+    memcpy(w->data + (v6 ? 24 : 16), about->data + (v6 ? 8 : 12), v6 ? 16 : 4);
+    memset(w->data + at, 0, 8);
+    put16(w->data + at, v6 ? 0x0100 : PICK(0x0301, 0x0b00, 0x0501));
+    memcpy(w->data + at + 8, about->data, bytes);
+    if (draw_chance(32))
+        w->data[at + 8 + draw8() * bytes / 256] ^= (uint8_t)(1 << draw_below(8));
+    w->size = at + 8 + bytes;
+    packet_seal(w->data, w->size, true);
+}
+
+/* ---- the two ways ---- */
+
+static const struct kst_nat_range *range_of(enum kst_nat_kind kind, bool v6)
+{
+    return rig.bound[kind] ? &rig.range[kind][v6] : NULL;
+}
+
+static struct kst_result at_once(struct wire *w)
+{
+    const bool v6 = w->size > 0 && w->data[0] >> 4 == 6;
+    const struct kst_packet packet = {.data = w->data, .size = w->size};
+    struct kst_nat nat = {.range = {range_of(KST_NAT_SOURCE, v6), range_of(KST_NAT_DESTINATION, v6)}, .bytes = w->data, .room = ROOM};
+    struct kst_result r;
+    kst_track_nat(rig.one, rig.now_ms, &packet, &nat, 1, &r);
+    w->size = nat.size;
+    return r;
+}
+
+static struct kst_result by_hooks(struct wire *w)
+{
+    static const enum kst_nat_kind hooks[2] = {KST_NAT_DESTINATION, KST_NAT_SOURCE};
+    const bool v6 = w->size > 0 && w->data[0] >> 4 == 6;
+    const struct kst_packet packet = {.data = w->data, .size = w->size, .flags = KST_PACKET_DEFER};
+    struct kst_result r;
+    kst_track(rig.steps, rig.now_ms, &packet, 1, &r);
+    for (uint32_t i = 0; i < 2 && r.verdict == KST_ACCEPT && r.entry != 0; i++) {
+        if (r.flags & KST_CREATED)
+            fuzz_must(kst_bind(rig.steps, r.entry, hooks[i], range_of(hooks[i], v6)) != KST_REASON_NAT_RANGE);
+        const enum kst_reason reason = kst_translate(rig.steps, &r, hooks[i], w->data, w->size);
+        if (reason != KST_REASON_NONE) {
+            kst_refuse(rig.steps, &r);
+            r = (struct kst_result){.reason = (uint16_t)reason, .direction = KST_NO_DIRECTION, .verdict = KST_DROP};
+        }
+    }
+    size_t size = w->size;
+    if (r.verdict == KST_ACCEPT)
+        kst_confirm(rig.steps, rig.now_ms, &packet, &r, w->data, &size, ROOM);
+    w->size = (uint32_t)size;
+    return r;
+}
+
+/* ---- what must hold ---- */
+
+static void checks(const struct kst *t)
+{
+    const char *broken;
+    if (!kst_check(t, &broken))
+        fuzz_fail("%s", broken);
+}
+
+/* The ends of a packet as they stand in it. */
+static struct kst__end end_of(const struct wire *w, enum kst_nat_kind kind)
+{
+    struct packet_layout p;
+    fuzz_must(packet_lay_out(w->data, w->size, &p));
+    const uint8_t *l4 = w->data + p.l4_at;
+    const uint32_t bytes = p.addresses_bytes / 2;
+    struct kst__end end = {w->data + p.addresses_at + (kind == KST_NAT_SOURCE ? 0 : bytes), 0};
+    if (p.protocol == ICMP || p.protocol == ICMP6)
+        end.port = (uint16_t)get16(l4 + 4);
+    else if (p.bytes >= 4)
+        end.port = (uint16_t)get16(l4 + (kind == KST_NAT_SOURCE ? 0 : 2));
+    return end;
+}
+
+static void must_be_sound(const struct wire *in, const struct wire *out, const struct kst_result *r, bool error)
+{
+    struct wire anew = *out, back = *out;
+    struct packet_layout p;
+    struct kst_flow flow;
+    fuzz_must(packet_lay_out(out->data, out->size, &p));
+    const uint8_t *l4 = in->data + p.l4_at;
+    packet_seal(anew.data, anew.size, true);
+    if (p.protocol == UDP && get16(l4 + 6) == 0)
+        put16(anew.data + p.l4_at + 6, 0);
+    if (memcmp(anew.data, out->data, out->size) != 0)
+        fuzz_fail("step %u: a checksum or a length is wrong", rig.step);
+    if (error || r->entry == 0 || !kst_get(rig.one, r->entry, &flow))
+        return;
+    if (!(flow.status & KST_SEQ_ADJUST) && in->size == out->size &&
+        !(p.protocol == UDP && p.bytes > 20)) { /* whose text may have changed in place */
+        fuzz_must(kst__rewrite(back.data, back.size, KST_NAT_SOURCE, end_of(in, KST_NAT_SOURCE)));
+        fuzz_must(kst__rewrite(back.data, back.size, KST_NAT_DESTINATION, end_of(in, KST_NAT_DESTINATION)));
+        if (memcmp(back.data, in->data, in->size) != 0 && p.protocol != TCP)
+            fuzz_fail("step %u: rewritten back it is another packet", rig.step);
+    }
+    struct kst_tuple answer = flow.tuple[!r->direction], left;
+    kst__tuple_invert(&answer, &left);
+    fuzz_must(memcmp(left.src, out->data + p.addresses_at, p.addresses_bytes / 2) == 0);
+    fuzz_must(memcmp(left.dst, out->data + p.addresses_at + p.addresses_bytes / 2, p.addresses_bytes / 2) == 0);
+    const bool ports = kst__protocol_of(answer.protocol)->ports == KST__PORTS;
+    fuzz_must(!ports || (left.src_port == get16(out->data + p.l4_at) && left.dst_port == get16(out->data + p.l4_at + 2)));
+    fuzz_same("whose its answer is", kst_find(rig.one, &answer, NULL), r->entry);
+}
+
+/* ---- steps ---- */
+
+static void step_packet(bool error)
+{
+    struct wire in, one, other;
+    const uint32_t number = draw_chance(128) ? PICK(0, 1, 4, 5) : draw_below(CONVERSATIONS); /* mostly FTP */
+    struct kst_tuple tuple = tuple_of(number);
+    struct kst_flow flow;
+    const bool reply = !error && draw_chance(100) && kst_get(rig.one, kst_find(rig.one, &tuple, NULL), &flow);
+    if (reply)
+        tuple = flow.tuple[KST_REPLY];
+    memset(&in, 0, sizeof in);
+    if (error)
+        write_error(&in);
+    else
+        write_packet(&in, &tuple, number, reply);
+    one = other = in;
+    const struct kst_result r = at_once(&one), s = by_hooks(&other);
+    fuzz_tell("packet of %u%s%s: %u bytes, then %u: %s %s %s", number, reply ? ", reply" : "", error ? ", an error" : "", in.size, one.size,
+              kst_state_name((enum kst_state)r.state), kst_direction_name((enum kst_direction)r.direction), kst_reason_name((enum kst_reason)r.reason));
+    fuzz_same("verdict", r.verdict, s.verdict);
+    fuzz_same("state", r.state, s.state);
+    fuzz_same("direction", r.direction, s.direction);
+    fuzz_same("reason", r.reason, s.reason);
+    fuzz_note(r.reason | (uint64_t)r.state << 16);
+    checks(rig.one);
+    checks(rig.steps);
+    if (r.verdict != KST_ACCEPT)
+        return;
+    fuzz_same("size", one.size, other.size);
+    fuzz_must(memcmp(one.data, other.data, one.size) == 0);
+    if (one.size == 0 || r.state == KST_INVALID)
+        return;
+    must_be_sound(&in, &one, &r, error);
+    if (!error)
+        rig.left[rig.left_at++ % 4] = one;
+}
+
+static void step(void)
+{
+    const uint32_t kind = draw8();
+    if (kind < 180) {
+        step_packet(false);
+    } else if (kind < 215) {
+        step_packet(true);
+    } else if (kind < 235) {
+        rig.now_ms += PICK(1, 1000, 30000, 130000);
+        fuzz_same("steps", kst_advance(rig.one, rig.now_ms, 64), kst_advance(rig.steps, rig.now_ms, 64));
+    } else if (kind < 250) {
+        const struct kst_tuple tuple = tuple_of(draw_below(CONVERSATIONS));
+        fuzz_same("deleted", kst_delete(rig.one, kst_find(rig.one, &tuple, NULL)),
+                  kst_delete(rig.steps, kst_find(rig.steps, &tuple, NULL)));
+    } else {
+        kst_flush(rig.one);
+        kst_flush(rig.steps);
+    }
+}
+
+static void draw_range(struct kst_nat_range *range, bool v6, enum kst_nat_kind kind)
+{
+    const uint16_t low = (uint16_t)PICK(6000, 5060, 1, 65530);
+    memset(range, 0, sizeof *range);
+    range->flags = (uint8_t)PICK(1, 3, 3, 7, 1 | 16, 3 | 32, 64, 2, 8);
+    range->prefix = (uint8_t)PICK(24, 0, 8, 32, 31);
+    range->port[0] = low;
+    range->port[1] = (uint16_t)(low + PICK(0, 1, 5, 3));
+    range->base = 5060;
+    for (uint32_t i = 0; i < 2; i++) {
+        range->address[i][0] = v6 ? 0xfd : 10;
+        range->address[i][v6 ? 15 : 3] = (uint8_t)((kind == KST_NAT_SOURCE ? 100 : 200) + i * (range->flags & 16 ? 3 : 0));
+    }
+}
+
+static void run(const uint8_t *data, size_t size)
+{
+    struct kst_config config = {.max = ENTRIES, .features = KST_WITH_NAT, .expectations = 16, .seed = {3, 4}};
+    memset(&rig, 0, sizeof rig);
+    draw_head(data, size);
+    for (uint32_t kind = 0; kind < 2; kind++) {
+        rig.bound[kind] = draw_chance(kind == KST_NAT_SOURCE ? 220 : 110);
+        for (uint32_t v6 = 0; v6 < 2; v6++)
+            draw_range(&rig.range[kind][v6], v6, (enum kst_nat_kind)kind);
+    }
+    config.seed[0] = draw8();
+    const size_t bytes = kst_bytes(&config);
+    rig.one = kst_init(fuzz_alloc(bytes, KST_ALIGN), bytes, &config, NULL);
+    rig.steps = kst_init(fuzz_alloc(bytes, KST_ALIGN), bytes, &config, NULL);
+    fuzz_must(rig.one != NULL && rig.steps != NULL);
+    kst_attach_usual(rig.one);
+    kst_attach_usual(rig.steps);
+    for (rig.step = 0; draw_record(data, size, rig.step); rig.step++)
+        step();
+}
+
+const struct fuzz_target fuzz_target = {"nat", FUZZ_RECORDS, HEAD, RECORD, STEPS_MAX, run};

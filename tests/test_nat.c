@@ -1,0 +1,1207 @@
+/* SPDX-License-Identifier: MIT */
+/* test_nat.c - property: a packet that waits for its verdict is in no one's way; a binding gives a
+ * connection answers of its own or says why not; what is rewritten has right checksums and can be
+ * rewritten back; what helpers change, sequence numbers follow. */
+#include "support.h"
+
+#include <arpa/inet.h>
+
+/* ---- pending: KST_PACKET_DEFER ---- */
+
+static const struct kst_config small_config = {
+    .max = 4, .features = KST_WITH_NAT | KST_WITH_ACCOUNTING, .expectations = 8, .events = 16};
+
+static struct kst_result defer(struct kst *t, uint64_t now_ms, const struct wire *w)
+{
+    const struct kst_packet packet = {.data = w->data, .size = w->size, .flags = KST_PACKET_DEFER};
+    struct kst_result r;
+    kst_track(t, now_ms, &packet, 1, &r);
+    return r;
+}
+
+static enum kst_reason confirm(struct kst *t, uint64_t now_ms, struct kst_result *r, struct wire *w)
+{
+    const struct kst_packet packet = {.data = w->data, .size = w->size, .flags = KST_PACKET_DEFER};
+    size_t size = w->size;
+    const enum kst_reason reason = kst_confirm(t, now_ms, &packet, r, w->data, &size, sizeof w->data);
+    w->size = (uint32_t)size;
+    return reason;
+}
+
+static void check(const struct kst *t)
+{
+    const char *broken;
+    if (!kst_check(t, &broken))
+        ck_abort_msg("%s", broken);
+}
+
+START_TEST(what_is_pending_is_known_but_not_found)
+{
+    struct kst *t = table_new(small_config);
+    const struct kst_tuple tuple = tuple_of(stranger(1));
+    struct wire w = wire_of(&(struct say){.protocol = UDP, .from = 1, .to = 2, .sport = 1, .dport = 9});
+    struct kst_flow flow;
+    struct kst_event event;
+    struct kst_result r = defer(t, 10, &w);
+    ck_assert_uint_eq(r.state, KST_NEW);
+    ck_assert_uint_eq(r.flags, KST_CREATED);
+    ck_assert(kst_get(t, r.entry, &flow));
+    ck_assert_uint_eq(flow.status & KST_CONFIRMED, 0);
+    ck_assert(kst_set_mark(t, r.entry, 7));
+    ck_assert_uint_eq(kst_find(t, &tuple, NULL), 0);
+    ck_assert_uint_eq(kst_next(t, 0), 0);
+    ck_assert_uint_eq(kst_count(t), 0);
+    ck_assert(!kst_event_next(t, &event));
+    check(t);
+
+    /* Its time begins when it is confirmed. */
+    ck_assert_uint_eq(confirm(t, 5010, &r, &w), KST_REASON_NONE);
+    ck_assert_uint_eq(kst_find(t, &tuple, NULL), r.entry);
+    ck_assert(kst_get(t, r.entry, &flow));
+    ck_assert_uint_eq(flow.timeout_ms, 30000);
+    ck_assert_uint_eq(flow.mark, 7);
+    ck_assert(kst_event_next(t, &event));
+    ck_assert_uint_eq(event.type, KST_EVENT_NEW);
+    ck_assert_uint_eq(event.about.flow.mark, 7);
+    ck_assert_uint_eq(kst_statistics(t)->created, 1);
+    check(t);
+    free(t);
+}
+END_TEST
+
+START_TEST(what_is_refused_or_forgotten_leaves_nothing)
+{
+    struct kst *t = table_new(small_config);
+    for (uint32_t i = 0; i < 12; i++) {
+        const struct say say = stranger(1);
+        struct wire w = wire_of(&say);
+        struct kst_result r = defer(t, i, &w);
+        ck_assert_uint_eq(r.state, KST_NEW); /* again and again */
+        switch (i % 4) {
+        case 0: ck_assert(kst_refuse(t, &r)); break;
+        case 1: ck_assert(kst_delete(t, r.entry)); break;
+        case 2: kst_flush(t); break;
+        default: break; /* the next packet refuses it */
+        }
+        if (i % 4 != 3)
+            ck_assert(!kst_get(t, r.entry, &(struct kst_flow){0}));
+        check(t);
+    }
+    const struct say other = stranger(2);
+    const struct kst_result r = track(t, 20, other);
+    ck_assert(kst_get(t, r.entry, &(struct kst_flow){0}));
+    ck_assert_uint_eq(kst_count(t), 1);
+    check(t);
+    free(t);
+}
+END_TEST
+
+/* A full table has a slot for what is pending, and room is made before it waits. */
+START_TEST(a_full_table_makes_room_before_it_waits)
+{
+    struct kst *t = table_new(small_config);
+    struct kst_flow flow = flow_of(stranger(9), 1000);
+    flow.status = KST_SEEN_REPLY | KST_ASSURED;
+    for (uint32_t i = 0; i < 4; i++) {
+        const struct say say = stranger(i);
+        struct wire w = wire_of(&say);
+        struct kst_result r = defer(t, i, &w);
+        ck_assert_uint_eq(confirm(t, i, &r, &w), KST_REASON_NONE);
+    }
+    const struct say say = stranger(5);
+    struct wire w = wire_of(&say);
+    struct kst_result r = defer(t, 5, &w);
+    ck_assert_uint_eq(r.reason, KST_REASON_TABLE_EVICTED);
+    ck_assert_uint_eq(kst_count(t), 3);
+    /* Another takes the place meanwhile, which nothing can make leave. */
+    ck_assert_uint_ne(kst_insert(t, &flow, NULL), 0);
+    ck_assert_uint_eq(confirm(t, 6, &r, &w), KST_REASON_NONE);
+    ck_assert_uint_eq(kst_statistics(t)->gone[KST_GONE_EVICTED], 2);
+    check(t);
+
+    /* Or the very tuple. */
+    const struct say say6 = stranger(6);
+    w = wire_of(&say6);
+    r = defer(t, 7, &w);
+    flow = flow_of(say6, 1000);
+    ck_assert_uint_ne(kst_insert(t, &flow, NULL), 0);
+    ck_assert_uint_eq(confirm(t, 8, &r, &w), KST_REASON_CLASH);
+    ck_assert_uint_eq(r.verdict, KST_DROP);
+    ck_assert_uint_eq(r.entry, 0);
+    check(t);
+    free(t);
+}
+END_TEST
+
+/* A connection that a packet ends stays until that packet is through. */
+START_TEST(what_a_packet_ends_stays_until_it_is_through)
+{
+    struct kst *t = table_new(small_config);
+    for (uint32_t i = 0; i < 2; i++) {
+        track(t, 10 * i, tcp(0, SYN, 1000, 0, 0));
+        const struct say rst = tcp(0, RST, 1001, 0, 0);
+        struct wire w = wire_of(&rst);
+        struct kst_result r = defer(t, 10 * i + 1, &w);
+        ck_assert_uint_eq(r.flags, KST_CLOSED);
+        ck_assert(kst_get(t, r.entry, &(struct kst_flow){0}));
+        if (i == 0)
+            ck_assert_uint_eq(confirm(t, 10 * i + 2, &r, &w), KST_REASON_NONE);
+        else
+            track(t, 10 * i + 2, stranger(1));
+        ck_assert(!kst_get(t, r.entry, &(struct kst_flow){0}));
+        ck_assert_uint_eq(kst_statistics(t)->gone[KST_GONE_CLOSED], i + 1);
+        check(t);
+    }
+    free(t);
+}
+END_TEST
+
+/* ---- going through ---- */
+
+enum { ROOM = 1500 };
+
+static struct kst *nat_table(uint32_t max)
+{
+    return table_new((struct kst_config){.max = max, .features = KST_WITH_NAT, .expectations = 64,
+                                         .seed = {1, 2}});
+}
+
+/* One address, and ports if `low` is not 0. */
+static struct kst_nat_range range_to(bool v6, uint8_t host, uint16_t low, uint16_t high)
+{
+    struct kst_nat_range range = {.flags = (uint8_t)(KST_NAT_ADDRESS | (low != 0 ? KST_NAT_PORT : 0)),
+                                  .port = {low, high}};
+    put_host(range.address[0], v6, host);
+    put_host(range.address[1], v6, host);
+    return range;
+}
+
+/* Tracks and translates; the packet is then as it leaves. */
+static struct kst_result go(struct kst *t, uint64_t now_ms, struct wire *w,
+                            const struct kst_nat_range *source,
+                            const struct kst_nat_range *destination)
+{
+    const struct kst_packet packet = {.data = w->data, .size = w->size};
+    struct kst_nat nat = {.range = {source, destination}, .bytes = w->data, .room = ROOM};
+    struct kst_result r;
+    kst_track_nat(t, now_ms, &packet, &nat, 1, &r);
+    w->size = nat.size;
+    must_be_sound(t);
+    return r;
+}
+
+static struct kst_result say_to(struct kst *t, uint64_t now_ms, struct say say,
+                                const struct kst_nat_range *source,
+                                const struct kst_nat_range *destination, struct wire *out)
+{
+    *out = wire_of(&say);
+    return go(t, now_ms, out, source, destination);
+}
+
+/* Byte for byte what would have been said so, checksums made anew. */
+static void must_be_same(struct wire out, struct say say)
+{
+    const struct wire anew = wire_of(&say);
+    must_be(out.size, anew.size);
+    for (uint32_t i = 0; i < anew.size; i++)
+        if (out.data[i] != anew.data[i])
+            ck_abort_msg("%s: byte %u is %02x, not %02x", about_text, i, out.data[i], anew.data[i]);
+}
+
+/* ---- rewriting ---- */
+
+static const struct {
+    const char *name;
+    uint8_t protocol;
+    uint8_t kind; /* of ports: 0 none, 1 ports, 2 an identifier */
+    uint16_t dport;
+} spoken[] = {{"TCP", TCP, 1, 80},         {"UDP", UDP, 1, 53},      {"UDP-Lite", UDPLITE, 1, 53},
+              {"SCTP", SCTP, 1, 80},       {"echo", ICMP, 2, 0x800}, {"echo6", ICMP6, 2, 0x8000},
+              {"timestamp", ICMP, 2, 0xd00}, {"GRE", GRE, 0, 0},     {"ESP", ESP, 0, 0}};
+
+static struct say spoken_by(size_t i, bool v6)
+{
+    struct say say = {.protocol = spoken[i].protocol, .v6 = v6, .from = 1, .to = 2,
+                      .sport = spoken[i].kind != 0 ? 4000 : 0, .dport = spoken[i].dport,
+                      .flags = SYN, .seq = 7, .bytes = spoken[i].protocol == TCP ? 0 : 20};
+    if (say.protocol == SCTP) {
+        const struct say init = sctp(0, 0, 1);
+        say.seq = 0;
+        say.bytes = init.bytes;
+        say.body = init.body;
+    } else if (say.protocol == GRE) {
+        static const uint8_t version_0[20] = {0, 0, 8, 0};
+        say.body = version_0;
+    }
+    return say;
+}
+
+/* What is rewritten is what would have been said by and to those others, checksums made anew; the
+ * answers come back as if nothing had been. */
+START_TEST(every_protocol_goes_out_and_comes_back)
+{
+    for (uint32_t v6 = 0; v6 < 2; v6++) {
+        for (size_t i = 0; i < COUNT(spoken); i++) {
+            if ((spoken[i].protocol == ICMP && v6) || (spoken[i].protocol == ICMP6 && !v6))
+                continue;
+            for (uint32_t kinds = 0; kinds < 4; kinds++) {
+                const bool source = kinds & 1, destination = kinds & 2;
+                const bool ports = spoken[i].kind == 1, id = spoken[i].kind == 2;
+                struct kst *t = nat_table(4);
+                struct wire out;
+                const struct kst_nat_range to = range_to(v6, 7, ports || id ? 8888 : 0, 8888);
+                const struct kst_nat_range by = range_to(v6, 9, ports || id ? 9999 : 0, 9999);
+                struct say say = spoken_by(i, v6), outside = say;
+                about("%s over IPv%d, kinds %u", spoken[i].name, v6 ? 6 : 4, kinds);
+                if (destination) {
+                    outside.to = 7;
+                    *(ports ? &outside.dport : &outside.sport) = ports || id ? 8888 : 0;
+                }
+                if (source) {
+                    outside.from = 9;
+                    outside.sport = ports || id ? 9999 : 0;
+                }
+                const struct kst_result r =
+                    say_to(t, 0, say, source ? &by : NULL, destination ? &to : NULL, &out);
+                must_say(r, KST_REASON_NONE);
+                must_be_same(out, outside);
+
+                struct kst_flow flow;
+                must(kst_get(t, r.entry, &flow));
+                must_be(flow.status & (KST_SRC_NAT | KST_DST_NAT),
+                        (source ? KST_SRC_NAT : 0) | (destination ? KST_DST_NAT : 0));
+                must_be(flow.status & (KST_SRC_NAT_DONE | KST_DST_NAT_DONE),
+                        KST_SRC_NAT_DONE | KST_DST_NAT_DONE);
+
+                struct say back = answer_to(outside), home = answer_to(say);
+                if (id) {
+                    back.sport = outside.sport;
+                    home.sport = say.sport;
+                    back.dport = home.dport = say.protocol == ICMP6      ? 0x8100
+                                              : spoken[i].dport == 0xd00 ? 0xe00
+                                                                         : 0;
+                }
+                back.bytes = home.bytes = say.protocol == TCP ? 0 : 20;
+                back.body = home.body = say.body;
+                back.flags = home.flags = SYN | ACK;
+                back.seq = home.seq = 1000;
+                back.ack = home.ack = 8;
+                if (say.protocol == SCTP) {
+                    back = answer_to(outside);
+                    home = answer_to(say);
+                    const struct say init_ack = sctp(1, 0, 2);
+                    back.body = home.body = init_ack.body;
+                    back.bytes = home.bytes = init_ack.bytes;
+                }
+                must_be(say_to(t, 1, back, NULL, NULL, &out).direction, KST_REPLY);
+                must_be_same(out, home);
+                free(t);
+            }
+        }
+    }
+}
+END_TEST
+
+/* Every port, so that each checksum there is comes up; UDP's that is none stays none. */
+START_TEST(any_checksum_comes_out_right)
+{
+    for (uint32_t protocol = 0; protocol < 3; protocol++) {
+        struct say say = {.protocol = protocol == 1 ? (uint8_t)TCP : (uint8_t)UDP, .from = 1, .to = 2,
+                          .sport = 1, .dport = 9, .flags = ACK};
+        struct wire w = wire_of(&say);
+        if (protocol == 2)
+            put16(w.data + 26, 0);
+        for (uint32_t port = 1; port < 65536; port++) {
+            const uint8_t address[16] = {10, 0, (uint8_t)(port * 7), 3};
+            about("protocol %u, port %u", protocol, port);
+            must(kst__rewrite(w.data, w.size, KST_NAT_SOURCE,
+                              (struct kst__end){address, (uint16_t)port}));
+            must_be(kst__be16(w.data + 20), port);
+            struct wire anew = w;
+            wire_seal(&anew);
+            if (protocol == 2)
+                put16(anew.data + 26, 0);
+            must(memcmp(w.data, anew.data, w.size) == 0);
+        }
+    }
+}
+END_TEST
+
+/* A packet that is too short, of a version that nobody knows, or of another family stays as it is. */
+START_TEST(what_cannot_be_rewritten_is_left)
+{
+    static const uint8_t address[16] = {10, 0, 0, 9};
+    const struct kst__end end = {address, 77};
+    struct guarded g = guarded_new(100);
+    for (size_t i = 0; i < COUNT(spoken); i++) {
+        for (uint32_t v6 = 0; v6 < 2; v6++) {
+            const struct say say = spoken_by(i, v6);
+            const struct wire w = wire_of(&say);
+            for (uint32_t size = 0; size <= w.size; size++) {
+                uint8_t *bytes = guarded_end(&g, size);
+                memcpy(bytes, w.data, size);
+                about("%s over IPv%d, %u bytes", spoken[i].name, v6 ? 6 : 4, size);
+                if (!kst__rewrite(bytes, size, KST_NAT_SOURCE, end))
+                    must(memcmp(bytes, w.data, size) == 0);
+                else
+                    must(size >= (v6 ? 40u : 20u));
+            }
+        }
+    }
+    guarded_free(&g);
+
+    struct kst *t = nat_table(4);
+    const struct kst_nat_range by = range_to(false, 9, 0, 0);
+    struct wire out, other;
+    const struct kst_result r = say_to(t, 0, stranger(1), &by, NULL, &out);
+    const struct say say6 = {.protocol = UDP, .v6 = true, .from = 1, .to = 2};
+    other = wire_of(&say6);
+    must_be(kst_translate(t, &r, KST_NAT_SOURCE, other.data, other.size), KST_REASON_NAT_PACKET);
+    must_be(kst_translate(t, &r, KST_NAT_SOURCE, other.data, 0), KST_REASON_NAT_PACKET);
+    must_be_same(other, say6);
+    free(t);
+}
+END_TEST
+
+/* ---- bindings ---- */
+
+/* Clients of the same port, each of its own address, to the same server. */
+static struct say client_of(uint8_t host, uint16_t port)
+{
+    return (struct say){.protocol = UDP, .from = host, .to = 2, .sport = port, .dport = 53};
+}
+
+START_TEST(a_range_is_used_up_and_says_so)
+{
+    for (uint32_t protocol = 0; protocol < 2; protocol++) {
+        struct kst *t = nat_table(16);
+        const struct kst_nat_range by = range_to(false, 9, 6000, 6003);
+        bool taken[4] = {false};
+        struct wire out;
+        for (uint8_t host = 10; host < 16; host++) {
+            struct say say = client_of(host, 5000);
+            if (protocol == 1)
+                say = (struct say){.protocol = ICMP, .from = host, .to = 2, .sport = 5000, .dport = 0x800};
+            const struct kst_result r = say_to(t, 0, say, &by, NULL, &out);
+            about("protocol %u, host %u", protocol, host);
+            if (host >= 14) {
+                must_say(r, KST_REASON_NAT_EXHAUSTED);
+                must_be(r.verdict, KST_DROP);
+                must_be(r.entry, 0);
+                must_be(kst_count(t), 4);
+                continue;
+            }
+            must_say(r, KST_REASON_NONE);
+            const uint16_t port = kst__be16(out.data + (protocol == 1 ? 24 : 20));
+            must(port >= 6000 && port <= 6003 && !taken[port - 6000]);
+            taken[port - 6000] = true;
+        }
+        must_be(kst_column(t, KST_COLUMN_INSERT_FAILED), 2);
+        /* Another server has ports of its own. */
+        struct say other = client_of(20, 5000);
+        other.to = 3;
+        must_say(say_to(t, 0, other, &by, NULL, &out), KST_REASON_NONE);
+        /* Who leaves makes room. */
+        kst_flush(t);
+        must_say(say_to(t, 0, client_of(15, 5000), &by, NULL, &out), KST_REASON_NONE);
+        free(t);
+    }
+}
+END_TEST
+
+/* A port that is free is kept; another is of the same class. */
+START_TEST(a_port_is_kept_or_stays_in_its_class)
+{
+    static const uint16_t ports[][3] = {{7, 1, 511}, {511, 1, 511}, {512, 600, 1023},
+                                        {1023, 600, 1023}, {1024, 1024, 65535}, {50000, 1024, 65535}};
+    struct kst *t = nat_table(64);
+    const struct kst_nat_range by = range_to(false, 9, 0, 0);
+    struct wire out;
+    for (size_t i = 0; i < COUNT(ports); i++) {
+        for (uint8_t host = 10; host < 15; host++) {
+            about("port %u, host %u", ports[i][0], host);
+            must_say(say_to(t, 0, client_of(host, ports[i][0]), &by, NULL, &out), KST_REASON_NONE);
+            const uint16_t port = kst__be16(out.data + 20);
+            must(host == 10 ? port == ports[i][0] : port >= ports[i][1] && port <= ports[i][2]);
+        }
+    }
+    /* The null binding of a client that has the address itself gives way, too. */
+    must_say(say_to(t, 0, client_of(9, 7), NULL, NULL, &out), KST_REASON_NONE);
+    must(kst__be16(out.data + 20) != 7);
+    must_be(out.data[15], 9);
+    free(t);
+}
+END_TEST
+
+/* One source looks the same to all, unless it is to be random or its port is another's there. */
+START_TEST(a_source_looks_the_same_to_all)
+{
+    struct kst *t = nat_table(300);
+    struct kst_nat_range by = range_to(false, 9, 20000, 30000);
+    struct wire out;
+    must_say(say_to(t, 0, client_of(10, 5000), &by, NULL, &out), KST_REASON_NONE);
+    const uint16_t port = kst__be16(out.data + 20);
+    for (uint8_t server = 20; server < 200; server++) {
+        struct say say = client_of(10, 5000);
+        say.to = server;
+        must_say(say_to(t, 0, say, &by, NULL, &out), KST_REASON_NONE);
+        must_be(kst__be16(out.data + 20), port);
+    }
+    by.flags |= KST_NAT_RANDOM;
+    struct say say = client_of(10, 5000);
+    say.to = 201;
+    must_say(say_to(t, 0, say, &by, NULL, &out), KST_REASON_NONE);
+    must(kst__be16(out.data + 20) != port);
+    /* Of another range it takes nothing over. */
+    by = range_to(false, 9, 31000, 31000);
+    say.to = 202;
+    must_say(say_to(t, 0, say, &by, NULL, &out), KST_REASON_NONE);
+    must_be(kst__be16(out.data + 20), 31000);
+    free(t);
+}
+END_TEST
+
+/* From the bottom: DNAT to a range of ports takes the first that is free, and if there is none the
+ * source port gives way; shifted ports keep their distance. */
+START_TEST(destinations_are_taken_in_order_or_shifted)
+{
+    struct kst *t = nat_table(16);
+    struct kst_nat_range to = range_to(false, 7, 8000, 8002);
+    struct wire out;
+    for (uint16_t i = 0; i < 4; i++) { /* the same source port: only the answers' source differs */
+        const struct say say = {.protocol = UDP, .from = 1, .to = (uint8_t)(20 + i), .sport = 1, .dport = 80};
+        about("%u", i);
+        must_say(say_to(t, 0, say, NULL, &to, &out), KST_REASON_NONE);
+        must_be(kst__be16(out.data + 22), i < 3 ? 8000 + i : 8002);
+        must_be(kst__be16(out.data + 20) == 1, i < 3);
+    }
+    to = range_to(false, 7, 9000, 9099);
+    to.flags |= KST_NAT_OFFSET;
+    to.base = 100;
+    const struct say shifted = {.protocol = UDP, .from = 3, .to = 2, .sport = 1, .dport = 142};
+    must_say(say_to(t, 0, shifted, NULL, &to, &out), KST_REASON_NONE);
+    must_be(kst__be16(out.data + 22), 9042);
+    free(t);
+}
+END_TEST
+
+static int compare(const void *a, const void *b, bool v6)
+{
+    return memcmp(a, b, v6 ? 16 : 4);
+}
+
+/* Of several addresses: within the range, all of them, and the same for the same two. */
+START_TEST(an_address_is_chosen_and_kept)
+{
+    for (uint32_t v6 = 0; v6 < 2; v6++) {
+        struct kst *t = nat_table(4000);
+        struct kst_nat_range by = {.flags = KST_NAT_ADDRESS};
+        put_host(by.address[0], v6, 100);
+        put_host(by.address[1], v6, 107);
+        if (v6) /* over a border of words */
+            by.address[1][11] = 1;
+        uint8_t first[200][16];
+        uint32_t met = 0, same = 0;
+        struct wire out;
+        for (uint32_t round = 0; round < 3; round++) {
+            for (uint8_t host = 0; host < 99; host++) { /* none of the range */
+                struct say say = client_of(host, (uint16_t)(1000 + round));
+                say.v6 = v6;
+                say.to = round == 2 ? 250 : 251;
+                must_say(say_to(t, 0, say, &by, NULL, &out), KST_REASON_NONE);
+                const uint8_t *address = out.data + (v6 ? 8 : 12);
+                must(compare(address, by.address[0], v6) >= 0 &&
+                     compare(address, by.address[1], v6) <= 0);
+                met |= 1u << (address[v6 ? 15 : 3] & 7);
+                if (round == 0)
+                    memcpy(first[host], address, v6 ? 16 : 4);
+                else if (round == 1)
+                    must(memcmp(first[host], address, v6 ? 16 : 4) == 0);
+                else
+                    same += memcmp(first[host], address, v6 ? 16 : 4) == 0;
+            }
+        }
+        must_be(met, 255);
+        about("IPv%d, same %u", v6 ? 6 : 4, same);
+        must(same < 50); /* to another server another one */
+        by.flags |= KST_NAT_PERSISTENT;
+        for (uint8_t server = 1; server < 20; server++) {
+            struct say say = client_of(1, 7000);
+            say.v6 = v6;
+            say.to = server;
+            say.sport = (uint16_t)(7000 + server); /* no other of this source to go by */
+            must_say(say_to(t, 0, say, &by, NULL, &out), KST_REASON_NONE);
+            if (server == 1)
+                memcpy(first[0], out.data + (v6 ? 8 : 12), 16);
+            must(memcmp(first[0], out.data + (v6 ? 8 : 12), v6 ? 16 : 4) == 0);
+        }
+        free(t);
+    }
+}
+END_TEST
+
+START_TEST(a_network_is_mapped_to_another)
+{
+    struct kst *t = nat_table(4);
+    struct kst_nat_range to = {.flags = KST_NAT_NETMAP, .prefix = 20, .address = {{172, 16, 0x5f, 99}}};
+    struct kst_flow flow;
+    struct wire out;
+    must_say(say_to(t, 0, client_of(0xab, 1), &to, &to, &out), KST_REASON_NONE);
+    static const uint8_t addresses[8] = {172, 16, 0x50, 0xab, 172, 16, 0x50, 2};
+    must(memcmp(out.data + 12, addresses, sizeof addresses) == 0);
+    must(kst_get(t, kst_next(t, 0), &flow));
+    must(memcmp(flow.tuple[KST_REPLY].dst, addresses, 4) == 0);
+    free(t);
+}
+END_TEST
+
+START_TEST(a_binding_is_refused_by_name)
+{
+    struct kst *t = nat_table(4), *without = table_new((struct kst_config){.max = 4});
+    const struct kst_nat_range good = range_to(false, 9, 1, 2);
+    struct kst_nat_range bad[5] = {good, good, good, good, good};
+    const struct say say = stranger(1);
+    struct wire w = wire_of(&say);
+    struct kst_flow flow;
+    bad[0].address[1][3] = 8;       /* reversed */
+    bad[1].address[1][4] = 1;       /* no IPv4 address */
+    bad[2].flags = 128;             /* means nothing */
+    bad[3].flags = KST_NAT_NETMAP;
+    bad[3].prefix = 33;
+    struct kst_result r = defer(without, 0, &w);
+    must_be(kst_bind(without, r.entry, KST_NAT_SOURCE, &good), KST_REASON_NAT_RANGE);
+    must_be(kst_bind(without, r.entry, KST_NAT_SOURCE, NULL), KST_REASON_NAT_RANGE);
+    r = defer(t, 0, &w);
+    for (size_t i = 0; i < 4; i++)
+        must_be(kst_bind(t, r.entry, KST_NAT_SOURCE, &bad[i]), KST_REASON_NAT_RANGE);
+    bad[4].port[0] = 2; /* reversed ports are turned round */
+    bad[4].port[1] = 1;
+    bad[4].out_interface = 5;
+    must_be(kst_bind(t, r.entry, KST_NAT_SOURCE, &bad[4]), KST_REASON_NONE);
+    must_be(kst_bind(t, r.entry, KST_NAT_SOURCE, &good), KST_REASON_NAT_LATE);
+    must_be(kst_bind(t, r.entry + 1, KST_NAT_DESTINATION, &good), KST_REASON_NAT_LATE);
+    must_be(kst_bind(t, 0, KST_NAT_DESTINATION, &good), KST_REASON_NAT_LATE);
+    must_be(confirm(t, 0, &r, &w), KST_REASON_NONE);
+    must_be(kst_bind(t, r.entry, KST_NAT_DESTINATION, &good), KST_REASON_NAT_LATE);
+    must(kst_get(t, r.entry, &flow));
+    must_be(flow.out_interface, 5);
+    must_be(flow.status & (KST_SRC_NAT | KST_DST_NAT | KST_SRC_NAT_DONE | KST_DST_NAT_DONE),
+            KST_SRC_NAT | KST_SRC_NAT_DONE);
+    must_be_sound(t);
+    free(t);
+    free(without);
+}
+END_TEST
+
+/* A finished TCP connection gives its port to a new one, if nothing else is left and its SYN is
+ * newer; and only then. */
+START_TEST(a_finished_connection_gives_its_port_away)
+{
+    for (uint32_t row = 0; row < 4; row++) {
+        struct kst *t = nat_table(8);
+        const struct kst_nat_range by = range_to(false, 9, 6000, 6000);
+        struct wire out;
+        say_to(t, 0, tcp(0, SYN, 1000, 0, 0), &by, NULL, &out);
+        struct say back = tcp(1, SYN | ACK, 5000, 1001, 0);
+        back.to = 9;
+        back.dport = 6000;
+        must_be(say_to(t, 1, back, NULL, NULL, &out).direction, KST_REPLY);
+        back.flags = RST | ACK;
+        back.seq = 5001;
+        if (row != 2) /* else it is alive */
+            must_be(say_to(t, 1, back, NULL, NULL, &out).direction, KST_REPLY);
+        struct say say = tcp(0, SYN, row == 1 ? 900 : 2000, 0, 0);
+        say.from = 3;
+        if (row == 3)
+            say.flags = ACK;
+        const struct kst_result r = say_to(t, 2, say, &by, NULL, &out);
+        about("row %u", row);
+        must_say(r, row == 0 ? KST_REASON_NONE : KST_REASON_NAT_EXHAUSTED);
+        must_be(kst_statistics(t)->gone[KST_GONE_REPLACED], row == 0);
+        must_be(kst_count(t), 1);
+        free(t);
+    }
+}
+END_TEST
+
+/* An entry takes both its tuples with it, and is found by both wherever it came from. */
+START_TEST(both_tuples_come_and_go_as_one)
+{
+    struct kst *t = nat_table(4), *u = nat_table(4);
+    const struct kst_nat_range by = range_to(false, 9, 6000, 6100);
+    struct wire out;
+    struct kst_flow flow;
+    enum kst_error why;
+    for (uint8_t host = 10; host < 30; host++) {
+        must_say(say_to(t, host, client_of(host, 5000), &by, NULL, &out),
+                 host < 14 ? KST_REASON_NONE : KST_REASON_TABLE_EVICTED);
+        must_be(kst_count(t), host < 14 ? host - 9u : 4u);
+    }
+    for (kst_id id = 0; (id = kst_next(t, id)) != 0;) {
+        must(kst_get(t, id, &flow));
+        must_be(kst_find(t, &flow.tuple[KST_REPLY], NULL), id);
+        const kst_id restored = kst_insert(u, &flow, &why);
+        about("%s", kst_error_text(why));
+        must(restored != 0);
+        struct kst_flow copy;
+        must(kst_get(u, restored, &copy));
+        copy.id = flow.id;
+        must(memcmp(&copy, &flow, sizeof copy) == 0);
+        must_be(kst_insert(u, &flow, &why), 0);
+        must_be_sound(u);
+    }
+    /* A restored mapping is as good as one's own. */
+    struct say say = client_of(flow.tuple[0].src[3], 5000);
+    say.to = 3;
+    must_say(say_to(u, 100, say, &by, NULL, &out), KST_REASON_TABLE_EVICTED);
+    must_be(kst__be16(out.data + 20), flow.tuple[KST_REPLY].dst_port);
+    /* Time and the caller take them likewise. */
+    must(kst_delete(u, kst_next(u, 0)));
+    kst_advance(u, 1000000, 100);
+    must_be(kst_count(u), 0);
+    must_be_sound(u);
+    free(t);
+    free(u);
+}
+END_TEST
+
+/* ---- ICMP errors ---- */
+
+static struct say about_it(bool v6, uint8_t from, uint8_t to, const struct wire *inner, uint16_t bytes)
+{
+    return (struct say){.protocol = v6 ? (uint8_t)ICMP6 : (uint8_t)ICMP, .v6 = v6, .from = from, .to = to,
+                        .dport = v6 ? 0x0100 : 0x0301, .bytes = bytes, .body = inner->data};
+}
+
+/* An error about a translated packet, from a router outside or from the inner host, shows to who gets
+ * it what that knows. */
+START_TEST(errors_are_rewritten_inside_and_out)
+{
+    for (uint32_t row = 0; row < 2 * 2 * COUNT(spoken); row++) {
+        const bool v6 = row & 1, cut = row & 2;
+        const size_t i = row / 4;
+        if ((spoken[i].protocol == ICMP && v6) || (spoken[i].protocol == ICMP6 && !v6))
+            continue;
+        const bool ports = spoken[i].kind == 1, id = spoken[i].kind == 2;
+        struct kst *t = nat_table(4);
+        struct kst_nat_range by = range_to(v6, 9, ports ? 9999 : 0, 9999);
+        struct kst_nat_range to = range_to(v6, 7, ports ? 8888 : 0, 8888);
+        const struct say say = spoken_by(i, v6);
+        struct say outside = say;
+        struct wire sent, out;
+        if (id) {
+            by.flags |= KST_NAT_PORT;
+            by.port[0] = by.port[1] = 9999;
+        }
+        outside.from = 9;
+        outside.to = 7;
+        outside.sport = ports || id ? 9999 : 0;
+        outside.dport = ports ? 8888 : say.dport;
+        about("%s over IPv%d%s", spoken[i].name, v6 ? 6 : 4, cut ? ", cut" : "");
+        must_say(say_to(t, 0, say, &by, &to, &sent), KST_REASON_NONE);
+        must_be_same(sent, outside);
+        const struct wire inside = wire_of(&say);
+        const uint32_t l4 = v6 ? 40 : 20;
+        uint16_t bytes = (uint16_t)(cut ? l4 + 8 : sent.size);
+        /* From a router: to the client, about what it sent. */
+        const struct kst_result r = say_to(t, 1, about_it(v6, 50, 9, &sent, bytes), NULL, NULL, &out);
+        must_say(r, KST_REASON_NONE);
+        must_be(r.state, KST_RELATED);
+        must_be(r.direction, KST_REPLY);
+        struct say expected = about_it(v6, 2, 1, &inside, bytes); /* all from there comes from 2 */
+        must_be_same(out, expected);
+        /* From the server's side, which knows the translated packet alone: about an answer. */
+        struct say answer = answer_to(say), answer_outside = answer_to(outside);
+        answer.bytes = answer_outside.bytes = say.bytes;
+        answer.body = answer_outside.body = say.body;
+        if (id) {
+            answer.sport = say.sport;
+            answer_outside.sport = outside.sport;
+            answer.dport = answer_outside.dport = v6 ? 0x8100 : say.dport == 0xd00 ? 0xe00 : 0;
+        }
+        const struct wire answered = wire_of(&answer), answered_outside = wire_of(&answer_outside);
+        if (bytes > answered.size)
+            bytes = (uint16_t)answered.size;
+        const struct kst_result r2 =
+            say_to(t, 2, about_it(v6, 1, 2, &answered, bytes), NULL, NULL, &out);
+        must_say(r2, KST_REASON_NONE);
+        must_be(r2.direction, KST_ORIGINAL);
+        expected = about_it(v6, 9, 7, &answered_outside, bytes);
+        must_be_same(out, expected);
+        free(t);
+    }
+}
+END_TEST
+
+/* A redirect about a translated connection goes nowhere, nor does an error whose sum is wrong. */
+START_TEST(some_errors_are_not_passed_on)
+{
+    struct kst *t = nat_table(4);
+    const struct kst_nat_range by = range_to(false, 9, 0, 0);
+    struct wire sent, out;
+    must_say(say_to(t, 0, stranger(1), &by, NULL, &sent), KST_REASON_NONE);
+    struct say error = about_it(false, 50, 9, &sent, (uint16_t)sent.size);
+    error.dport = 0x0501;
+    struct kst_result r = say_to(t, 1, error, NULL, NULL, &out);
+    must_say(r, KST_REASON_NAT_PACKET);
+    must_be(r.verdict, KST_DROP);
+
+    error.dport = 0x0301;
+    struct wire w = wire_of(&error);
+    w.data[23] ^= 1;
+    const struct kst_packet packet = {.data = w.data, .size = w.size, .checksum = KST_CHECKSUM_GOOD};
+    struct kst_nat nat = {.bytes = w.data, .room = ROOM};
+    kst_track_nat(t, 2, &packet, &nat, 1, &r);
+    must_say(r, KST_REASON_NAT_PACKET);
+    free(t);
+}
+END_TEST
+
+/* ---- helpers ---- */
+
+/* A client 10.0.0.N at a server 10.0.0.2, seen from outside as somebody else; or a server seen from
+ * outside as somebody else. What is said is in the numbers of who says it. */
+struct session {
+    struct kst *t;
+    struct kst_nat_range range;
+    uint8_t outside[16];
+    bool served; /* the destination is translated, not the source */
+    bool v6;
+    uint8_t client;
+    uint16_t port; /* of the server */
+    struct wire out;
+};
+
+static struct session session_new(const char *helper, uint16_t port, bool served, bool v6,
+                                  uint8_t client, const char *outside)
+{
+    struct session s = {.t = nat_table(16), .served = served, .v6 = v6, .client = client, .port = port,
+                        .range = range_to(v6, 2, 0, 0)};
+    must(inet_pton(v6 ? AF_INET6 : AF_INET, outside, s.outside) == 1);
+    for (uint32_t i = 0; i < 2 && !served; i++)
+        memcpy(s.range.address[i], s.outside, 16);
+    must_be(kst_attach(s.t, TCP, port, kst_helper_number(helper)), KST_ERROR_OK);
+    return s;
+}
+
+/* `options` are those behind the header, `count` bytes of them. */
+static struct kst_result said(struct session *s, bool reply, uint8_t flags, uint32_t seq, uint32_t ack,
+                              const char *text, const uint8_t *options, uint8_t count)
+{
+    uint8_t body[600];
+    const uint32_t bytes = (uint32_t)strlen(text), address_bytes = s->v6 ? 16 : 4;
+    if (count > 0)
+        memcpy(body, options, count);
+    memcpy(body + count, text, bytes);
+    struct say say = {.protocol = TCP, .v6 = s->v6, .from = s->client, .to = 2, .sport = 40000,
+                      .dport = s->port};
+    if (reply)
+        say = answer_to(say);
+    say.flags = flags;
+    say.seq = seq;
+    say.ack = ack;
+    say.bytes = (uint16_t)(bytes + count);
+    say.body = body;
+    say.tcp_options = count;
+    s->out = wire_of(&say);
+    /* Who is outside knows the other by the other address. */
+    if (reply != s->served) {
+        memcpy(s->out.data + (s->v6 ? 8 : 12) + address_bytes, s->outside, address_bytes);
+        wire_seal(&s->out);
+    }
+    const struct kst_result r =
+        go(s->t, 0, &s->out, s->served ? NULL : &s->range, s->served ? &s->range : NULL);
+    if (r.verdict != KST_ACCEPT)
+        return r;
+    struct wire anew = s->out; /* as it leaves, its checksums are right */
+    wire_seal(&anew);
+    must(memcmp(anew.data, s->out.data, anew.size) == 0);
+    return r;
+}
+
+static uint32_t payload_at(const struct session *s)
+{
+    return s->out.l4_at + (uint32_t)(s->out.data[s->out.l4_at + 12] >> 4) * 4;
+}
+
+static void must_carry(const struct session *s, const char *text)
+{
+    const uint32_t at = payload_at(s);
+    char is[ROOM + 1] = "";
+    memcpy(is, s->out.data + at, s->out.size - at);
+    must_read(is, text);
+}
+
+static uint32_t seq_of(const struct session *s)
+{
+    return kst__be32(s->out.data + s->out.l4_at + 4);
+}
+
+static uint32_t ack_of(const struct session *s)
+{
+    return kst__be32(s->out.data + s->out.l4_at + 8);
+}
+
+/* Opens a session; both have said a line, as FTP's helper wants it. Their next numbers. */
+enum { CLIENT = 1000 + 1 + 8, SERVER = 5000 + 1 + 8 };
+static void session_open(struct session *s)
+{
+    must_say(said(s, 0, SYN, 1000, 0, "", (const uint8_t *)"\4\2\1\1", 4), KST_REASON_NONE);
+    must_say(said(s, 1, SYN | ACK, 5000, 1001, "", (const uint8_t *)"\4\2\1\1", 4), KST_REASON_NONE);
+    must_say(said(s, 0, ACK, 1001, 5001, "", NULL, 0), KST_REASON_NONE);
+    must_say(said(s, 1, ACK, 5001, 1001, "220 hi\r\n", NULL, 0), KST_REASON_NONE);
+    must_say(said(s, 0, ACK, 1001, SERVER, "USER x\r\n", NULL, 0), KST_REASON_NONE);
+}
+
+/* A line that grows or shrinks: what comes behind is renumbered for who hears it, and what that
+ * acknowledges, blocks included, for who said it; the tracker minds nothing. */
+START_TEST(numbers_follow_what_helpers_change)
+{
+    static const struct {
+        bool served, v6;
+        uint8_t client;
+        const char *outside, *line, *changed;
+    } rows[] = {
+        {0, 0, 1, "203.0.113.100", "PORT 10,0,0,1,4,210\r\n", "PORT 203,0,113,100,4,210\r\n"},
+        {0, 0, 200, "1.2.3.4", "PORT 10,0,0,200,4,210\r\n", "PORT 1,2,3,4,4,210\r\n"},
+        {0, 0, 1, "203.0.113.100", "EPRT |1|10.0.0.1|1234|\r\n", "EPRT |1|203.0.113.100|1234|\r\n"},
+        {0, 1, 1, "2001:db8::1", "EPRT !2!fd00::1!1234!\r\n", "EPRT |2|2001:db8::1|1234|\r\n"},
+        {1, 0, 1, "203.0.113.100", "227 Entering (10,0,0,2,4,210).\r\n",
+         "227 Entering (203,0,113,100,4,210).\r\n"},
+        {1, 0, 1, "203.0.113.100", "229 Extended (|||1234|)\r\n", "229 Extended (|||1234|)\r\n"},
+        {1, 1, 1, "2001:db8::1", "229 Extended (|||1234|)\r\n", "229 Extended (|||1234|)\r\n"},
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct session s = session_new("ftp", 21, rows[i].served, rows[i].v6, rows[i].client, rows[i].outside);
+        const bool by = rows[i].served; /* who says the line */
+        const uint32_t own = by ? SERVER : CLIENT, other = by ? CLIENT : SERVER;
+        const uint32_t bytes = (uint32_t)strlen(rows[i].line);
+        const uint32_t grown = (uint32_t)strlen(rows[i].changed) - bytes;
+        session_open(&s);
+        about("row %zu", i);
+        for (uint32_t again = 0; again < 2; again++) { /* a retransmission becomes the same */
+            must_say(said(&s, by, ACK, own, other, rows[i].line, NULL, 0), KST_REASON_NONE);
+            must_carry(&s, rows[i].changed);
+            must_be(seq_of(&s), own);
+            must_be(kst_expectation_count(s.t), 1);
+        }
+        struct kst_flow flow;
+        must(kst_get(s.t, kst_next(s.t, 0), &flow));
+        must_be((flow.status & KST_SEQ_ADJUST) != 0, grown != 0);
+
+        /* The next line is shifted, its answer shifted back. */
+        must_say(said(&s, by, ACK, own + bytes, other, "NOOP\r\n", NULL, 0), KST_REASON_NONE);
+        must_be(seq_of(&s), own + bytes + grown);
+        must_say(said(&s, !by, ACK, other, own, "", NULL, 0), KST_REASON_NONE);
+        must_be(ack_of(&s), own); /* all before it is as it was */
+        /* The other side has got the line, but of what follows only the end: a block behind a gap,
+         * wherever the option stands. */
+        must_say(said(&s, by, ACK, own + bytes + 6, other, "NOOP\r\n", NULL, 0), KST_REASON_NONE);
+        for (uint8_t pad = 0; pad < 2; pad++) {
+            uint8_t options[12] = {1, 1, 5, 10, 0, 0, 0, 0, 0, 0, 0, 0};
+            uint8_t *sack = options + 2 - pad;
+            sack[0] = 5;
+            sack[1] = 10;
+            options[11] = 1;
+            put32(sack + 2, own + bytes + 6 + grown);
+            put32(sack + 6, own + bytes + 12 + grown);
+            must_say(said(&s, !by, ACK, other, own + bytes + grown, "", options, 12), KST_REASON_NONE);
+            const uint8_t *seen = s.out.data + s.out.l4_at + 20 + 2 - pad;
+            must_be(ack_of(&s), own + bytes);
+            must_be(kst__be32(seen + 2), own + bytes + 6);
+            must_be(kst__be32(seen + 6), own + bytes + 12);
+        }
+        must_say(said(&s, !by, ACK, other, own + bytes + 12 + grown, "200 ok\r\n", NULL, 0), KST_REASON_NONE);
+        must_be(ack_of(&s), own + bytes + 12);
+        must_be(seq_of(&s), other);
+        if (grown != 0) { /* options that cannot be read are dropped, as by Linux */
+            static const uint8_t bad[4] = {5, 10, 0, 0};
+            const struct kst_result r = said(&s, !by, ACK, other + 8, own + bytes + 12 + grown, "", bad, 4);
+            must_say(r, KST_REASON_NAT_PACKET);
+            must_be(r.verdict, KST_DROP);
+        }
+        /* A second line adds to the first. */
+        must_say(said(&s, by, ACK, own + bytes + 12, other + 8, rows[i].line, NULL, 0), KST_REASON_NONE);
+        must_carry(&s, rows[i].changed);
+        must_be(seq_of(&s), own + bytes + 12 + grown);
+        must_say(said(&s, !by, ACK, other + 8, own + 2 * (bytes + grown) + 12, "", NULL, 0), KST_REASON_NONE);
+        must_be(ack_of(&s), own + 2 * bytes + 12);
+        must_say(said(&s, by, ACK, own + 2 * bytes + 12, other + 8, "NOOP\r\n", NULL, 0), KST_REASON_NONE);
+        must_be(seq_of(&s), own + 2 * (bytes + grown) + 12);
+
+        /* Restored, it goes on so. */
+        must(kst_get(s.t, kst_next(s.t, 0), &flow));
+        kst_flush(s.t);
+        must(kst_insert(s.t, &flow, NULL) != 0);
+        must_say(said(&s, by, ACK, own + 2 * bytes + 18, other + 8, "NOOP\r\n", NULL, 0), KST_REASON_NONE);
+        must_be(seq_of(&s), own + 2 * (bytes + grown) + 18);
+        free(s.t);
+    }
+}
+END_TEST
+
+/* What was foretold comes to the address that was told, and is bound as its master is: to who told
+ * of it, from where that is seen. */
+START_TEST(what_is_foretold_follows_its_master)
+{
+    for (uint32_t served = 0; served < 2; served++) {
+        struct session s = session_new("ftp", 21, served, false, 1, "203.0.113.1");
+        struct wire out;
+        struct kst_flow flow;
+        session_open(&s);
+        about("served %u", served);
+        if (served)
+            must_say(said(&s, 1, ACK, SERVER, CLIENT, "227 (10,0,0,2,4,210)\r\n", NULL, 0), KST_REASON_NONE);
+        else
+            must_say(said(&s, 0, ACK, CLIENT, SERVER, "PORT 10,0,0,1,4,210\r\n", NULL, 0), KST_REASON_NONE);
+        struct kst_expectation x;
+        must(kst_expectation_get(s.t, kst_expectation_next(s.t, 0), &x));
+        must_be(x.follows, KST_FOLLOWS);
+        must_be(x.nat_port, 1234);
+        must(memcmp(x.tuple.dst, s.outside, 16) == 0);
+        const struct say data = {.protocol = TCP, .from = served ? 1 : 2, .to = 9, .sport = 20,
+                                 .dport = 1234, .flags = SYN};
+        struct say inside = data;
+        inside.to = served ? 2 : 1;
+        out = wire_of(&data);
+        memcpy(out.data + 16, s.outside, 4);
+        wire_seal(&out);
+        const struct kst_nat_range rule = range_to(false, 77, 0, 0); /* no rule has a say in it */
+        const struct kst_result r = go(s.t, 5, &out, &rule, &rule);
+        must_say(r, KST_REASON_NONE);
+        must_be(r.state, KST_RELATED);
+        must_be_same(out, inside);
+        must(kst_get(s.t, r.entry, &flow));
+        must_be(flow.status & (KST_SRC_NAT | KST_DST_NAT | KST_EXPECTED), KST_DST_NAT | KST_EXPECTED);
+        inside = answer_to(inside);
+        inside.flags = SYN | ACK;
+        inside.ack = 1;
+        must_be(say_to(s.t, 6, inside, NULL, NULL, &out).direction, KST_REPLY);
+        must(memcmp(out.data + 12, s.outside, 4) == 0);
+        free(s.t);
+    }
+}
+END_TEST
+
+/* Two clients name the same port: the second gets another, in the line and in what is expected. */
+START_TEST(a_port_that_is_expected_already_is_replaced)
+{
+    struct session s = session_new("ftp", 21, false, false, 1, "203.0.113.1");
+    struct kst_expectation x;
+    session_open(&s);
+    must_say(said(&s, 0, ACK, CLIENT, SERVER, "PORT 10,0,0,1,4,210\r\n", NULL, 0), KST_REASON_NONE);
+    s.client = 3;
+    s.port = 21;
+    must_say(said(&s, 0, SYN, 1000, 0, "", NULL, 0), KST_REASON_NONE);
+    struct kst_flow flow;
+    kst_id id = 0, last = 0;
+    while ((id = kst_next(s.t, id)) != 0)
+        last = id;
+    must(kst_get(s.t, last, &flow));
+    must(flow.tuple[KST_REPLY].dst_port != 40000);
+    struct say back = {.protocol = TCP, .from = 2, .to = 9, .sport = 21,
+                       .dport = flow.tuple[KST_REPLY].dst_port, .flags = SYN | ACK, .seq = 5000, .ack = 1001};
+    struct wire w = wire_of(&back);
+    memcpy(w.data + 16, s.outside, 4);
+    wire_seal(&w);
+    must_say(go(s.t, 0, &w, NULL, NULL), KST_REASON_NONE);
+    must_say(said(&s, 0, ACK, 1001, 5001, "USER x\r\n", NULL, 0), KST_REASON_NONE);
+    must_say(said(&s, 0, ACK, CLIENT, 5001, "PORT 10,0,0,3,4,210\r\n", NULL, 0), KST_REASON_NONE);
+    must_be(kst_expectation_count(s.t), 2);
+    must(kst_expectation_get(s.t, kst_expectation_own(s.t, last, 0), &x));
+    must(x.tuple.dst_port > 1234);
+    must_be(x.nat_port, 1234);
+    char line[64];
+    snprintf(line, sizeof line, "PORT 203,0,113,1,%u,%u\r\n", x.tuple.dst_port >> 8, x.tuple.dst_port & 0xff);
+    must_carry(&s, line);
+    free(s.t);
+}
+END_TEST
+
+START_TEST(dcc_names_who_is_seen_outside)
+{
+    struct session s = session_new("irc", 6667, false, false, 1, "203.0.113.100");
+    session_open(&s);
+    must_say(said(&s, 0, ACK, CLIENT, SERVER, "PRIVMSG nick :\1DCC SEND file 167772161  5000 99\1\r\n", NULL, 0),
+             KST_REASON_NONE);
+    must_carry(&s, "PRIVMSG nick :\1DCC SEND file 3405803876 5000 99\1\r\n");
+    struct kst_expectation x;
+    must(kst_expectation_get(s.t, kst_expectation_next(s.t, 0), &x));
+    must(memcmp(x.tuple.dst, s.outside, 16) == 0);
+    must_be(x.follows, KST_FOLLOWS);
+    free(s.t);
+}
+END_TEST
+
+/* No room in the buffer: the packet is dropped, nothing behind the buffer is touched. */
+START_TEST(a_line_that_finds_no_room_is_dropped)
+{
+    struct session s = session_new("ftp", 21, false, false, 1, "203.0.113.100");
+    session_open(&s);
+    const char *line = "PORT 10,0,0,1,4,210\r\n";
+    struct say say = {.protocol = TCP, .from = 1, .to = 2, .sport = 40000, .dport = 21, .flags = ACK,
+                      .seq = CLIENT, .ack = SERVER, .bytes = (uint16_t)strlen(line), .body = line};
+    const struct wire w = wire_of(&say);
+    struct guarded g = guarded_new(200);
+    for (uint32_t more = 0; more < 9; more++) {
+        uint8_t *bytes = guarded_end(&g, w.size + more);
+        memcpy(bytes, w.data, w.size);
+        const struct kst_packet packet = {.data = bytes, .size = w.size};
+        struct kst_nat nat = {.range = {&s.range, NULL}, .bytes = bytes, .room = w.size + more};
+        struct kst_result r;
+        kst_track_nat(s.t, 0, &packet, &nat, 1, &r);
+        about("%u more", more);
+        must_say(r, more < 5 ? KST_REASON_NAT_ROOM : KST_REASON_NONE);
+        must_be(nat.size, w.size + (more < 5 ? 0 : 5));
+    }
+    guarded_free(&g);
+    free(s.t);
+}
+END_TEST
+
+/* One SIP message over UDP between 10.0.0.1, which is seen as 203.0.113.100, and 10.0.0.2. */
+static struct kst_result sip_said(struct kst *t, bool reply, const char *message, struct wire *out)
+{
+    struct kst_nat_range by = {.flags = KST_NAT_ADDRESS, .address = {{203, 0, 113, 100}, {203, 0, 113, 100}}};
+    struct say say = {.protocol = UDP, .from = 1, .to = 2, .sport = 5060, .dport = 5060,
+                      .bytes = (uint16_t)strlen(message), .body = message};
+    if (reply) {
+        say.from = 2;
+        say.to = 1;
+    }
+    *out = wire_of(&say);
+    if (reply) {
+        memcpy(out->data + 16, by.address[0], 4);
+        wire_seal(out);
+    }
+    const struct kst_result r = go(t, 0, out, &by, NULL);
+    struct wire anew = *out;
+    wire_seal(&anew);
+    must(memcmp(anew.data, out->data, anew.size) == 0);
+    must_be(kst__be16(out->data + 24), out->size - 20);
+    return r;
+}
+
+static void must_carry_sip(const struct wire *out, const char *text)
+{
+    char is[ROOM + 1] = "";
+    memcpy(is, out->data + 28, out->size - 28);
+    must_read(is, text);
+}
+
+START_TEST(sip_names_who_is_seen_outside)
+{
+    struct kst *t = nat_table(16);
+    struct wire out;
+    struct kst_expectation x;
+    must_be(kst_attach(t, UDP, 5060, kst_helper_number("sip")), KST_ERROR_OK);
+#define SDP(address, port)                                                                         \
+    "v=0\r\no=a 1 1 IN IP4 " address "\r\ns=-\r\nc=IN IP4 " address "\r\nt=0 0\r\nm=audio " port        \
+    " RTP/AVP 0\r\na=x\r\n"
+#define INVITE(address, contact, port, length)                                                     \
+    "INVITE sip:b@10.0.0.2 SIP/2.0\r\nVia: SIP/2.0/UDP " contact ";maddr=" address                      \
+    ";branch=z\r\nFrom: <sip:a@" contact ">;tag=1\r\nTo: <sip:b@10.0.0.2>\r\nCSeq: 1 INVITE\r\n"       \
+    "Contact: <sip:a@" contact ">, <sip:c@10.0.0.7>\r\nContent-Length: " length                          \
+    "\r\n\r\n" SDP(address, port)
+    must_say(sip_said(t, 0, INVITE("10.0.0.1", "10.0.0.1:5060", "4001", "90"), &out), KST_REASON_NONE);
+    must_carry_sip(&out, INVITE("203.0.113.100", "203.0.113.100:5060", "4000", "100"));
+    must_be(kst_expectation_count(t), 2);
+    must(kst_expectation_get(t, kst_expectation_next(t, 0), &x));
+    must_be(kst__be32(x.tuple.dst), 0xcb007164);
+    must_be(x.tuple.dst_port, 4000);
+    must_be(x.nat_port, 4000);
+    must_be(x.follows, KST_FOLLOWS_PEER);
+
+    /* The answer says to the client what the client calls itself; the server names its own port. */
+#define ANSWER(address, contact, rport)                                                            \
+    "SIP/2.0 200 OK\r\nv : SIP/2.0/UDP " contact ";received=" address ";rport=" rport                    \
+    "\r\nFrom: <sip:a@" contact ">;tag=1\r\nTo: <sip:b@10.0.0.2>\r\nCSeq: 1 INVITE\r\n"                  \
+    "m: <sip:b@10.0.0.2:5060>\r\nl: 90\r\n\r\n" SDP("10.0.0.2", "5000")
+    must_say(sip_said(t, 1, ANSWER("203.0.113.100", "203.0.113.100:5060", "5060"), &out), KST_REASON_NONE);
+    must_carry_sip(&out, ANSWER("10.0.0.1", "10.0.0.1:5060", "5060"));
+    must_be(kst_expectation_count(t), 4);
+
+    /* Media comes to the address outside and is bound to the client. */
+    struct say media = {.protocol = UDP, .from = 2, .to = 9, .sport = 5000, .dport = 4000};
+    out = wire_of(&media);
+    put32(out.data + 16, 0xcb007164);
+    wire_seal(&out);
+    const struct kst_result r = go(t, 1, &out, NULL, NULL);
+    must_be(r.state, KST_RELATED);
+    media.to = 1;
+    must_be_same(out, media);
+
+    /* Whoever registers wants to be called where it is seen, and is; a message that does not fit the
+     * buffer is dropped whole. */
+#define REGISTER(contact)                                                                          \
+    "REGISTER sip:10.0.0.2 SIP/2.0\r\nVia: SIP/2.0/UDP " contact                                         \
+    "\r\nCSeq: 2 REGISTER\r\nContact: <sip:a@" contact ">\r\nExpires: 60\r\n\r\n"
+    must_say(sip_said(t, 0, REGISTER("10.0.0.1:5060"), &out), KST_REASON_NONE);
+    must_carry_sip(&out, REGISTER("203.0.113.100:5060"));
+    static char big[1500];
+    const char *invite = REGISTER("10.0.0.1:5060");
+    snprintf(big, sizeof big, "%s", invite);
+    memset(big + strlen(invite), 'x', 1470 - strlen(invite));
+    must_say(sip_said(t, 0, big, &out), KST_REASON_NAT_ROOM);
+    free(t);
+}
+END_TEST
+
+/* A datagram in two fragments is translated whole, if there is room. */
+START_TEST(fragments_leave_as_a_datagram)
+{
+    for (uint32_t room = 0; room < 2; room++) {
+        struct kst *t = table_new((struct kst_config){.max = 4, .features = KST_WITH_NAT,
+                                                      .reassembly_bytes = KST_REASSEMBLY_MIN});
+        const struct kst_nat_range by = range_to(false, 9, 6000, 6000);
+        struct say say = {.protocol = UDP, .from = 1, .to = 2, .sport = 5000, .dport = 53, .bytes = 56};
+        const struct wire full = wire_of(&say);
+        struct wire part[2] = {full, full};
+        struct kst_result r;
+        size_t size;
+        part[0].size = 20 + 32;
+        put16(part[0].data + 6, 0x2000);
+        part[1].size = 20 + 32;
+        put16(part[1].data + 6, 4);
+        memcpy(part[1].data + 20, full.data + 52, 32);
+        for (uint32_t i = 0; i < 2; i++) {
+            put16(part[i].data + 2, part[i].size);
+            put16(part[i].data + 10, 0);
+            put16(part[i].data + 10, sum_folded(sum_of(0, part[i].data, 20)));
+            const struct kst_packet packet = {.data = part[i].data, .size = part[i].size};
+            struct kst_nat nat = {.range = {&by, NULL}, .bytes = part[i].data,
+                                  .room = room == 0 ? part[i].size : (uint32_t)ROOM};
+            kst_track_nat(t, 0, &packet, &nat, 1, &r);
+            part[i].size = nat.size;
+            if (i == 0)
+                must_be(r.verdict, KST_HOLD);
+        }
+        must_be_sound(t);
+        must_say(r, room == 0 ? KST_REASON_NAT_ROOM : KST_REASON_NONE);
+        must(kst_datagram(t, &size) != NULL);
+        must_be(size, full.size);
+        if (room != 0) {
+            must_be(r.flags, KST_CREATED | KST_REASSEMBLED);
+            say.from = 9;
+            say.sport = 6000;
+            must_be_same(part[1], say);
+        }
+        must_be(kst_count(t), room);
+        free(t);
+    }
+}
+END_TEST
+
+SUITE("nat", what_is_pending_is_known_but_not_found, what_is_refused_or_forgotten_leaves_nothing,
+      a_full_table_makes_room_before_it_waits, what_a_packet_ends_stays_until_it_is_through,
+      every_protocol_goes_out_and_comes_back, any_checksum_comes_out_right,
+      what_cannot_be_rewritten_is_left, a_range_is_used_up_and_says_so,
+      a_port_is_kept_or_stays_in_its_class, a_source_looks_the_same_to_all,
+      destinations_are_taken_in_order_or_shifted, an_address_is_chosen_and_kept,
+      a_network_is_mapped_to_another, a_binding_is_refused_by_name,
+      a_finished_connection_gives_its_port_away, both_tuples_come_and_go_as_one,
+      errors_are_rewritten_inside_and_out, some_errors_are_not_passed_on,
+      numbers_follow_what_helpers_change, what_is_foretold_follows_its_master,
+      a_port_that_is_expected_already_is_replaced, dcc_names_who_is_seen_outside,
+      a_line_that_finds_no_room_is_dropped, sip_names_who_is_seen_outside,
+      fragments_leave_as_a_datagram)
