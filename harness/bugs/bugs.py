@@ -98,7 +98,7 @@ def planted(bench, bug, folder):
 def find(bench, bug, folder, quick=False):
     """Who finds it first."""
     trial = planted(bench, bug, folder)
-    found = judges.judge(bench, trial, (), [PLAIN]) if quick else judges.judge(bench, trial, judges.inner(bug.rooms()))
+    found = judges.judge(bench, trial, not quick, [PLAIN] if quick else (PLAIN, SANITIZED))
     if found is None:
         raise SystemExit(f"{bug.name}: does not compile")
     return found
@@ -107,8 +107,7 @@ def find(bench, bug, folder, quick=False):
 def climb(bench, bug, folder):
     """The lowest rung of the ladder that finds it over the whole of the corpora."""
     trial = planted(bench, bug, folder)
-    core = trial.core(SANITIZED)
-    if core is None:
+    if trial.core(SANITIZED) is None:
         raise SystemExit(f"{bug.name}: does not compile\n{trial.complaint}")
     rungs = {}
 
@@ -116,25 +115,24 @@ def climb(bench, bug, folder):
         if found and found.oracle not in rungs:
             rungs[found.oracle] = found.witness
 
-    status, output = trial.ask("vectors", core, SANITIZED, ["--digest", *judges.VECTORS])
+    status, output = trial.ask("vectors", SANITIZED, ["--digest", "--index", bug.kit()[0], "--timer", bug.kit()[1], *judges.VECTORS])
     note(judges.verdict("vectors", status, output))
-    if "crash" not in rungs:
-        every = trial.core(PLAIN, ["-DKST_ALL_BACK_ENDS"], "every.o")
-        for index, timer in OTHER_KITS:
-            again = ["--digest", "--index", index, "--timer", timer, *judges.VECTORS]
-            if digest(trial.ask("vectors", every, PLAIN, again)[1]) != digest(output):
-                note(Verdict("differential", f"vectors: {'-'.join(bug.kit())} and {index}-{timer} differ"))
-                break
-    for name in bench.fuzzed:
+    for name in ["track"] if "crash" not in rungs else []: # the target that can leave oracles out
         for level, oracles in enumerate(LADDER[:4]):
             if any(rung in rungs for rung in LADDER[: level + 1]):
                 break
-            status, output = trial.ask(name, core, SANITIZED, ["--oracles", str(level), *bench.arguments(name)])
-            found = judges.verdict(name, status, output)
+            found = judges.verdict(name, *trial.ask(name, SANITIZED, ["--oracles", str(level), *bench.arguments(name)]))
             if found:
                 note(found if found.oracle == "crash" else Verdict(oracles, found.witness))
+    if not {"crash", "invariants", "differential"} & set(rungs):
+        trial.core(PLAIN)
+        for index, timer in OTHER_KITS:
+            again = ["--digest", "--index", index, "--timer", timer, *judges.VECTORS]
+            if digest(trial.ask("vectors", PLAIN, again)[1]) != digest(output):
+                note(Verdict("differential", f"vectors: {'-'.join(bug.kit())} and {index}-{timer} differ"))
+                break
     if not rungs:
-        note(judges.judge(bench, trial, judges.inner(bug.rooms())))
+        note(judges.judge(bench, trial))
     for rung in LADDER:
         if rung in rungs:
             return Verdict(rung, rungs[rung])
@@ -158,7 +156,7 @@ def hunt(bug, folder, bench, seconds, seed):
         program = trial.folder / f"fuzz-{target}"
         sources = judges.fuzz_sources(target)
         engine = ["-DFUZZ_ENGINE", "-DFUZZ_MUTATOR", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all"]
-        judges.must(["clang", *judges.FLAGS, "-O1", *engine, *judges.kit_flags(bug.kit()),
+        judges.must(["clang", *judges.FLAGS, "-O1", *engine, 
                      f"-I{trial.folder}/core", f"-I{ROOT}/harness/agree", *sources, "-lpcap", "-lz", "-o", program])
         corpus = trial.folder / "corpus"
         shutil.rmtree(corpus, ignore_errors=True)
