@@ -23,11 +23,7 @@ import judges  # noqa: E402
 KITS = [("swiss", "wheel"), ("chain", "hashed"), ("cuckoo", "lists"), ("robin", "heap")]
 MAPPED = ["-O0", "-g", "-fprofile-instr-generate", "-fcoverage-mapping", "-fcoverage-mcdc",
           "-Xclang", "-fmcdc-max-conditions=32", "-Xclang", "-fmcdc-max-test-vectors=100000"]
-# All back ends are there in every object: a function is the same everywhere.
-EVERYTHING = """
-const void *const every_back_end[] = {&kst_index_chain, &kst_index_cuckoo, &kst_index_robin, &kst_index_swiss,
-                                      &kst_timer_wheel, &kst_timer_hashed, &kst_timer_lists, &kst_timer_heap};
-"""
+CORE = '#define KST_IMPLEMENTATION\n#include "keepstate.h"\n'
 
 
 def main():
@@ -42,13 +38,13 @@ def main():
     for old in build.glob("raw/*.profraw"):
         old.unlink()
 
-    def mapped(name, body, kit, *flags):
+    def mapped(name, body):
         """An instrumented object: `body` in a source that is called core.c wherever it lies."""
         folder = build / name
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "core.c").write_text(body + EVERYTHING)
-        status, output = judges.run([clang, "-std=c11", "-w", *MAPPED, *judges.kit_flags(kit), f"-I{judges.CORE}",
-                                     f"-I{ROOT}/tests", *flags, "-c", "core.c", "-o", "core.o"], 600, folder)
+        (folder / "core.c").write_text(body)
+        status, output = judges.run([clang, "-std=c11", "-w", "-DKST_ALL_BACK_ENDS", *MAPPED, f"-I{judges.CORE}",
+                                     f"-I{ROOT}/tests", "-c", "core.c", "-o", "core.o"], 600, folder)
         if status != 0:
             raise SystemExit(output)
         return folder / "core.o"
@@ -59,47 +55,49 @@ def main():
         judges.must([clang, "-fprofile-instr-generate", *parts, "-o", out])
         return out
 
-    def call(name, command, **more):
-        environment = dict(os.environ, LLVM_PROFILE_FILE=str(build / f"raw/{name}-%p.profraw"), CK_FORK="no", **more)
+    def call(name, command, kit=KITS[0]):
+        environment = dict(os.environ, LLVM_PROFILE_FILE=str(build / f"raw/{name}-{kit[0]}-%p.profraw"), CK_FORK="no",
+                           INDEX=kit[0], TIMER=kit[1])
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=ROOT, env=environment)
         if done.returncode != 0:
             raise SystemExit(f"{name}:\n{done.stdout.decode(errors='replace')[-3000:]}")
 
-    def outer(job):
-        name, kit, core = job
-        if name in judges.OUTER or name in bench.sources:
-            made = program(f"{name}-{'-'.join(kit)}", core, *bench.objects(name))
-            call(f"{name}-{kit[0]}", [made, *bench.arguments(name)])
+    core = mapped("core", CORE)
 
-    def inner(job):
-        suite, kit = job
-        core = mapped(f"{suite}-{kit[0]}", f'#include "{ROOT}/tests/{suite}.c"\n', kit)
-        call(f"{suite}-{kit[0]}", [program(f"{suite}-{kit[0]}", core, *bench.check)])
+    def outer(name):
+        """The harness and suites that the public calls suffice, as judges.py has them."""
+        made = program(name, core, *bench.objects(name))
+        for kit in KITS if name in ("vectors", "test_world") else KITS[:1]: # an input of a fuzzer names its pair
+            call(name, [made, *bench.arguments(name, kit)], kit)
+
+    def inner(name):
+        """Those that look inside: with a core of their own."""
+        fuzzed = name in judges.FUZZ_INNER
+        source = ROOT / (f"harness/fuzz/{name}.c" if fuzzed else f"tests/{name}.c")
+        more = judges.fuzz_sources(name)[1:] if fuzzed else judges.SUITE_WITH.get(name, [])
+        made = program(name, mapped(name, f'#include "{source}"\n'), *more, "-std=c11", "-w", f"-I{judges.CORE}",
+                       *(["-lpcap", "-lz"] if fuzzed else bench.check))
+        call(name, [made, *bench.arguments(name)])
 
     def command(_):
-        """The program that people use, with the captures."""
-        core = mapped("command", '#define KST_IMPLEMENTATION\n#include "keepstate.h"\n', KITS[0], "-DKST_ALL_BACK_ENDS")
-        parts = [str(s) for s in (ROOT / "harness/replay").glob("*.c") if s.name != "core.c"]
-        made = build / "command/keepstate"
-        judges.must([clang, "-std=c11", "-w", "-fprofile-instr-generate", "-DKST_ALL_BACK_ENDS", f"-I{judges.CORE}", core, *parts, "-lpcap",
-                     "-o", made])
-        call("captures", [ROOT / "tests/captures.sh", made])
-        call("replay", [ROOT / "tests/replay.sh", made])
+        """The program that people use, with the captures and rules."""
+        parts = [*sorted((ROOT / "harness/replay").glob("*.c")), *sorted((ROOT / "harness/rules").glob("*.c")),
+                 ROOT / "harness/agree/describe.c"]
+        made = program("command", core, *(p for p in parts if p.name != "core.c"), "-std=c11", "-w", "-DKST_ALL_BACK_ENDS",
+                       f"-I{judges.CORE}", "-lpcap")
+        for script in ("captures", "replay", "rules"):
+            call(script, [ROOT / f"tests/{script}.sh", made])
 
-    cores = {kit: mapped("core-" + "-".join(kit), '#define KST_IMPLEMENTATION\n#include "keepstate.h"\n', kit)
-             for kit in KITS}
     with ThreadPoolExecutor(options.jobs) as pool:
-        work = [pool.submit(outer, (name, kit, cores[kit])) for kit in KITS for name in bench.sources
-                if kit == KITS[0] or name in bench.fuzzed or name in ("vectors", "test_world")]
-        work += [pool.submit(inner, (suite, kit)) for kit in KITS for suite in judges.INNER
-                 if kit == KITS[0] or suite in ("test_index", "test_timer", "test_table")]
+        work = [pool.submit(outer, name) for name in bench.sources]
+        work += [pool.submit(inner, name) for name in judges.INNER + judges.FUZZ_INNER]
         work.append(pool.submit(command, None))
         for job in work:
             job.result()
 
     profile = build / "all.profdata"
     judges.must([f"llvm-profdata{tool}", "merge", "-sparse", *sorted(build.glob("raw/*.profraw")), "-o", profile])
-    of = [cores[KITS[0]], f"-instr-profile={profile}"]
+    of = [core, f"-instr-profile={profile}"]
     judges.must([f"llvm-cov{tool}", "show", *of, "-format=html", "-show-branches=count", "-show-mcdc",
                  f"-output-dir={build}/html", str(judges.CORE)])
     data = json.loads(judges.must([f"llvm-cov{tool}", "export", *of, str(judges.CORE)]))["data"][0]

@@ -13,7 +13,7 @@ for file in tests/vectors/*.vec.gz; do
     gunzip -c "$file" >"$build/vectors/$(basename "$file" .gz)"
 done
 flags=(-std=c11 -g1 -w -D_GNU_SOURCE -Ici/portable -I.)
-agree=(harness/agree/*.c)
+agree=(harness/agree/*.c harness/rules/*.c)
 track=(harness/fuzz/track.c harness/fuzz/driver.c harness/fuzz/mutate.c harness/agree/describe.c)
 expected='' ways=0 bad=0
 
