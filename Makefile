@@ -30,8 +30,8 @@ SUITES   := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
-.PHONY: all run test header agree fuzz fuzz-smoke fuzz-gain fuzz-speed ledger crash seeds flood install uninstall \
-        clean help
+.PHONY: all run test header agree fuzz fuzz-smoke fuzz-gain fuzz-speed ledger crash seeds flood bugs mutants \
+        coverage portable install uninstall clean help
 
 all: keepstate.h $(B)/keepstate                ## builds the header and the command
 
@@ -174,6 +174,20 @@ test: all $(B)/keepstate-sanitized $(B)/agree-sanitized $(B)/agree $(B)/agree-ke
       $(B)/bench-test/bench                    ## what CI runs
 	B=$(B) TARGETS="$(TARGETS)" RUNS=$(RUNS) tests/run.sh $(SUITES)
 
+# What the harnesses are worth: each takes minutes, or hours, and needs ci/deps proof.
+bugs:                                          ## plants 284 bugs and tells who finds them; ABLATION=1, EMPTY=1
+	python3 harness/bugs/bugs.py --build $(B)/bugs $(if $(N),--sample $(N)) $(if $(SEED),--seed $(SEED)) $\
+	    $(if $(ABLATION),--ablation --out harness/bugs/ladder.md,$(if $(N)$(EMPTY),,--out harness/bugs/results.md)) $(if $(EMPTY),--empty) $(if $(RESUME),--resume)
+
+mutants:                                       ## N=500 changes of the core made by machine: who notices?
+	python3 harness/bugs/mutants.py --build $(B)/mutants --sample $(or $(N),500) $(if $(SEED),--seed $(SEED))
+
+coverage:                                      ## lines, branches and MC/DC of core/ that tests and corpora reach
+	python3 ci/coverage.py --build $(B)/coverage
+
+portable:                                      ## one verdict with every compiler, on three machines
+	B=$(B) ci/portable.sh
+
 install: all                                   ## copies the header and the command below PREFIX
 	install -d $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/bin
 	install -m 644 keepstate.h $(DESTDIR)$(PREFIX)/include/keepstate.h
@@ -194,5 +208,6 @@ help:                                          ## this list
 	@echo "settings: CC, CFLAGS, PREFIX, CAPTURE=file.pcap (run, agree, report), VEC=file.vec, PACKETS=n, SEED=n (agree),"
 	@echo "          T=target ENGINE=libfuzzer|afl TIME=seconds, J=jobs, SEED=n, F=file (fuzz, crash); targets: $(TARGETS),"
 	@echo "          RUNS=n sequences (test), CONNECTIONS=n (flood),"
+	@echo "          N=n, SEED=n, RESUME=1 (bugs, mutants), ABLATION=1, EMPTY=1 (bugs),"
 	@echo "          ARGS='...' (bench), ROUNDS=n, HUGE=1, KIT=index/timer (ratios),"
 	@echo "          QUICK=1, SECONDS=n, SIZES=64k,1M, FILTER=regex (report, compare), BASE, NEW, THRESHOLD=percent (compare)"

@@ -182,7 +182,7 @@ START_TEST(fragments_in_zones)
         kst_track(t, 0, &(struct kst_packet){.data = w.data, .size = 44, .zone = 9, .flags = ORIGINAL,
                                              .policy = 3, .helper = kst_helper_number("tftp")}, 1, &result);
     }
-    must_be(result.flags, KST_CREATED);
+    must_be(result.flags, KST_CREATED | KST_REASSEMBLED);
     must(kst_get(t, result.entry, &flow));
     must_be(flow.tuple[0].zone, 9);
     must_be(flow.tuple[1].zone, 0);

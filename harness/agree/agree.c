@@ -21,6 +21,8 @@ static struct {
     const char *pcap;    /* write the case there */
     const char *through; /* the command */
     bool naive;          /* the naive tracker */
+    bool first;          /* the first disagreement is enough */
+    bool digest;         /* tell what all answers come to */
     bool verbose;
 } options;
 
@@ -131,7 +133,8 @@ static struct answer *ask_command(const struct vec_case *c)
 /* ---- cases ---- */
 
 struct tally {
-    size_t cases, packets, skipped, disagreeing;
+    size_t cases, packets, skipped, disagreeing, broken;
+    uint64_t digest;
 };
 
 static void run_case(const char *path, const struct vec_case *c, struct tally *tally)
@@ -154,6 +157,12 @@ static void run_case(const char *path, const struct vec_case *c, struct tally *t
                                                      : ask_core(c, answer_seed(c));
     tally->cases++;
     tally->packets += c->packets_count;
+    size_t broken = 0;
+    for (size_t i = 0; i < c->packets_count; i++) {
+        broken += answers[i].broken != NULL;
+        tally->digest = answer_digest(&answers[i], tally->digest);
+    }
+    tally->broken += broken > 0;
     for (size_t i = 0; i < c->packets_count; i++) {
         if (answers_agree(c, i, &answers[i]))
             continue;
@@ -173,35 +182,39 @@ static void show_tally(const char *name, const struct tally *tally)
         printf(", %zu cases DISAGREE with Linux", tally->disagreeing);
     else
         printf(" agree with Linux");
+    if (tally->broken > 0)
+        printf(", %zu BREAK the table", tally->broken);
     printf(tally->skipped > 0 ? ", %zu skipped (-v tells why)\n" : "\n", tally->skipped);
 }
 
 static bool run_file(const char *path, struct tally *all)
 {
-    struct tally tally = {0};
+    struct tally tally = {.digest = all->digest};
     struct vec_file *file = vec_open(path);
     if (file == NULL) {
         fprintf(stderr, "agree: %s: %s\n", path, strerror(errno));
         return false;
     }
-    for (const struct vec_case *c; (c = vec_next(file)) != NULL;)
+    for (const struct vec_case *c; (c = vec_next(file)) != NULL && !(options.first && tally.disagreeing > 0);)
         run_case(path, c, &tally);
     const char *error = vec_error(file);
     if (error != NULL)
         fprintf(stderr, "agree: %s\n", error);
     const char *name = strrchr(path, '/');
     show_tally(name != NULL ? name + 1 : path, &tally);
-    const bool fine = error == NULL && tally.disagreeing == 0;
+    const bool fine = error == NULL && tally.disagreeing == 0 && tally.broken == 0;
     vec_close(file);
     all->cases += tally.cases;
     all->packets += tally.packets;
     all->skipped += tally.skipped;
     all->disagreeing += tally.disagreeing;
+    all->broken += tally.broken;
+    all->digest = tally.digest;
     return fine;
 }
 
 static const char usage[] =
-    "usage: agree [-v] [--case NAME [--pcap OUT]] [--index NAME] [--timer NAME]\n"
+    "usage: agree [-v] [--first] [--digest] [--case NAME [--pcap OUT]] [--index NAME] [--timer NAME]\n"
     "             [--through COMMAND | --naive] FILE.vec[.gz]...\n"
     "Holds the core against what Linux said of each packet.\n"
     "  --case NAME        that case alone, even if what it needs is not built yet\n"
@@ -209,6 +222,8 @@ static const char usage[] =
     "  --through COMMAND  ask COMMAND replay --each instead of the core\n"
     "  --index NAME, --timer NAME   the core's back ends, where it was built with a choice\n"
     "  --naive            ask the naive tracker instead: no fragments, no helpers\n"
+    "  --first            end at the first disagreement\n"
+    "  --digest           tell what all answers come to, in one number: the same on every machine\n"
     "  -v, --verbose      tell of skipped cases\n"
     "Exit: 0 all agree, 1 a disagreement or a bad file, 2 wrong usage.\n";
 
@@ -218,6 +233,8 @@ int main(int argc, char **argv)
                                           {"pcap", required_argument, NULL, 'p'},
                                           {"through", required_argument, NULL, 't'},
                                           {"naive", no_argument, NULL, 'n'},
+                                          {"first", no_argument, NULL, 'f'},
+                                          {"digest", no_argument, NULL, 'd'},
                                           {"index", required_argument, NULL, 'i'},
                                           {"timer", required_argument, NULL, 'm'},
                                           {"verbose", no_argument, NULL, 'v'},
@@ -229,6 +246,8 @@ int main(int argc, char **argv)
         case 'p': options.pcap = optarg; break;
         case 't': options.through = optarg; break;
         case 'n': options.naive = true; break;
+        case 'f': options.first = true; break;
+        case 'd': options.digest = true; break;
         case 'i':
         case 'm':
             if (option == 'i' ? answer_index(optarg) : answer_timer(optarg))
@@ -243,9 +262,9 @@ int main(int argc, char **argv)
         fputs(usage, stderr);
         return 2;
     }
-    struct tally all = {0};
+    struct tally all = {.digest = UINT64_C(0xcbf29ce484222325)};
     bool fine = true;
-    for (int i = optind; i < argc; i++)
+    for (int i = optind; i < argc && (fine || !options.first); i++)
         fine = run_file(argv[i], &all) && fine;
     if (all.cases == 0 && fine) {
         fprintf(stderr, "agree: no case%s%s\n", options.only ? " named " : "",
@@ -254,5 +273,7 @@ int main(int argc, char **argv)
     }
     if (argc - optind > 1)
         show_tally("all", &all);
+    if (options.digest)
+        printf("digest %016llx\n", (unsigned long long)all.digest);
     return fine ? 0 : 1;
 }

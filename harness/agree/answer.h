@@ -13,6 +13,7 @@ struct answer {
     uint8_t *out;       /* under rules: the packet as it leaves, NULL: it does not */
     uint32_t out_size;
     const char *reason; /* the core's, "" of anybody else; never NULL in a whole answer */
+    const char *broken; /* the core's: what kst_check says is wrong, NULL if nothing is */
 };
 
 void answer_add(struct answer *answer, const char *line);
@@ -30,7 +31,7 @@ void answer_table(struct answer *answer, const struct kst *t);
 bool answer_index(const char *name);
 bool answer_timer(const char *name);
 
-/* Tracks a case with an empty table, one answer a packet. Ends the program if the table breaks. */
+/* Tracks a case with an empty table, one answer a packet. */
 struct answer *ask_core(const struct vec_case *c, uint64_t seed);
 
 /* NAT draws some ports at random: the first seed by which the core draws those that Linux drew, that
@@ -41,9 +42,13 @@ uint64_t answer_seed(const struct vec_case *c);
 struct answer *ask_naive(const struct vec_case *c);
 const char *naive_beyond(const struct vec_case *c);
 
-/* The same state and direction, the same bytes going out where Linux says any, and the same table but for the order of its lines and a second more
- * or less left. */
+/* The same state and direction, the same bytes going out where Linux says any, and the same table but for the
+ * order of its lines and a second more or less left; and a table that is whole. */
 bool answers_agree(const struct vec_case *c, size_t at, const struct answer *answer);
+
+/* A number for all that an answer says, whatever the order of its lines; begins with that of what
+ * went before. The same on every machine. */
+uint64_t answer_digest(struct answer *answer, uint64_t digest);
 
 /* Prints a case up to packet `at` and what both sides say of that one. */
 void answers_show(const struct vec_case *c, size_t at, const struct answer *answers);

@@ -142,7 +142,7 @@ static bool read_bytes(struct vec_file *file, const char *hex, uint8_t **data, u
             return fail(file, "a packet is bytes in lower-case hexadecimal");
     free(*data);
     *size = (uint32_t)(digits / 2);
-    *data = need(malloc(*size + 1));
+    *data = need(malloc(*size > 0 ? *size : 1)); /* no byte more: reading on is seen */
     for (size_t i = 0; i < *size; i++)
         (*data)[i] = (uint8_t)(hex_digit(hex[2 * i]) << 4 | hex_digit(hex[2 * i + 1]));
     return true;

@@ -14,6 +14,7 @@ uint64_t fuzz_steps, fuzz_digest;
 uint32_t fuzz_kit;
 static uint32_t kit_wanted = FUZZ_KITS; /* below that: this one, whatever the input says */
 void (*fuzz_watch)(uint64_t now_ms, const uint8_t *data, uint32_t size);
+enum fuzz_oracles fuzz_oracles = FUZZ_MODEL;
 const uint8_t *draw_at, *draw_end;
 
 static bool trying; /* a failure only comes back */
@@ -438,6 +439,7 @@ static const char usage[] =
     "  --pcap FILE          and as a capture\n"
     "  --digest             what each file came to, as a number that is the same everywhere\n"
     "  --again              the files over and over, for --seconds: how fast\n"
+    "  --oracles N          of track: 0: crashes alone; 1: and invariants; 2: and differences of batches; 3: all\n"
     "  --make FOLDER        writes the inputs that the seed makes instead of running them\n";
 
 static void shrink_file(const char *path)
@@ -502,6 +504,8 @@ int main(int argc, char **argv)
             all_packets = true, fuzz_watch = watch;
         else if (strcmp(argv[i], "--pcap") == 0 && more)
             capture_begin(argv[++i]), fuzz_watch = watch;
+        else if (strcmp(argv[i], "--oracles") == 0 && more)
+            fuzz_oracles = (enum fuzz_oracles)strtoul(argv[++i], NULL, 0);
         else if (strcmp(argv[i], "--digest") == 0)
             all.digests = true;
         else if (argv[i][0] == '-') {

@@ -45,6 +45,9 @@ extern uint32_t fuzz_kit;
 
 /* Unless NULL it is shown each packet that a target tracks. */
 extern void (*fuzz_watch)(uint64_t now_ms, const uint8_t *data, uint32_t size);
+/* Which oracles count: all, but where somebody measures what each is worth (harness/bugs). */
+enum fuzz_oracles { FUZZ_CRASHES, FUZZ_INVARIANTS, FUZZ_BACK_ENDS, FUZZ_MODEL };
+extern enum fuzz_oracles fuzz_oracles;
 
 /* Says what is wrong, in words, after the whole story, and aborts. */
 __attribute__((format(printf, 1, 2), noreturn)) void fuzz_fail(const char *format, ...);

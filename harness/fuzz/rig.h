@@ -42,7 +42,7 @@ static inline void rig_check(const struct kst *t)
 static inline void rig_result_sound(const struct kst_result *r)
 {
     fuzz_must(r->state <= KST_UNTRACKED && r->verdict <= KST_HOLD && r->direction <= KST_NO_DIRECTION);
-    fuzz_must(r->reason < KST_REASONS && r->flags <= (KST_CREATED | KST_CLOSED));
+    fuzz_must(r->reason < KST_REASONS && r->flags <= (KST_CREATED | KST_CLOSED | KST_REASSEMBLED));
     fuzz_must(r->state != KST_INVALID || r->verdict == KST_DROP || r->entry == 0); /* a helper may drop a message */
     fuzz_must(!(r->flags & KST_CREATED) || (r->entry != 0 && (r->state == KST_NEW || r->state == KST_RELATED)));
     fuzz_must(r->state == KST_INVALID || r->verdict == KST_ACCEPT);

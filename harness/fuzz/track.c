@@ -66,7 +66,7 @@ __attribute__((format(printf, 1, 2))) static void tell(const char *format, ...)
 
 #define must_be(what, core, naive)                                                                 \
     do {                                                                                           \
-        if ((core) != (naive))                                                                     \
+        if ((core) != (naive) && fuzz_oracles >= FUZZ_MODEL)                                       \
             fail("%s: the core says %" PRIu64 ", the naive tracker %" PRIu64, what, (uint64_t)(core), \
                  (uint64_t)(naive));                                                               \
     } while (0)
@@ -82,6 +82,8 @@ static void batch_flush(void)
     kst_track(rig.many, rig.now_ms, rig.batch, count, answers);
     for (uint32_t i = 0; i < count; i++)
         fuzz_free((void *)(uintptr_t)rig.batch[i].data);
+    if (fuzz_oracles < FUZZ_BACK_ENDS)
+        return;
     for (uint32_t i = 0; i < count; i++)
         if (!rig_same_result(&answers[i], &rig.answers[i]) || answers[i].entry != rig.answers[i].entry)
             fail("packet %u of a batch of %u: %s %s, and alone %s %s", i + 1, count,
@@ -141,6 +143,10 @@ static void compare_tables(void)
     const char *broken;
     if (rig.seen_ms != rig.now_ms)
         return; /* the core does not know yet */
+    if (fuzz_oracles >= FUZZ_INVARIANTS && !kst_check(rig.one, &broken))
+        fail("the table is broken: %s", broken);
+    if (fuzz_oracles < FUZZ_MODEL)
+        return;
     for (kst_id id = kst_next(rig.one, 0); id != 0; id = kst_next(rig.one, id), live++) {
         struct kst_flow core, naive;
         const struct naive_entry *e = naive_tagged(&rig.naive, id);
@@ -154,8 +160,6 @@ static void compare_tables(void)
     must_be("connections alive", live, rig.naive.count);
     if (kst_count(rig.one) < rig.naive.count)
         fail("the core counts %u, the naive tracker %u", kst_count(rig.one), rig.naive.count);
-    if (!kst_check(rig.one, &broken))
-        fail("the table is broken: %s", broken);
 }
 
 /* What is left when all that expired is collected, tried on a copy, which lies elsewhere. */
@@ -164,6 +168,8 @@ static void compare_counts(void)
     memcpy(rig.copy, rig.one, rig.bytes);
     naive_clock(&rig.naive, rig.now_ms);
     kst_advance(rig.copy, rig.now_ms, UINT32_MAX);
+    if (fuzz_oracles < FUZZ_MODEL)
+        return;
     must_be("connections, all collected", kst_count(rig.copy), rig.naive.count);
     for (uint32_t class_ = 0; class_ < KST_CLASSES; class_++)
         must_be("connections of a class", kst_class_count(rig.copy, (enum kst_class)class_),
@@ -184,9 +190,9 @@ static void name_given(uint64_t name, kst_id id)
 {
     struct naive_entry *e = naive_named(&rig.naive, name);
     for (uint32_t i = 0; i < rig.ids_count; i++)
-        if (rig.ids[i] == id)
+        if (rig.ids[i] == id && fuzz_oracles >= FUZZ_MODEL)
             fail("the name %" PRIu64 " is given a second time", id);
-    if (id == 0)
+    if (id == 0 && fuzz_oracles >= FUZZ_MODEL)
         fail("a connection without a name");
     if (rig.ids_count < IDS_MAX)
         rig.ids[rig.ids_count++] = id;
@@ -663,7 +669,7 @@ static void send(const struct wire *w, struct kst_packet packet)
     must_be("state", core.state, naive.state);
     must_be("direction", core.direction, naive.direction);
     must_be("flags", core.flags, naive.flags);
-    if (core.reason != naive.reason)
+    if (core.reason != naive.reason && fuzz_oracles >= FUZZ_MODEL)
         fail("reason: the core says %s, the naive tracker %s", kst_reason_name((enum kst_reason)core.reason),
              kst_reason_name((enum kst_reason)naive.reason));
     must_be("whether a connection is named", core.entry != 0, naive.entry != 0);
@@ -763,7 +769,7 @@ static void step_advance(void)
     rig.seen_ms = rig.now_ms;
     const uint32_t used = kst_advance(rig.one, rig.now_ms, work);
     tell("kst_advance: %u of %u steps", used, work);
-    if (used > work || kst_advance(rig.many, rig.now_ms, work) != used)
+    if ((used > work || kst_advance(rig.many, rig.now_ms, work) != used) && fuzz_oracles >= FUZZ_BACK_ENDS)
         fail("kst_advance used %u steps", used);
     if (used < work)
         must_be("connections, nothing left to collect", kst_count(rig.one), rig.naive.count);

@@ -1,0 +1,313 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""bugs.py - plants each bug of bugs.txt in a copy of the core and tells who finds it.
+
+    bugs.py                   who finds each first: recorded answers, sequences, corpora, suites
+    bugs.py --ablation        what each kind of oracle finds by itself: crash only, + invariants, ...
+    bugs.py --empty           hunts each from an empty corpus with libFuzzer
+    bugs.py --only REGEX      those alone      --sample N   so many, chosen by --seed
+"""
+import argparse
+import random
+import re
+import shutil
+import statistics
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import judges
+from judges import PLAIN, ROOT, SANITIZED, Bench, Trial, Verdict
+
+HERE = Path(__file__).resolve().parent
+LADDER = ["crash", "invariants", "differential", "model", "tests"]
+OTHER_KITS = [("swiss", "wheel"), ("chain", "hashed"), ("cuckoo", "lists"), ("robin", "heap")]
+
+
+class Bug:
+    def __init__(self, name, kind, history):
+        self.name, self.kind, self.history = name, kind, "" if history == "-" else history
+        self.changes = []  # (room, after, old, new)
+
+    def rooms(self):
+        return [room for room, _, _, _ in self.changes]
+
+    def kit(self):
+        for room in self.rooms():
+            if judges.kit_of(room) != judges.DEFAULT_KIT:
+                return judges.kit_of(room)
+        return judges.DEFAULT_KIT
+
+    def plant(self, core):
+        """Changes the copy of the core. An error if what is to be changed is not there just once."""
+        for room, after, old, new in self.changes:
+            path = core / room
+            text = path.read_text()
+            begin = 0
+            if after is not None:
+                place = pattern(after).search(text)
+                if not place:
+                    raise SystemExit(f"{self.name}: {room} has no `{after}`")
+                begin = place.end()
+            found = list(pattern(old).finditer(text, begin))
+            if not found or (len(found) > 1 and after is None):
+                raise SystemExit(f"{self.name}: {room} has {len(found)} times\n  {old}")
+            path.write_text(text[: found[0].start()] + new + text[found[0].end() :])
+
+
+def pattern(text):
+    return re.compile(r"\s+".join(re.escape(word) for word in text.split()))
+
+
+def read(path):
+    bugs, field, room, after, change = [], None, None, None, None
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        word, _, rest = line.partition(" ")
+        if line.startswith("#"):
+            continue
+        if word == "bug":
+            bugs.append(Bug(*(part.strip() for part in rest.split("|"))))
+        elif word == "in":
+            room = rest
+        elif word == "after":
+            after = rest
+        elif word == "-":
+            change = [room, after, rest, ""]
+            bugs[-1].changes.append(change)
+            after, field = None, 2
+        elif word == "+":
+            change[3], field = rest, 3
+        elif line.startswith(" ") and change is not None:
+            change[field] += "\n" + line
+        elif line.strip():
+            raise SystemExit(f"{path}:{number}: not understood: {line}")
+    names = [bug.name for bug in bugs]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise SystemExit(f"{path}: two bugs have one name: {twice}")
+    return bugs
+
+
+def planted(bench, bug, folder):
+    trial = Trial(bench, folder, bug.kit())
+    bug.plant(trial.folder / "core")
+    return trial
+
+
+def find(bench, bug, folder, quick=False):
+    """Who finds it first."""
+    trial = planted(bench, bug, folder)
+    found = judges.judge(bench, trial, (), [PLAIN]) if quick else judges.judge(bench, trial, judges.inner(bug.rooms()))
+    if found is None:
+        raise SystemExit(f"{bug.name}: does not compile")
+    return found
+
+
+def climb(bench, bug, folder):
+    """The lowest rung of the ladder that finds it over the whole of the corpora."""
+    trial = planted(bench, bug, folder)
+    if trial.core(SANITIZED) is None:
+        raise SystemExit(f"{bug.name}: does not compile\n{trial.complaint}")
+    rungs = {}
+
+    def note(found):
+        if found and found.oracle not in rungs:
+            rungs[found.oracle] = found.witness
+
+    status, output = trial.ask("vectors", SANITIZED, ["--digest", "--index", bug.kit()[0], "--timer", bug.kit()[1], *judges.VECTORS])
+    note(judges.verdict("vectors", status, output))
+    for name in ["track"] if "crash" not in rungs else []: # the target that can leave oracles out
+        for level, oracles in enumerate(LADDER[:4]):
+            if any(rung in rungs for rung in LADDER[: level + 1]):
+                break
+            found = judges.verdict(name, *trial.ask(name, SANITIZED, ["--oracles", str(level), *bench.arguments(name)]))
+            if found:
+                note(found if found.oracle == "crash" else Verdict(oracles, found.witness))
+    if not {"crash", "invariants", "differential"} & set(rungs):
+        trial.core(PLAIN)
+        for index, timer in OTHER_KITS:
+            again = ["--digest", "--index", index, "--timer", timer, *judges.VECTORS]
+            if digest(trial.ask("vectors", PLAIN, again)[1]) != digest(output):
+                note(Verdict("differential", f"vectors: {'-'.join(bug.kit())} and {index}-{timer} differ"))
+                break
+    if not rungs:
+        note(judges.judge(bench, trial, judges.inner(bug.rooms())))
+    for rung in LADDER:
+        if rung in rungs:
+            return Verdict(rung, rungs[rung])
+    return Verdict()
+
+
+def digest(output):
+    found = re.search(r"^digest (\w+)", output, re.M)
+    return found.group(1) if found else None
+
+
+def hunt(bug, folder, bench, seconds, seed):
+    """libFuzzer from nothing: (seconds, what it found) or (seconds, '')."""
+    trial = planted(bench, bug, folder)
+    targets = {"helper": ["helper", "track"], "expectation": ["helper", "track"], "parser": ["parse", "track"],
+               "reassembly": ["frag"], "index": ["index", "track"], "timer": ["timer", "track"],
+               "api": ["api", "text"], "tcp": ["tcp", "track"]}.get(bug.kind, ["track"])
+    targets = [t for t in targets if (ROOT / f"harness/fuzz/{t}.c").exists()] or ["track"]
+    used = 0.0
+    for target in targets:
+        program = trial.folder / f"fuzz-{target}"
+        sources = judges.fuzz_sources(target)
+        engine = ["-DFUZZ_ENGINE", "-DFUZZ_MUTATOR", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all"]
+        judges.must(["clang", *judges.FLAGS, "-O1", *engine, 
+                     f"-I{trial.folder}/core", f"-I{ROOT}/harness/agree", *sources, "-lpcap", "-lz", "-o", program])
+        corpus = trial.folder / "corpus"
+        shutil.rmtree(corpus, ignore_errors=True)
+        corpus.mkdir()
+        begin = time.time()
+        share = seconds / len(targets)
+        status, output = judges.run([program, f"-max_total_time={int(share)}", "-max_len=8192", "-timeout=5",
+                                     "-use_value_profile=1", f"-seed={seed}", "-rss_limit_mb=2048",
+                                     "-verbosity=0", f"-artifact_prefix={trial.folder}/", corpus], share + 60)
+        used += time.time() - begin
+        if status != 0:
+            return used, target
+    return used, ""
+
+
+def progress(done, of, bug, words):
+    print(f"{done:4}/{of}  {bug.name:32} {words}", flush=True)
+
+
+def each(jobs, items, work):
+    """Does `work(item, folder number)` for each, so many at a time, in order of completion."""
+    free = list(range(jobs))
+
+    def one(item):
+        number = free.pop()
+        try:
+            return item, work(item, number)
+        finally:
+            free.append(number)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        yield from pool.map(one, items)
+
+
+def table(rows, out):
+    """Markdown: what each oracle finds, by class; then every bug."""
+    kinds = sorted({bug.kind for bug, _ in rows}, key=[bug.kind for bug, _ in rows].index)
+    out.write("| class | bugs | " + " | ".join(["crash only", "+ invariants", "+ back ends", "+ model", "+ tests"]) +
+              " |\n|---|---|---|---|---|---|---|\n")
+    for kind in [*kinds, "all"]:
+        of = [found for bug, found in rows if kind in ("all", bug.kind)]
+        counts = [sum(f.oracle in LADDER[: i + 1] for f in of) for i in range(len(LADDER))]
+        if kind == "all":
+            counts = [f"{c} ({100 * c // len(of)} %)" for c in counts]
+        out.write(f"| {kind} | {len(of)} | " + " | ".join(map(str, counts)) + " |\n")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", default=str(ROOT / "build/bugs"), help="folder to work in")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--sample", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--ablation", action="store_true")
+    parser.add_argument("--quick", action="store_true", help="without sanitizers, and no suite that looks inside")
+    parser.add_argument("--empty", action="store_true")
+    parser.add_argument("--resume", action="store_true", help="go on where the last one of this kind ended")
+    parser.add_argument("--seconds", type=int, default=300, help="of a hunt, each")
+    parser.add_argument("--minutes", type=float, default=1e9, help="then no further one is asked for")
+    parser.add_argument("--check", action="store_true", help="only that each can be planted, and differs")
+    parser.add_argument("--out", help="write the table there")
+    options = parser.parse_args()
+
+    bugs = [bug for bug in read(HERE / "bugs.txt") if re.search(options.only, bug.name)]
+    if options.sample:
+        bugs = random.Random(options.seed).sample(bugs, min(options.sample, len(bugs)))
+    build = Path(options.build)
+    begin = time.time()
+    bench = Bench(build / "objects")
+    if options.check:
+        for bug in bugs:
+            planted(bench, bug, build / "check")
+        print(f"{len(bugs)} bugs can be planted")
+        return 0
+    if not options.empty:
+        bench.prebuild()
+        judges.measure(bench, Trial(bench, build / "clean", judges.DEFAULT_KIT), [PLAIN] if options.quick else (PLAIN, SANITIZED))
+        print(f"the clean core: nobody complains ({time.time() - begin:.0f} s)", flush=True)
+        begin = time.time()
+    rows, book = [], build / ("hunted" if options.empty else "climbed" if options.ablation else "found")
+    known = dict(line.split("\t", 1) for line in book.read_text().splitlines()) \
+        if options.resume and book.exists() else {}
+    book.write_text("".join(f"{name}\t{words}\n" for name, words in known.items()))
+
+    late = []
+
+    def work(bug, number, quick=options.quick):
+        if bug.name not in known and time.time() - begin > options.minutes * 60:
+            late.append(bug)
+            return None
+        folder = build / f"trial{number}"
+        if bug.name not in known:
+            if options.empty:
+                seconds, target = hunt(bug, folder, bench, options.seconds, options.seed)
+                found = Verdict("found" if target else "", f"{seconds:.1f} s with {target or 'nothing'}")
+            elif options.ablation:
+                found = climb(bench, bug, folder)
+            else:
+                found = find(bench, bug, folder, quick)
+                if not found and quick and not options.quick: # the second round has it
+                    return found
+            known[bug.name] = f"{found.oracle}\t{found.witness}"
+            with book.open("a") as file:
+                file.write(f"{bug.name}\t{known[bug.name]}\n")
+        return Verdict(*known[bug.name].split("\t", 1))
+
+    two_rounds = not (options.quick or options.ablation or options.empty) # all who judge quickly, then all for the rest
+    if two_rounds:
+        first = {bug.name for bug, found in each(options.jobs, bugs, lambda bug, number: work(bug, number, True)) if found}
+        print(f"{len(first)} of {len(bugs)} at once, by recorded answers, seeds and suites ({time.time() - begin:.0f} s)", flush=True)
+        late.clear()
+    for bug, found in each(options.jobs, bugs, work):
+        if found is None:
+            continue
+        rows.append((bug, found))
+        progress(len(rows), len(bugs), bug, f"{found.oracle:12} {found.witness}" if found else "NOBODY")
+
+    if not rows:
+        raise SystemExit("nothing was asked")
+    killed = [bug for bug, found in rows if found]
+    print(f"\n{len(killed)} of {len(rows)} found, {100 * len(killed) / len(rows):.1f} %, "
+          f"in {time.time() - begin:.0f} s")
+    if options.empty:
+        times = [float(known[bug.name].split()[0]) for bug in killed]
+        if times:
+            print(f"median {statistics.median(times):.1f} s, longest {max(times):.0f} s")
+    for bug, found in rows:
+        if not found:
+            print(f"nobody found {bug.name}: {bug.history or bug.kind}")
+    if late:
+        print(f"{len(late)} were not asked for, or not to the end: the time was up")
+    if options.ablation:
+        table(rows, sys.stdout)
+    if options.out:
+        with open(options.out, "w") as out:
+            out.write("# Planted bugs, and who finds them\nMade by `make bugs ABLATION=1`. The witness is what "
+                      "found it first on the lowest rung.\n\n" if options.ablation else
+                      "# Planted bugs, and who finds them\nMade by `make bugs`. The quickest judges are asked first, so "
+                      "`found by` is the cheapest that finds it, not the only one; a crash is an assertion, a signal, a "
+                      "sanitizer or no end.\n\n"
+                      f"{len(killed)} of {len(rows)} asked for are found; of {len(read(HERE / 'bugs.txt'))} in all "
+                      f"{len(late)} were not asked for, or not to the end: {', '.join(b.name for b in late) or 'none'}.\n")
+            if options.ablation:
+                table(rows, out)
+            out.write("\n| bug | class | history | found by | witness |\n|---|---|---|---|---|\n")
+            for bug, found in rows:
+                witness = found.witness.replace("|", "\\|")
+                out.write(f"| {bug.name} | {bug.kind} | {bug.history} | {found.oracle or '**nobody**'} | {witness} |\n")
+    return 0 if len(killed) == len(rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

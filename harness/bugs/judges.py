@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: MIT
+"""judges.py - holds a changed core against everything that should notice: recorded answers, fuzz seeds and random
+sequences beside the naive tracker, suites.
+
+Harness and suites are compiled once, each a library with the core as it is inside. A changed core is a library,
+too, that is found before: its public functions replace those. So a verdict costs one quick compile of the core, and
+only who looks at the core's inside (kst__...), or sets its limits, is compiled anew, and asked last.
+"""
+import os
+import re
+import subprocess
+import tarfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+CORE = ROOT / "core"
+VECTORS = sorted(str(p) for p in (ROOT / "tests/vectors").glob("*.vec.gz"))
+FLAGS = ["-std=c11", "-g1", "-w", "-DKST_ALL_BACK_ENDS"]
+PLAIN = ["-O0"]
+SANITIZED = ["-O0", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+DEFAULT_KIT = ("swiss", "wheel")
+ENVIRONMENT = dict(os.environ, CK_FORK="no", ASAN_OPTIONS="exitcode=99:detect_leaks=0",
+                   UBSAN_OPTIONS="exitcode=99", LC_ALL="C")
+RUNS = 200  # random inputs of a target, besides its seeds
+
+# Targets of the fuzzers, and what the Makefile links with them; those that look inside, or at one room alone.
+FUZZ_OUTER = ["track", "tcp", "parse", "helper", "frag", "api", "text"]
+FUZZ_INNER = ["index", "timer"]
+FUZZ_WITH = {"parse": ["harness/replay/link.c"], "text": ["harness/agree/vec.c", "harness/replay/link.c"]}
+
+# Likewise the suites. What stands in NOT_ABOUT has nothing of the core to judge.
+SUITE_WITH = {"test_rules": sorted((ROOT / "harness/rules").glob("*.c"))}
+NOT_ABOUT = ["test_prepare"]
+
+
+def looks_inside(suite):
+    return re.search(r"\bkst__\w+\(|#define KST_[A-Z_]+(?!\w)(?<!KST_IMPLEMENTATION)", suite.read_text()) is not None
+
+
+SUITES = [p for p in sorted((ROOT / "tests").glob("test_*.c")) if p.stem not in NOT_ABOUT]
+INNER = [p.stem for p in SUITES if looks_inside(p)]
+OUTER = [p.stem for p in SUITES if p.stem not in INNER]
+
+
+def fuzz_sources(target):
+    return [ROOT / s for s in [f"harness/fuzz/{target}.c", "harness/fuzz/driver.c", "harness/fuzz/mutate.c",
+                               "harness/agree/describe.c", *FUZZ_WITH.get(target, [])]]
+
+
+def run(command, limit_s=120, cwd=None, **environment):
+    """Returns (exit status, output); 'hang' if it took longer."""
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=cwd,
+                              timeout=limit_s, env=dict(ENVIRONMENT, **environment), stdin=subprocess.DEVNULL)
+        return done.returncode, done.stdout.decode("utf-8", "replace")
+    except subprocess.TimeoutExpired as e:
+        return "hang", (e.stdout or b"").decode("utf-8", "replace")
+
+
+def must(command):
+    status, output = run(command, 600)
+    if status != 0:
+        raise SystemExit(f"{' '.join(map(str, command))}\n{output}")
+    return output
+
+
+class Verdict:
+    """Who noticed: '' nobody; else the kind of oracle, and which input or test."""
+
+    def __init__(self, oracle="", witness=""):
+        self.oracle, self.witness = oracle, witness
+
+    def __bool__(self):
+        return self.oracle != ""
+
+
+def kit_of(path):
+    """The back ends with which a change in this file of core/ shows."""
+    name = Path(path).stem
+    index = name[6:] if name.startswith("index_") and name != "index_group" else DEFAULT_KIT[0]
+    timer = name[6:] if name.startswith("timer_") else DEFAULT_KIT[1]
+    return index, timer
+
+
+class Bench:
+    """The harness and the suites, compiled once below `folder`."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.check = must(["pkg-config", "--libs", "check"]).split()
+        self.limits = {}
+        self.programs = {}
+        self.fuzzed = FUZZ_OUTER
+        self.sources = {"vectors": ([*sorted((ROOT / "harness/agree").glob("*.c")),
+                                     *sorted((ROOT / "harness/rules").glob("*.c"))], ["-lpcap", "-lz"])}
+        for target in FUZZ_OUTER:
+            self.sources[target] = (fuzz_sources(target), ["-lpcap", "-lz"])
+        for suite in OUTER:
+            self.sources[suite] = ([ROOT / f"tests/{suite}.c", *SUITE_WITH.get(suite, [])], self.check)
+        for target in FUZZ_OUTER + FUZZ_INNER:
+            self._corpus(target)
+
+    def _corpus(self, target):
+        folder = self.folder / "corpora" / target
+        if not folder.is_dir():
+            folder.mkdir(parents=True)
+            with tarfile.open(ROOT / f"corpus/seeds/{target}.tar.gz") as seeds:
+                seeds.extractall(folder)
+        for once_failed in ROOT.glob(f"corpus/regress/**/{target}-*"):
+            (folder / once_failed.name).write_bytes(once_failed.read_bytes())
+
+    def _object(self, source):
+        out = self.folder / f"{'_'.join(source.relative_to(ROOT).with_suffix('').parts)}.o"
+        newest = max(p.stat().st_mtime for p in [*CORE.glob("*.h"), *ROOT.glob("harness/*.h"),
+                                                 *ROOT.glob("harness/*/*.h"), *ROOT.glob("tests/*.h"), source])
+        if not out.exists() or out.stat().st_mtime < newest:
+            # -include: whatever the source says of KST_STATIC comes too late. Position-independent code of gcc leaves
+            # every call of a public function to the linker.
+            must(["gcc", *FLAGS, "-O1", "-fPIC", "-DKST_IMPLEMENTATION", f"-I{CORE}", "-include", "harness/bugs/before.h",
+                  "-include", "keepstate.h", f"-I{ROOT}", "-c", source, "-o", out])
+            must(["objcopy", "--wildcard", "--weaken-symbol=kst_*", out])
+        return out
+
+    def objects(self, name):
+        """Everything of a judge but the core."""
+        sources, libraries = self.sources[name]
+        return [str(self._object(s)) for s in sources] + libraries
+
+    def program(self, name, sanitize=()):
+        """A judge that takes the core that LD_LIBRARY_PATH has."""
+        out = self.folder / f"{name}{'-sanitized' if sanitize else ''}"
+        if out not in self.programs:
+            library = self.folder / f"libjudge-{name}.so"
+            must(["clang", "-shared", f"-Wl,-soname,{library.name}", *self.objects(name), "-o", library])
+            none = self.folder / "libcore.so"
+            must(["clang", "-shared", f"-Wl,-soname,{none.name}", "-x", "c", "/dev/null", "-o", none])
+            must(["clang", *sanitize, "-Wl,--no-as-needed", none, library, f"-Wl,-rpath,{self.folder.resolve()}", "-o", out])
+            none.unlink()
+            self.programs[out] = str(out)
+        return self.programs[out]
+
+    def arguments(self, name, kit=DEFAULT_KIT):
+        if name == "vectors":
+            return ["--first", "--index", kit[0], "--timer", kit[1], *VECTORS]
+        if name in FUZZ_OUTER + FUZZ_INNER:
+            return ["--no-shrink", "--runs", str(RUNS), "--keep", "/dev/null", str(self.folder / "corpora" / name)]
+        return []
+
+    def prebuild(self):
+        for name in self.sources:
+            self.program(name)
+            self.program(name, SANITIZED[1:])
+
+
+class Trial:
+    """A copy of core/ with a change, in a folder of its own."""
+
+    def __init__(self, bench, folder, kit):
+        self.bench, self.folder, self.kit = bench, Path(folder).resolve(), kit
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "core").mkdir(exist_ok=True)
+        for room in CORE.glob("*.h"):
+            (self.folder / "core" / room.name).write_text(room.read_text())
+        (self.folder / "core.c").write_text('#define KST_IMPLEMENTATION\n#include "keepstate.h"\n')
+
+    def core(self, flags):
+        """The core as a library, None if it does not compile."""
+        status, self.complaint = run(["clang", *FLAGS, *flags, "-fPIC", "-shared", f"-I{self.folder}/core",
+                                      self.folder / "core.c", "-o", self.folder / "libcore.so"])
+        return self.folder / "libcore.so" if status == 0 else None
+
+    def _kit(self):
+        return {"INDEX": self.kit[0], "TIMER": self.kit[1]}
+
+    def ask(self, name, flags, arguments=None):
+        """Runs a judge with the core as compiled last; (status, output)."""
+        program = self.bench.program(name, [f for f in flags if "sanitize" in f])
+        return run([program, *(arguments or self.bench.arguments(name, self.kit))],
+                   self.bench.limits.get((name, flags is SANITIZED), 120), ROOT,
+                   LD_LIBRARY_PATH=str(self.folder), **self._kit())
+
+    def inner(self, name, flags):
+        """A suite or target that looks inside, compiled with the changed core."""
+        target = name in FUZZ_INNER
+        sources = fuzz_sources(name) if target else [ROOT / f"tests/{name}.c", *SUITE_WITH.get(name, [])]
+        program = self.folder / name
+        status, output = run(["clang", *FLAGS, *flags,
+                              f"-I{self.folder}/core", f"-I{ROOT}/tests", *sources,
+                              *(["-lpcap", "-lz"] if target else self.bench.check), "-o", program])
+        if status != 0:
+            return Verdict("tests", f"{name}: does not compile")
+        return verdict(name, *run([program, *self.bench.arguments(name)], self.bench.limits.get((name, flags is SANITIZED), 240),
+                                  ROOT, **self._kit()))
+
+
+def verdict(name, status, output):
+    """What a judge's exit status and words come to."""
+    if status == 0:
+        return Verdict()
+    where = witness(name, output)
+    if status == "hang":
+        return Verdict("crash", f"{name}: does not end")
+    if "AddressSanitizer" in output or "runtime error:" in output or "Assertion `" in output or \
+            (isinstance(status, int) and status < 0 and not re.search("FAILED|DISAGREEMENT", output)):
+        return Verdict("crash", where)
+    if re.search("BREAK the table|the table is broken", output):
+        return Verdict("invariants", where)
+    return Verdict("tests" if name.startswith("test_") else "model", where)
+
+
+def witness(name, output):
+    for pattern in (r"FAILED: ([^\n]*), back ends (\d+)", r"case ([^,\n]+), packet (\d+)", r"--seed (\d+), run (\d+)", r"while doing ([^\n]+)",
+                    r"test_\w+\.c:\d+:[FE]:\w+:([^\n:]+)", r"SUMMARY: ([^\n]{0,80})", r"Assertion `([^\n]{0,80})"):
+        found = re.search(pattern, output)
+        if found:
+            return f"{name}: {re.sub(r'/[^ ]*/', '', ' '.join(found.groups()))}"
+    return name
+
+
+def measure(bench, trial, builds=(PLAIN, SANITIZED)):
+    """How long each judge takes with a clean core: ten times that is a hang, and the quick ones are asked first.
+    Whoever complains of the clean core is no judge."""
+    for flags in builds:
+        if trial.core(flags) is None:
+            raise SystemExit(trial.complaint)
+        for name in bench.sources:
+            begin = time.time()
+            status, output = trial.ask(name, flags)
+            if status != 0:
+                raise SystemExit(f"the clean core, {name}:\n{output[-4000:]}")
+            bench.limits[name, flags is SANITIZED] = 10 * (time.time() - begin) + 5
+    for name in INNER + FUZZ_INNER:
+        begin = time.time()
+        found = trial.inner(name, builds[0])
+        if found:
+            raise SystemExit(f"the clean core, {name}: {found.witness}")
+        bench.limits[name, False] = 10 * (time.time() - begin) + 5
+    bench.order = sorted(bench.sources, key=lambda name: bench.limits[name, builds[0] is SANITIZED])
+
+
+def inner(rooms):
+    """Who looks inside these rooms: the back ends have suites of their own."""
+    index, timer = ["test_index", "index", "test_toys"], ["test_timer", "timer", "test_toys"]
+    own = {"index": index, "timer": timer}
+    rest = [name for name in INNER + FUZZ_INNER if name not in index + timer]
+    return list(dict.fromkeys(name for room in rooms for name in own.get(room[:5], rest)))
+
+
+def judge(bench, trial, inner=(), builds=(PLAIN, SANITIZED)):
+    """The first that notices, cheap ones first. None if the core does not compile."""
+    for flags in builds:
+        if trial.core(flags) is None:
+            return None
+        for name in bench.order:
+            found = verdict(name, *trial.ask(name, flags))
+            if found:
+                return found
+        for name in inner:
+            found = trial.inner(name, flags)
+            if found:
+                return found
+    return Verdict()

@@ -1,0 +1,204 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""mutants.py - small changes of the core made by machine, one at a time, and how many of them anybody notices.
+
+    mutants.py --sample 500   so many, chosen by --seed (N=500 SEED=1 of make mutants)
+    mutants.py --list         all there are, without trying them
+
+Operators: another comparison, && for ||, another arithmetic or bit operator, a negation left out, a constant one
+more or less, a condition always true or never, a statement left out, two arguments exchanged. What gcc -O2 makes
+the same object code of is no mutant. kst_check and its helpers are left out, they are oracles; so is what only
+prefetches. Survivors must stand in survivors.txt: `room | the line as changed | why nobody can notice`, or what
+test is wanting; a survivor that does not is an error.
+"""
+import argparse
+import collections
+import hashlib
+import random
+import re
+import sys
+import time
+from pathlib import Path
+
+import judges
+from bugs import each, progress
+from judges import CORE, PLAIN, ROOT, Bench, Trial
+
+HERE = Path(__file__).resolve().parent
+ROOMS_WITHOUT = {"api.h", "config.h", "invariants.h", "keepstate.h", "kit.h", "index.h", "timer.h"}
+COMPARISONS = {"<": ["<=", ">="], "<=": ["<", ">"], ">": [">=", "<="], ">=": [">", "<"], "==": ["!="], "!=": ["=="]}
+OTHERS = {"&&": ["||"], "||": ["&&"], "+": ["-"], "-": ["+"], "*": ["+"], "/": ["*"], "%": ["/"], "<<": [">>"],
+          ">>": ["<<"], "&": ["|"], "|": ["&"], "^": ["|"], "+=": ["-="], "-=": ["+="], "|=": ["&="], "&=": ["|="],
+          "++": ["--"], "--": ["++"]}
+BINARY = re.compile(r"(?<=[\w)\]] )(<<|>>|<=|>=|==|!=|&&|\|\||\+=|-=|\|=|&=|[<>+\-*/%&|^])(?= [\w(!~*&\"'-])")
+STEP = re.compile(r"(\+\+|--)")
+NUMBER = re.compile(r"(?<![\w.\"'])(\d+|0x[0-9a-f]+)(?=[uU]?\b)(?![\w.\"'])")
+CONDITION = re.compile(r"\b(if|while) \((.+)\)( \{)?$")
+STATEMENT = re.compile(r"^\s+(?!return|const|static|struct|uint|int|bool|case|default|else|goto|break|typedef|enum)"
+                       r"[\w*(][^{}]*;$")
+CALL = re.compile(r"\b(kst__\w+|memcmp|memcpy)\(([^(),]+), ([^(),]+)\)")
+
+
+class Mutant:
+    def __init__(self, room, line, operator, before, after):
+        self.room, self.line, self.operator, self.before, self.after = room, line, operator, before, after
+        self.name = f"{room}:{line}"
+
+    def rooms(self):
+        return [self.room]
+
+    def plant(self, core):
+        path = core / self.room
+        lines = path.read_text().split("\n")
+        assert lines[self.line - 1] == self.before
+        lines[self.line - 1] = self.after
+        path.write_text("\n".join(lines))
+
+
+def code_lines(text):
+    """(number, line) of each line that is inside a function and may be changed."""
+    comment = skipped = inside = False
+    for number, line in enumerate(text.split("\n"), 1):
+        if re.match(r"(static|KST_INLINE|KST_API|\w[\w ]*\**kst_\w+\().*", line) and not line.endswith(";"):
+            inside = True
+            skipped = re.search(r"kst__\w*(check|prefetch|peek)\w*\(", line) is not None
+        if line.startswith("}"):
+            inside = False
+        starts = line.strip().startswith("/*")
+        if starts or comment:
+            comment = "*/" not in line
+            continue
+        if inside and not skipped and line.startswith(" ") and not re.search(r"KST_ASSERT|KST_PREFETCH|^\s*(/\*|\*|#)|\\$", line):
+            yield number, line
+
+
+def mutants_of(room):
+    made = []
+    for number, line in code_lines((CORE / room).read_text()):
+        code = line.split("/*")[0].rstrip()
+        rest = line[len(code):]
+
+        def add(operator, changed):
+            if changed != code:
+                made.append(Mutant(room, number, operator, line, changed + rest))
+
+        def at(match, new, group=1):
+            return code[: match.start(group)] + new + code[match.end(group):]
+
+        if '"' in code:
+            continue
+        for match in BINARY.finditer(code):
+            for new in {**COMPARISONS, **OTHERS}[match.group(1)]:
+                add("comparison" if match.group(1) in COMPARISONS else "operator", at(match, new))
+        for match in STEP.finditer(code):
+            add("operator", at(match, OTHERS[match.group(1)][0]))
+        for match in re.finditer(r"(!)(?=[\w(])", code):
+            add("negation", at(match, ""))
+        for match in NUMBER.finditer(code):
+            value = int(match.group(1), 0)
+            for new in {value + 1, abs(value - 1)}:
+                add("constant", at(match, str(new)))
+        match = CONDITION.search(code)
+        if match and match.group(2).count("(") == match.group(2).count(")"):
+            if match.group(1) == "if":
+                add("condition", at(match, "true", 2))
+            add("condition", at(match, "false", 2))
+        if STATEMENT.match(code) and code.count("(") == code.count(")") and \
+                not re.match(r"^\s+[\w ]*\w+ \*?\w+( =.*)?;$", code.replace("return", "")) or \
+                re.match(r"^\s+[\w>.\-\[\]]+ = [^{}]*;$", code) and code.count("(") == code.count(")"):
+            add("statement", re.match(r"\s*", code).group(0) + ";")
+        for match in CALL.finditer(code):
+            if match.group(2) != match.group(3):
+                add("arguments", code[: match.start(2)] + match.group(3) + ", " + match.group(2) + code[match.end(3):])
+    return made
+
+
+def object_of(trial):
+    """What gcc -O2 makes of the core, names and lines aside; None if it does not compile."""
+    out = trial.folder / "o2.o"
+    if judges.run(["gcc", "-std=c11", "-w", "-O2", "-DNDEBUG", "-DKST_ALL_BACK_ENDS", f"-I{trial.folder}/core", "-c",
+                   trial.folder / "core.c", "-o", out])[0] != 0:
+        return None
+    text = judges.must(["objdump", "-d", "-r", "-s", "-j", ".text", "-j", ".text.unlikely", "-j", ".rodata", "-j",
+                        ".data.rel.ro.local", "-j", ".data.rel.ro", out])
+    return hashlib.sha256(text.split("\n", 3)[3].encode()).hexdigest()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", default=str(ROOT / "build/mutants"))
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--sample", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", default="", help="rooms, a regular expression")
+    parser.add_argument("--list", action="store_true")
+    options = parser.parse_args()
+    rooms = [room.name for room in sorted(CORE.glob("*.h")) if room.name not in ROOMS_WITHOUT]
+    mutants = [mutant for room in rooms if re.search(options.only, room) for mutant in mutants_of(room)]
+    if options.list:
+        for mutant in mutants:
+            print(f"{mutant.name}: {mutant.operator}: {mutant.before.strip()}  ->  {mutant.after.strip()}")
+        print(f"{len(mutants)} mutants: {dict(collections.Counter(m.operator for m in mutants))}")
+        return 0
+    sample = random.Random(options.seed).sample(mutants, min(options.sample, len(mutants)))
+    build = Path(options.build)
+    bench = Bench(build / "objects")
+    bench.prebuild()
+    clean = Trial(bench, build / "clean", judges.DEFAULT_KIT)
+    judges.measure(bench, clean)
+    objects = []
+    begin = time.time()
+
+    def work(mutant, number):
+        kit = judges.kit_of(mutant.room)
+        trial = Trial(bench, build / f"trial{number}", kit)
+        mutant.plant(trial.folder / "core")
+        found = judges.judge(bench, trial, (), [PLAIN])
+        if found is None:
+            return "no mutant", "does not compile"
+        if found:
+            return found.oracle, found.witness
+        if not objects:
+            objects.append(object_of(clean))
+        if object_of(trial) == objects[0]:
+            return "no mutant", "the same object code"
+        found = judges.judge(bench, trial, judges.inner(mutant.rooms()))
+        return (found.oracle, found.witness) if found else ("", "SURVIVES")
+
+    known = survivors()
+    results = collections.Counter()
+    unknown = []
+    for count, (mutant, (oracle, words)) in enumerate(each(options.jobs, sample, work), 1):
+        reason = known.get((mutant.room, squeeze(mutant.after))) if oracle == "" else None
+        results["classified" if reason else oracle or "survives"] += 1
+        if oracle == "" and not reason:
+            unknown.append(mutant)
+        progress(count, len(sample), mutant, f"{oracle:12} {words}" + (f": {reason}" if reason else ""))
+    real = len(sample) - results["no mutant"]
+    dead = real - results["survives"] - results["classified"]
+    print(f"\n{len(mutants)} mutants there are, {len(sample)} tried, {results['no mutant']} of them none after all; of the "
+          f"{real} others {dead} die, {100 * dead / max(real, 1):.1f} %, in {time.time() - begin:.0f} s")
+    if results["classified"]:
+        print(f"{results['classified']} survive for the reasons in survivors.txt")
+    for mutant in unknown:
+        print(f"survives: {mutant.room} | {squeeze(mutant.after)} | was: {squeeze(mutant.before)} (line {mutant.line})")
+    return 1 if unknown else 0
+
+
+def squeeze(text):
+    return " ".join(text.split())
+
+
+def survivors():
+    known = {}
+    path = HERE / "survivors.txt"
+    for line in path.read_text().splitlines() if path.exists() else []:
+        if line.strip() and not line.startswith("#"):
+            room, changed, reason = re.split(r" \| ", line, maxsplit=2) if line.count(" | ") == 2 else \
+                (line.split(" | ")[0], " | ".join(line.split(" | ")[1:-1]), line.split(" | ")[-1])
+            known[room.strip(), squeeze(changed)] = reason.strip()
+    return known
+
+
+if __name__ == "__main__":
+    sys.exit(main())
