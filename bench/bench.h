@@ -39,6 +39,9 @@ struct kit {
      * for all of them if `keep_all`. Returns the last clock. */
     uint64_t (*track_all)(struct kst *t, uint64_t now_ms, const struct kst_packet *in,
                           size_t count, size_t burst, struct kst_result *out, bool keep_all);
+    /* Likewise through kst_track_nat, in place: SNAT as kind.nat has it. */
+    uint64_t (*translate_all)(struct kst *t, uint64_t now_ms, const struct kst_packet *in,
+                              size_t count, size_t burst, struct kst_result *out, bool keep_all);
     uint64_t (*delete_all)(struct kst *t, const kst_id *ids, size_t count);
     /* Of ten, eight are found, the ninth is a packet that opens, the tenth is deleted by its tuple. */
     uint64_t (*mixed)(struct kst *t, uint64_t now_ms, const struct kst_tuple *tuples,
@@ -68,7 +71,7 @@ char *name_of(const char *subject, const char *what, uint32_t size, const char *
               const char *timer, const char *how);
 
 /* Each subject adds its benchmarks. */
-#define SUBJECTS(X) X(floors) X(lookups) X(inserts) X(tracks) X(lives) X(expiries) X(full) X(latencies) \
+#define SUBJECTS(X) X(floors) X(lookups) X(inserts) X(tracks) X(translates) X(lives) X(expiries) X(full) X(latencies) \
     X(helpers) X(fragments) X(prints) X(scales)
 #define SUBJECT__X(name) void add_##name(void);
 SUBJECTS(SUBJECT__X)
@@ -133,6 +136,7 @@ struct kind {
     uint8_t keys;    /* enum keys */
     bool options;    /* TCP: with timestamps */
     bool verify;     /* the core computes the checksums */
+    bool nat;        /* the source is translated: another network, the same host and port */
     uint16_t port;   /* of the server; 0: 80 or 443 */
     uint8_t shard, shards; /* IPv4: flows that kst_shard gives to this of so many; 0: any */
 };

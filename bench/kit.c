@@ -48,6 +48,24 @@ static uint64_t track_all(struct kst *t, uint64_t now_ms, const struct kst_packe
     return now_ms + (count + 16383) / 16384;
 }
 
+static uint64_t translate_all(struct kst *t, uint64_t now_ms, const struct kst_packet *in,
+                              size_t count, size_t burst, struct kst_result *out, bool keep_all)
+{
+    static const struct kst_nat_range by[2] = {
+        {.flags = KST_NAT_NETMAP, .prefix = 8, .address = {{203}, {203}}},
+        {.flags = KST_NAT_NETMAP, .prefix = 16, .address = {{0x20, 0x02}, {0x20, 0x02}}}};
+    struct kst_nat nats[256];
+    for (size_t i = 0; i < count; i += burst) {
+        const size_t some = count - i < burst ? count - i : burst;
+        for (size_t k = 0; k < some; k++)
+            nats[k] = (struct kst_nat){.range = {&by[in[i + k].data[0] >> 4 == 6], NULL},
+                                       .bytes = (uint8_t *)(uintptr_t)in[i + k].data,
+                                       .room = in[i + k].size};
+        kst_track_nat(t, now_ms + i / 16384, in + i, nats, some, keep_all ? out + i : out);
+    }
+    return now_ms + (count + 16383) / 16384;
+}
+
 static uint64_t delete_all(struct kst *t, const kst_id *ids, size_t count)
 {
     uint64_t gone = 0;
@@ -146,6 +164,7 @@ const struct kit KIT_NAME = {
     .find_dependent = find_dependent,
     .find_batch = find_batch,
     .track_all = track_all,
+    .translate_all = translate_all,
     .delete_all = delete_all,
     .mixed = mixed,
     .track_timed = track_timed,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* bench/track.c - the whole way of a packet of a connection that is open: parsed, found, judged,
- * counted, its timer prolonged; both directions, every packet another connection's. */
+ * counted, its timer prolonged; both directions, every packet another connection's. Also translated. */
 #include "bench.h"
 
 #include <stdlib.h>
@@ -29,6 +29,12 @@ static const struct traffic {
     {"other", {.protocol = ESP}, UNIFORM},
 };
 
+static const struct traffic translated[] = {
+    {"tcp", {.protocol = TCP, .nat = true}, UNIFORM},
+    {"tcp-v6", {.protocol = TCP, .v6 = true, .nat = true}, UNIFORM},
+    {"udp", {.protocol = UDP, .nat = true}, UNIFORM},
+};
+
 static const struct {
     const char *name;
     size_t burst;
@@ -44,11 +50,13 @@ struct track {
 static void run(struct bench *b, const void *argument)
 {
     const struct track *c = argument;
+    const bool nat = c->traffic->kind.nat;
     const struct shape shape = {.kit = c->kit,
                                 .kind = c->traffic->kind,
                                 .max = c->size,
                                 .flows = c->size,
-                                .upto = STEP_DATA};
+                                .upto = STEP_DATA,
+                                .features = nat ? KST_WITH_NAT : 0};
     struct table *w = table_of(b, &shape);
     if (w == NULL)
         return;
@@ -63,8 +71,8 @@ static void run(struct bench *b, const void *argument)
             packet_make(w, i, flow, draw(&d) >> 63 ? KST_REPLY : KST_ORIGINAL, STEP_DATA);
         }
         bench_start(b);
-        w->now_ms = c->kit->track_all(w->t, w->now_ms, packets, count, hows[c->how].burst, results,
-                                      false);
+        w->now_ms = (nat ? c->kit->translate_all : c->kit->track_all)(
+            w->t, w->now_ms, packets, count, hows[c->how].burst, results, false);
         bench_stop(b);
         sent += count;
         for (size_t i = 0; i < hows[c->how].burst && i < count; i++)
@@ -83,16 +91,26 @@ static void run(struct bench *b, const void *argument)
     bench_counter(b, "connections", c->size);
 }
 
-void add_tracks(void)
+static void add(const char *subject, const struct traffic *traffic, size_t count)
 {
     for (size_t s = 0; sizes[s] != 0; s++)
         for (size_t k = 0; kits[k] != NULL; k++)
-            for (size_t i = 0; i < COUNT(traffics); i++)
+            for (size_t i = 0; i < count; i++)
                 for (uint8_t how = 0; how < COUNT(hows); how++) {
                     struct track *c = malloc(sizeof *c);
-                    *c = (struct track){kits[k], &traffics[i], sizes[s], how};
-                    bench_add(name_of("track", traffics[i].name, sizes[s], kits[k]->index,
+                    *c = (struct track){kits[k], &traffic[i], sizes[s], how};
+                    bench_add(name_of(subject, traffic[i].name, sizes[s], kits[k]->index,
                                       kits[k]->timer, hows[how].name),
                               run, c);
                 }
+}
+
+void add_tracks(void)
+{
+    add("track", traffics, COUNT(traffics));
+}
+
+void add_translates(void)
+{
+    add("translate", translated, COUNT(translated));
 }

@@ -260,6 +260,10 @@ struct kst_packet packet_write(uint8_t *ip, const struct kind *kind, uint32_t fl
     memset(ip, 0, 2 * LINE);
     memcpy(ip + (kind->v6 ? 8 : 12), forth ? tuple.src : tuple.dst, address_bytes);
     memcpy(ip + (kind->v6 ? 8 : 12) + address_bytes, forth ? tuple.dst : tuple.src, address_bytes);
+    if (kind->nat && !forth) { /* to where it is seen: as in kit.c */
+        ip[kind->v6 ? 24 : 16] = kind->v6 ? 0x20 : 203;
+        ip[25] = kind->v6 ? 0x02 : ip[25];
+    }
     put16(l4, forth ? tuple.src_port : tuple.dst_port);
     put16(l4 + 2, forth ? tuple.dst_port : tuple.src_port);
 
@@ -458,7 +462,10 @@ static void everybody(struct table *w, uint32_t first, uint32_t end, uint8_t dir
         uint32_t count = 0;
         for (; count < ROUND && flow < end; count++, flow++)
             packet_make(w, count, flow, direction, step);
-        w->kit->track(w->t, w->now_ms, packets, count, results);
+        if (w->shape.kind.nat)
+            w->kit->translate_all(w->t, w->now_ms, packets, count, 256, results, false);
+        else
+            w->kit->track(w->t, w->now_ms, packets, count, results);
     }
     w->now_ms += 2500; /* UDP is ASSURED if it goes on for two seconds; SCTP gives up after three */
 }
