@@ -9,7 +9,7 @@ BENCH_INDEXES := swiss chain cuckoo robin
 BENCH_TIMERS  := wheel hashed lists heap
 BENCH_KITS    ?= $(foreach index,$(BENCH_INDEXES),$(addprefix $(index)-,$(BENCH_TIMERS))) \
     swiss-wheel-sip24 swiss-wheel-fold
-hashed = $(kit) $(if $(word 3,$(subst -, ,$1)),-DKIT_HASH -DKST_HASH=$(word 3,$(subst -, ,$1)))
+kitted = -DKST_INDEX=$(word 1,$(subst -, ,$1)) -DKST_TIMER=$(word 2,$(subst -, ,$1)) $(if $(word 3,$(subst -, ,$1)),-DKIT_HASH -DKST_HASH=$(word 3,$(subst -, ,$1)))
 BENCH_HEADERS := $(wildcard bench/*.h) keepstate.h
 SUBJECTS := $(filter-out kit kits peers peer_% kernel.bpf,$(patsubst bench/%.c,%,$(wildcard bench/*.c)))
 
@@ -80,7 +80,7 @@ $1/flags: always
 $1/main.o $1/kits.o $1/peers.o: $1/built.h
 
 $1/kit-%.o: bench/kit.c $$(BENCH_HEADERS) $1/flags
-	$$(BENCH_CC) $3 $$(call hashed,$$*) -c $$< -o $$@
+	$$(BENCH_CC) $3 $$(call kitted,$$*) -c $$< -o $$@
 
 $1/link.o: harness/replay/link.c harness/replay/link.h $1/flags
 	$$(BENCH_CC) $3 -c $$< -o $$@

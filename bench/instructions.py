@@ -17,7 +17,8 @@ import tempfile
 MORE = 1.05   # of what is recorded
 LEAST = 2.0   # below, a loop was removed
 # Single operations under the clock, and threads that wait for each other, are not the same twice.
-FILTER = "^(floor/|(lookup|insert|remove|mixed|track|life|expire|touch|full|helper|fragment|print)/.*/swiss/wheel/)"
+FILTER = ("^(floor/|(lookup|insert|remove|mixed|track|translate|life|expire|touch|full|helper|fragment|print)/.*"
+          "/swiss/wheel/)")
 
 
 def count(program):
