@@ -273,13 +273,13 @@ struct kst_packet {
 
 enum kst_result_flags {
     KST_CREATED = 1, /* this packet created the connection; one that it reopened is gone */
-    KST_REASSEMBLED = 4, /* this fragment completed its datagram, which was judged: kst_datagram has it */
-    KST_CLOSED = 2   /* this packet ended it (a refused TCP connection): `entry` names it no more */
+    KST_CLOSED = 2,  /* this packet ended it (a refused TCP connection): `entry` names it no more */
+    KST_REASSEMBLED = 4 /* this fragment completed its datagram, which was judged: kst_datagram has it */
 };
 
 /* What became of a packet. Look at `verdict` first: a dropped packet's state is INVALID too. */
 struct kst_result {
-    kst_id entry;      /* the connection, or 0 */
+    kst_id entry;      /* the connection, or 0; one whose helper drops the packet is named, too */
     uint16_t reason;   /* enum kst_reason: why INVALID or dropped; what was ignored; who had to go */
     uint8_t state;     /* enum kst_state */
     uint8_t direction; /* enum kst_direction */
