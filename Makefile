@@ -176,7 +176,7 @@ test: all $(B)/keepstate-sanitized $(B)/agree-sanitized $(B)/agree $(B)/agree-ke
 
 # What the harnesses are worth: each takes minutes, or hours, and needs ci/deps proof.
 bugs:                                          ## plants 284 bugs and tells who finds them; ABLATION=1, EMPTY=1
-	python3 harness/bugs/bugs.py --build $(B)/bugs $(if $(N),--sample $(N)) $(if $(SEED),--seed $(SEED)) $\
+	python3 harness/bugs/bugs.py --build $(B)/bugs $(if $(N),--sample $(N)) $(if $(SEED),--seed $(SEED)) \
 	    $(if $(ABLATION),--ablation --out harness/bugs/ladder.md,$(if $(N)$(EMPTY),,--out harness/bugs/results.md)) $(if $(EMPTY),--empty) $(if $(RESUME),--resume)
 
 mutants:                                       ## N=500 changes of the core made by machine: who notices?

@@ -21,6 +21,7 @@ import judges
 from judges import PLAIN, ROOT, SANITIZED, Bench, Trial, Verdict
 
 HERE = Path(__file__).resolve().parent
+MISSED = "?\tby the quick round"
 LADDER = ["crash", "invariants", "differential", "model", "tests"]
 OTHER_KITS = [("swiss", "wheel"), ("chain", "hashed"), ("cuckoo", "lists"), ("robin", "heap")]
 
@@ -217,7 +218,7 @@ def main():
     parser.add_argument("--resume", action="store_true", help="go on where the last one of this kind ended")
     parser.add_argument("--seconds", type=int, default=300, help="of a hunt, each")
     parser.add_argument("--minutes", type=float, default=1e9, help="then no further one is asked for")
-    parser.add_argument("--check", action="store_true", help="only that each can be planted, and differs")
+    parser.add_argument("--check", action="store_true", help="only that each can be planted, and compiles")
     parser.add_argument("--out", help="write the table there")
     options = parser.parse_args()
 
@@ -228,13 +229,16 @@ def main():
     begin = time.time()
     bench = Bench(build / "objects")
     if options.check:
-        for bug in bugs:
-            planted(bench, bug, build / "check")
-        print(f"{len(bugs)} bugs can be planted")
-        return 0
+        wrong = [bug for bug in bugs if planted(bench, bug, build / "check").core(["-fsyntax-only"]) is None]
+        for bug in wrong:
+            print(f"{bug.name}: does not compile")
+        print(f"{len(bugs) - len(wrong)} bugs can be planted")
+        return 1 if wrong else 0
     if not options.empty:
         bench.prebuild()
-        judges.measure(bench, Trial(bench, build / "clean", judges.DEFAULT_KIT), [PLAIN] if options.quick else (PLAIN, SANITIZED))
+        judges.measure(bench, Trial(bench, build / "clean", judges.DEFAULT_KIT), [PLAIN], options.ablation)
+        if options.ablation:
+            judges.measure(bench, Trial(bench, build / "clean", judges.DEFAULT_KIT), [SANITIZED], False)
         print(f"the clean core: nobody complains ({time.time() - begin:.0f} s)", flush=True)
         begin = time.time()
     rows, book = [], build / ("hunted" if options.empty else "climbed" if options.ablation else "found")
@@ -245,11 +249,14 @@ def main():
     late = []
 
     def work(bug, number, quick=options.quick):
-        if bug.name not in known and time.time() - begin > options.minutes * 60:
+        missed = known.get(bug.name) == MISSED
+        if missed and quick:
+            return None
+        if (missed or bug.name not in known) and time.time() - begin > options.minutes * 60:
             late.append(bug)
             return None
         folder = build / f"trial{number}"
-        if bug.name not in known:
+        if missed or bug.name not in known:
             if options.empty:
                 seconds, target = hunt(bug, folder, bench, options.seconds, options.seed)
                 found = Verdict("found" if target else "", f"{seconds:.1f} s with {target or 'nothing'}")
@@ -257,18 +264,20 @@ def main():
                 found = climb(bench, bug, folder)
             else:
                 found = find(bench, bug, folder, quick)
-                if not found and quick and not options.quick: # the second round has it
-                    return found
             known[bug.name] = f"{found.oracle}\t{found.witness}"
+            if not found and quick and not options.quick: # the second round has it
+                known[bug.name] = MISSED
             with book.open("a") as file:
                 file.write(f"{bug.name}\t{known[bug.name]}\n")
-        return Verdict(*known[bug.name].split("\t", 1))
+        return Verdict(*known[bug.name].split("\t", 1)) if known[bug.name] != MISSED else None
 
     two_rounds = not (options.quick or options.ablation or options.empty) # all who judge quickly, then all for the rest
     if two_rounds:
         first = {bug.name for bug, found in each(options.jobs, bugs, lambda bug, number: work(bug, number, True)) if found}
         print(f"{len(first)} of {len(bugs)} at once, by recorded answers, seeds and suites ({time.time() - begin:.0f} s)", flush=True)
         late.clear()
+        if len(first) < len(bugs) and time.time() - begin < options.minutes * 60:
+            judges.measure(bench, Trial(bench, build / "clean", judges.DEFAULT_KIT), [SANITIZED])
     for bug, found in each(options.jobs, bugs, work):
         if found is None:
             continue
@@ -287,8 +296,10 @@ def main():
     for bug, found in rows:
         if not found:
             print(f"nobody found {bug.name}: {bug.history or bug.kind}")
+    open_ = [bug.name for bug in late if bug.name in known]
+    unasked = [bug.name for bug in late if bug.name not in known]
     if late:
-        print(f"{len(late)} were not asked for, or not to the end: the time was up")
+        print(f"the time was up: {len(open_)} were missed by the quick round and not asked further, {len(unasked)} not at all")
     if options.ablation:
         table(rows, sys.stdout)
     if options.out:
@@ -298,8 +309,10 @@ def main():
                       "# Planted bugs, and who finds them\nMade by `make bugs`. The quickest judges are asked first, so "
                       "`found by` is the cheapest that finds it, not the only one; a crash is an assertion, a signal, a "
                       "sanitizer or no end.\n\n"
-                      f"{len(killed)} of {len(rows)} asked for are found; of {len(read(HERE / 'bugs.txt'))} in all "
-                      f"{len(late)} were not asked for, or not to the end: {', '.join(b.name for b in late) or 'none'}.\n")
+                      f"{len(killed)} of {len(rows)} asked of all judges, or found before, are found. Of {len(read(HERE / 'bugs.txt'))} "
+                      f"bugs in all\n- {len(open_)} were missed by the quick round (plain builds, nobody who looks inside) and not asked "
+                      f"further: {', '.join(open_) or 'none'}\n- {len(unasked)} were not asked for at all: "
+                      f"{', '.join(unasked) or 'none'}\n")
             if options.ablation:
                 table(rows, out)
             out.write("\n| bug | class | history | found by | witness |\n|---|---|---|---|---|\n")
