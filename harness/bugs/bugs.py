@@ -309,8 +309,8 @@ def main():
                       "# Planted bugs, and who finds them\nMade by `make bugs`. The quickest judges are asked first, so "
                       "`found by` is the cheapest that finds it, not the only one; a crash is an assertion, a signal, a "
                       "sanitizer or no end.\n\n"
-                      f"{len(killed)} of {len(rows)} asked of all judges, or found before, are found. Of {len(read(HERE / 'bugs.txt'))} "
-                      f"bugs in all\n- {len(open_)} were missed by the quick round (plain builds, nobody who looks inside) and not asked "
+                      f"Of {len(read(HERE / 'bugs.txt'))} bugs\n- {len(killed)} are found\n- {len(rows) - len(killed)} are not, by any judge\n"
+                      f"- {len(open_)} were missed by the quick round (plain builds, nobody who looks inside) and not asked "
                       f"further: {', '.join(open_) or 'none'}\n- {len(unasked)} were not asked for at all: "
                       f"{', '.join(unasked) or 'none'}\n")
             if options.ablation:
