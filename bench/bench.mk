@@ -100,7 +100,9 @@ $(eval $(call bench_in,$(B)/bench,BENCH_KITS,$(BENCHFLAGS)))
 
 # What make test runs, and what instructions are counted of: no instruction that valgrind does not know.
 BENCH_TEST_FLAGS := -O2 -DNDEBUG
-$(eval $(call bench_in,$(B)/bench-test,KITS,$(BENCH_TEST_FLAGS)))
+# Every back end once.
+TEST_KITS := swiss-wheel chain-hashed cuckoo-lists robin-heap
+$(eval $(call bench_in,$(B)/bench-test,TEST_KITS,$(BENCH_TEST_FLAGS)))
 
 .PHONY: bench ratios instructions always
 bench: $(B)/bench/bench                        ## the benchmarks; ARGS=... are Google Benchmark's and --sizes=64k,1M,8M
