@@ -613,6 +613,8 @@ struct kst_help {
                                  * 0: as it does */
     bool translated;            /* the connection is under NAT: kst_help_replace may be called, and what it
                                  * expects should follow it */
+    bool unnoted;               /* out: by how much the replacements made this segment longer is not noted, so
+                                 * later sequence numbers do not follow */
     struct kst__mangle *mangle; /* for kst_help_replace */
 };
 
@@ -9831,7 +9833,7 @@ static enum kst_reason kst__sip_read(struct kst_help *h, const uint8_t *begin, c
 }
 
 /* The end of the message that begins a TCP payload, NULL if it is not all there or cannot be
- * told. */
+ * told. Linux forgets by how much those before it have grown if it claims to be longer than it is. */
 static const uint8_t *kst__sip_end(struct kst_help *h, const uint8_t *begin, const uint8_t *end)
 {
     const struct kst__sip_message m = {h, begin, end, 0, 0, false};
@@ -9842,9 +9844,10 @@ static const uint8_t *kst__sip_end(struct kst_help *h, const uint8_t *begin, con
         return NULL;
     while (kst__left(&text) >= 4 && memcmp(text.at, "\r\n\r\n", 4) != 0)
         text.at++;
-    if (kst__left(&text) < 4 || length > kst__left(&text) - 4)
+    if (kst__left(&text) < 4)
         return NULL;
-    return text.at + 4 + length;
+    h->unnoted = length > kst__left(&text) - 4;
+    return h->unnoted ? NULL : text.at + 4 + length;
 }
 
 static enum kst_reason kst__sip_help(struct kst_help *h)
@@ -10082,7 +10085,7 @@ static uint16_t kst__helper_hear(struct kst *t, uint32_t slot,
     if (h.mangle != NULL && mangle->changed) {
         const uint32_t grown = h.size - (p->l4_bytes - at);
         kst__mangle_seal(mangle, p->tuple.protocol);
-        if (there && grown != 0 && p->tuple.protocol == KST__TCP && reason == KST_REASON_NONE)
+        if (there && grown != 0 && p->tuple.protocol == KST__TCP && reason == KST_REASON_NONE && !h.unnoted)
             kst__adjust_note(t, slot, direction, h.seq, grown);
     }
     if (there && h.timeout_s != 0 && !(e->status & KST_FIXED_TIMEOUT))

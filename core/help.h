@@ -175,7 +175,7 @@ static uint16_t kst__helper_hear(struct kst *t, uint32_t slot,
     if (h.mangle != NULL && mangle->changed) {
         const uint32_t grown = h.size - (p->l4_bytes - at);
         kst__mangle_seal(mangle, p->tuple.protocol);
-        if (there && grown != 0 && p->tuple.protocol == KST__TCP && reason == KST_REASON_NONE)
+        if (there && grown != 0 && p->tuple.protocol == KST__TCP && reason == KST_REASON_NONE && !h.unnoted)
             kst__adjust_note(t, slot, direction, h.seq, grown);
     }
     if (there && h.timeout_s != 0 && !(e->status & KST_FIXED_TIMEOUT))
