@@ -510,6 +510,7 @@ static const char *lie_of_wheel(struct kst *t, uint32_t number)
     LIE("wheel: a chunk is not as full as it should be", front->count = KST__CHUNK_REFS + 1)
     LIE("wheel: a chunk is not as full as it should be", chunk->count--)
     LIE("wheel: an entry does not know its place", *kst__wheel_where(w, PLAIN) += 1)
+    LIE("wheel: a free entry is armed", front->ref[0] = kst__timed(t))
     LIE("wheel: a chunk is lost", w->chunks_used++)
     return NULL;
 }
@@ -568,6 +569,8 @@ static const char *lie_of_the_timer(struct kst *t, uint32_t number)
     const char *name = kst__timer_ops(t)->name;
     snprintf(sentence, sizeof sentence, "%s: a free entry is armed", name);
     LIE(sentence, kst__timer_ops(t)->arm(kst__timer(t), FREE, t->now_ms + 5000))
+    LIE(sentence, kst__timer_ops(t)->arm(kst__timer(t), kst__slots(t) + kst__expectations_of(t)->free, t->now_ms + 5000))
+    LIE(sentence, kst__timer_ops(t)->arm(kst__timer(t), kst__slots(t) + kst__expectations_of(t)->used, t->now_ms + 5000))
     snprintf(sentence, sizeof sentence, "%s: an entry lies later than it expires", name);
     LIE(sentence, entry(t, PLAIN)->expires_ms = t->now_ms + 1)
     return strcmp(name, "wheel") == 0    ? lie_of_wheel(t, number)
@@ -578,7 +581,7 @@ static const char *lie_of_the_timer(struct kst *t, uint32_t number)
 
 START_TEST(of_timers)
 {
-    must_be_noticed(rich_new, lie_of_the_timer, 7);
+    must_be_noticed(rich_new, lie_of_the_timer, 9);
 }
 END_TEST
 
