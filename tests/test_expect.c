@@ -515,6 +515,7 @@ START_TEST(limits_of_a_class)
         must(kst_expectation_get(t, id, &x));
         must_be(x.class_, 3);
         must_be(kst_expectation_own(t, master, id), 0);
+        must_be(kst_expectation_own(t, master, kst_expectation_own(t, other, 0)), 0); /* another's is no place to go on */
         free(t);
     }
 }

@@ -684,6 +684,12 @@ START_TEST(pptp_sequences)
         {{SESSION, {1, IN_REQUEST, 200, 1, 0}, {0, IN_REPLY, 100, 200, 2}, {1, IN_CONNECTED, 100, 0, 0}}, 0},
         {{SESSION, {1, IN_REQUEST, 200, 1, 0}, {0, IN_REPLY, 100, 200, 1}, {1, IN_CONNECTED, 101, 0, 0}}, 0},
         {{SESSION, {1, IN_REQUEST, 200, 1, 0}, {1, IN_CONNECTED, 0, 0, 0}}, 0},
+        {{SESSION, {1, IN_REQUEST, 200, 1, 0}, {0, IN_REPLY, 100, 200, 1}, {0, IN_REPLY, 101, 200, 1},
+          {1, IN_CONNECTED, 101, 0, 0}}, 2}, /* the last name counts */
+        {{SESSION, {1, IN_REQUEST, 200, 1, 0}, {0, IN_REPLY, 100, 200, 1}, {0, IN_REPLY, 101, 200, 1},
+          {1, IN_CONNECTED, 100, 0, 0}}, 0},
+        {{SESSION, {1, IN_REQUEST, 200, 1, 0}, {0, IN_REPLY, 100, 200, 1}, {1, IN_CONNECTED, 100, 0, 0},
+          {1, IN_CONNECTED, 100, 0, 0}}, 2}, /* once more */
         {{SESSION, {0, IN_REPLY, 100, 0, 1}, {1, IN_CONNECTED, 100, 0, 0}}, 0},
         {{SESSION, {0, STOP_REQUEST, 1, 0, 0}, OUTGOING(100, 200)}, 0},
         {{SESSION, {0, STOP_REQUEST, 1, 0, 0}, {1, STOP_REPLY, 0, 0, 1}, SESSION, OUTGOING(100, 200)}, 2},
@@ -876,6 +882,26 @@ START_TEST(pptp_without_room)
             must_be(keys(&talk), room >= 4 ? 2 : 0);
             must_be(count(&talk), room >= 4 ? 2 : 0);
         }
+        free(talk.t);
+    }
+}
+END_TEST
+
+/* A call that cannot be expected from both sides is expected from none; that before it goes on. */
+START_TEST(pptp_second_call_without_room)
+{
+    for (uint32_t most = 0; most < 3; most++) {
+        struct talk talk = pptp_call();
+        const kst_id first = track(talk.t, 0, gre_call(0, 200)).entry;
+        const struct pptp steps[] = {OUTGOING(101, 200)};
+        must_be(count(&talk), 0);
+        must_be(kst_set(talk.t, "nf_conntrack_expect_max", most), KST_ERROR_OK);
+        pptp(&talk, steps[0]);
+        pptp(&talk, steps[1]);
+        about("%u", most);
+        must_be(keys(&talk), most < 2 ? 2 : 0); /* two names for one: no packet tells which */
+        must_be(count(&talk), 0);
+        must_be(track(talk.t, 0, gre_call(1, 100)).entry == first, most < 2);
         free(talk.t);
     }
 }
@@ -1187,6 +1213,17 @@ START_TEST(toy_drops)
     must_be(kst_statistics(t)->gone[KST_GONE_REFUSED], 1);
     for (uint32_t column = 1; column <= KST_COLUMN_CHAIN_TOO_LONG; column *= 2)
         must_be(kst_column(t, (enum kst_column)column), 0);
+    const struct wire w = wire_of(&(struct say){.protocol = UDP, .from = 1, .to = 2, .sport = 1, .dport = 5, .bytes = 1, .body = "d"});
+    const struct kst_packet packet = {.data = w.data, .size = w.size, .flags = KST_PACKET_DEFER};
+    kst_track(t, 0, &packet, 1, &result); /* nor does one that had waited */
+    must_be(result.state, KST_NEW);
+    must_be(kst_confirm(t, 0, &packet, &result, NULL, NULL, 0), KST_REASON_HELPER);
+    must_be(result.verdict, KST_DROP);
+    must_be(kst_count(t), 0);
+    must(!kst_event_next(t, &event));
+    must_be(kst_confirm(t, 0, &packet, &result, NULL, NULL, 0), KST_REASON_HELPER); /* it is still so */
+    must_be(kst_statistics(t)->reasons[KST_REASON_HELPER], 2);
+    must_be_sound(t);
     must_be(toy_says(t, 5, false, "hello").state, KST_NEW);
     must_be(kst_count(t), 1);
     must_say(toy_says(t, 5, false, "d"), KST_REASON_HELPER); /* now the connection stays */
@@ -1370,6 +1407,48 @@ START_TEST(toy_replaces)
         if (there)
             must_be((flow.status & KST_SEQ_ADJUST) != 0, grown && rows[row].protocol == TCP);
         must_be_sound(t);
+        free(t);
+    }
+}
+END_TEST
+
+/* Of an error about a translated connection it hears, as of others, and may change nothing. */
+START_TEST(toy_hears_of_errors)
+{
+    for (uint32_t translated = 0; translated < 2; translated++) {
+        struct kst *t = table_new((struct kst_config){.max = 4, .expectations = 4, .features = KST_WITH_NAT});
+        const struct kst_nat_range by = {.flags = KST_NAT_ADDRESS, .address = {{10, 0, 0, 9}, {10, 0, 0, 9}}};
+        const struct say say = {.protocol = UDP, .from = 1, .to = 2, .sport = 1, .dport = 5, .bytes = 4, .body = "r09x"};
+        struct wire w = wire_of(&say), sent;
+        struct kst_result result;
+        must_be(kst_attach(t, UDP, 5, kst_helper_number("toy")), KST_ERROR_OK);
+        heard_text = "";
+        for (uint32_t i = 0; i < 2; i++) {
+            if (i == 1) { /* the client's host complains of the server's answer */
+                struct say answer = answer_to(say);
+                answer.bytes = 4;
+                answer.body = "r09x";
+                const struct wire inner = wire_of(&answer);
+                w = wire_of(&(struct say){.protocol = ICMP, .from = 1, .to = 2, .dport = 0x0303,
+                                          .bytes = (uint16_t)inner.size, .body = inner.data});
+            }
+            const struct kst_packet packet = {.data = w.data, .size = w.size};
+            struct kst_nat nat = {.range = {translated ? &by : NULL, NULL}, .bytes = w.data, .room = sizeof w.data};
+            heard_times = 0;
+            replaced = true;
+            kst_track_nat(t, 0, &packet, &nat, 1, &result);
+            about("translated %u, packet %u", translated, i);
+            must_say(result, KST_REASON_NONE);
+            must_be(heard_times, 1);
+            must_be(heard.error, i);
+            must_be(heard.translated, translated && i == 0);
+            must_be(replaced, i); /* behind its end; of an error it did not try */
+            must_be(nat.size, w.size);
+            sent = w;
+            wire_seal(&sent);
+            must(memcmp(sent.data, w.data, w.size) == 0);
+        }
+        must_be(result.state, KST_RELATED);
         free(t);
     }
 }
@@ -1593,8 +1672,9 @@ END_TEST
 SUITE("help", ftp_lines, ftp_port_zero, ftp_loose, ftp_translated, ftp_line_starts,
       ftp_line_starts_around_the_wrap, irc_lines,
       irc_overlong, irc_eight_at_a_time, tftp_requests, tftp_refused, pptp_sequences, pptp_keys,
-      pptp_ends, pptp_session_evicted_by_its_call, pptp_without_room, pptp_malformed, cut_anywhere,
+      pptp_ends, pptp_second_call_without_room, pptp_session_evicted_by_its_call, pptp_without_room, pptp_malformed, cut_anywhere,
       spoilt_at_random, where_the_payload_is, ipv6_as_the_library_reads_it, toy_drops,
-      toy_hears_and_prolongs, toy_deletes_itself, toy_gives_its_place_away, toy_replaces, sums_that_are_nothing,
+      toy_hears_and_prolongs, toy_deletes_itself, toy_gives_its_place_away, toy_replaces, toy_hears_of_errors,
+      sums_that_are_nothing,
       toy_hears_no_nonsense, toy_has_children, toy_fails, attaching,
       the_packet_goes_first, the_usual_ports)

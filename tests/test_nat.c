@@ -69,6 +69,106 @@ START_TEST(what_is_pending_is_known_but_not_found)
 }
 END_TEST
 
+/* What a caller notes on something pending is told with it, not by itself. */
+START_TEST(what_is_pending_can_be_marked)
+{
+    struct kst_config config = small_config;
+    config.features |= KST_WITH_LABELS;
+    struct kst *t = table_new(config);
+    const uint8_t labels[KST_LABEL_BYTES] = {1, 2, 3};
+    const struct say say = stranger(1);
+    struct wire w = wire_of(&say);
+    struct kst_event event;
+    struct kst_result r = defer(t, 0, &w);
+    must(kst_set_labels(t, r.entry, labels));
+    must(kst_set_labels(t, r.entry, labels));
+    must(kst_set_mark(t, r.entry, 5));
+    must(!kst_event_next(t, &event));
+    must_be(confirm(t, 0, &r, &w), KST_REASON_NONE);
+    must(kst_event_next(t, &event));
+    must_be(event.type, KST_EVENT_NEW);
+    must_be(event.about.flow.mark, 5);
+    must(memcmp(event.about.flow.labels, labels, sizeof labels) == 0);
+    must(!kst_event_next(t, &event));
+    must_be_sound(t);
+    free(t);
+}
+END_TEST
+
+/* Somebody ASSURED may have every place when it comes to the last hook: translated or not, then it leaves nothing. */
+START_TEST(whoever_waits_may_find_no_room)
+{
+    for (uint32_t bound = 0; bound < 2; bound++) {
+        struct kst *t = table_new(small_config);
+        const struct kst_nat_range by = {.flags = KST_NAT_ADDRESS, .address = {{10, 0, 0, 9}, {10, 0, 0, 9}}};
+        const struct say say = stranger(1);
+        struct wire w = wire_of(&say);
+        struct kst_result r = defer(t, 0, &w);
+        if (bound)
+            must_be(kst_bind(t, r.entry, KST_NAT_SOURCE, &by), KST_REASON_NONE);
+        for (uint16_t i = 0; i < small_config.max; i++) {
+            struct kst_flow flow = flow_of(stranger(10u + i), 1000);
+            flow.status = KST_SEEN_REPLY | KST_ASSURED;
+            must(kst_insert(t, &flow, NULL) != 0);
+        }
+        about("bound %u", bound);
+        must_be(confirm(t, 1, &r, &w), KST_REASON_TABLE_FULL);
+        must_be(r.verdict, KST_DROP);
+        must_be(kst_count(t), small_config.max);
+        must_be_sound(t);
+        kst_flush(t);
+        must_be(confirm(t, 1, &r, &w), KST_REASON_TABLE_FULL); /* once more: it was refused */
+        must_be(kst_count(t), 0);
+        must_be_sound(t);
+        free(t);
+    }
+}
+END_TEST
+
+/* The name of a connection that is gone is nobody's, whoever has its place. */
+START_TEST(the_last_hook_of_who_is_gone)
+{
+    for (uint32_t way = 0; way < 4; way++) {
+        const bool heir = way & 1, closing = way & 2;
+        struct kst *t = table_new(small_config);
+        const struct say syn = tcp(0, SYN, 1000, 0, 0), rst = tcp(1, RST | ACK, 0, 1001, 0);
+        const struct kst_flow flow = flow_of(stranger(5), 1000);
+        struct wire w = wire_of(closing ? &rst : &syn);
+        if (closing)
+            track(t, 0, syn);
+        struct kst_result r = defer(t, 1, &w);
+        about("way %u", way);
+        must_be(r.flags, closing ? KST_CLOSED : KST_CREATED);
+        must(kst_delete(t, r.entry)); /* before the packet is through */
+        if (heir)
+            must_be((uint32_t)kst_insert(t, &flow, NULL), (uint32_t)r.entry);
+        must_be(confirm(t, 2, &r, &w), KST_REASON_NONE); /* it may go on, and changes nothing */
+        must_be(kst_count(t), heir);
+        must_be(kst_statistics(t)->gone[KST_GONE_CLOSED], 0);
+        must_be_sound(t);
+        free(t);
+    }
+}
+END_TEST
+
+/* At the end of the clock there is no later. */
+START_TEST(the_end_of_the_clock)
+{
+    struct kst_config config = small_config;
+    config.start_ms = UINT64_MAX - 20000;
+    struct kst *t = table_new(config);
+    const struct say say = stranger(1);
+    struct wire w = wire_of(&say);
+    struct kst_flow flow;
+    struct kst_result r = defer(t, config.start_ms, &w);
+    must_be(confirm(t, UINT64_MAX - 5000, &r, &w), KST_REASON_NONE);
+    must(kst_get(t, r.entry, &flow));
+    must_be(flow.timeout_ms, 5000);
+    must_be_sound(t);
+    free(t);
+}
+END_TEST
+
 START_TEST(what_is_refused_or_forgotten_leaves_nothing)
 {
     struct kst *t = table_new(small_config);
@@ -192,6 +292,14 @@ START_TEST(a_rejected_connection_is_closed)
     ck_assert(!kst_close(t, r.entry));
     r = track(t, 10003, (struct say){.protocol = UDP, .from = 1, .to = 2, .sport = 1, .dport = 9});
     ck_assert(!kst_close(t, r.entry));
+    check(t);
+    flow = flow_of(tcp(0, 0, 0, 0, 0), 70000); /* whose time is its own */
+    flow.status = KST_SEEN_REPLY | KST_ASSURED | KST_FIXED_TIMEOUT;
+    const kst_id fixed = kst_insert(t, &flow, NULL);
+    ck_assert(kst_close(t, fixed));
+    ck_assert(kst_get(t, fixed, &flow));
+    ck_assert_uint_eq(flow.state, KST_TCP_CLOSE);
+    ck_assert_uint_eq(flow.timeout_ms, 70000);
     check(t);
     free(t);
 }
@@ -1548,6 +1656,45 @@ START_TEST(dcc_names_who_is_seen_outside)
 }
 END_TEST
 
+/* Whoever knows how it is seen and says so is believed; what cannot be expected is not announced. */
+START_TEST(announcements_that_cannot_be_kept)
+{
+    static const struct {
+        const char *helper, *line, *carries; /* NULL: dropped */
+        uint32_t most; /* expectations */
+    } rows[] = {
+        {"irc", "PRIVMSG nick :\1DCC SEND file 3405803876 5000 99\1\r\n", "PRIVMSG nick :\1DCC SEND file 3405803876 5000 99\1\r\n", 9},
+        {"irc", "PRIVMSG nick :\1DCC SEND file 167772161 5000 99\1\r\n", NULL, 0},
+        {"ftp", "PORT 10,0,0,1,4,210\r\n", NULL, 0},
+        {"ftp", "PORT 10,0,0,1,255,254\r\n", "PORT 203,0,113,100,255,255\r\n", 9}, /* the next one, of two */
+        {"ftp", "PORT 10,0,0,1,255,255\r\n", NULL, 9}, /* the last port, which another expects */
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct session s = session_new(rows[i].helper, rows[i].helper[0] == 'i' ? 6667 : 21, false, false, 1, "203.0.113.100");
+        session_open(&s);
+        for (uint16_t port = 65534; port != 0; port++) { /* another client's, except the one that is left */
+            struct kst_expectation x = {.timeout_ms = 1000000, .flags = KST_EXPECT_ANY_SRC_PORT};
+            if (rows[i].carries != NULL && port == 65535)
+                break;
+            x.master = track(s.t, 0, stranger(7)).entry;
+            x.tuple = tuple_of((struct say){.protocol = TCP, .from = 2, .dport = port});
+            memcpy(x.tuple.dst, s.outside, 16);
+            must_be(kst_expect(s.t, &x), KST_ERROR_OK);
+        }
+        const uint32_t before = kst_expectation_count(s.t);
+        must_be(kst_set(s.t, "nf_conntrack_expect_max", rows[i].most), KST_ERROR_OK);
+        const struct kst_result r = said(&s, 0, ACK, CLIENT, SERVER, rows[i].line, NULL, 0);
+        about("row %zu", i);
+        must_say(r, rows[i].carries != NULL ? KST_REASON_NONE : KST_REASON_HELPER_EXPECT);
+        must_be(kst_expectation_count(s.t), before + (rows[i].carries != NULL));
+        if (rows[i].carries != NULL)
+            must_carry(&s, rows[i].carries);
+        must_be_sound(s.t);
+        free(s.t);
+    }
+}
+END_TEST
+
 /* No room in the buffer: the packet is dropped, nothing behind the buffer is touched. */
 START_TEST(a_line_that_finds_no_room_is_dropped)
 {
@@ -1707,7 +1854,8 @@ START_TEST(fragments_leave_as_a_datagram)
 }
 END_TEST
 
-SUITE("nat", a_rejected_connection_is_closed, what_is_pending_is_known_but_not_found, what_is_refused_or_forgotten_leaves_nothing,
+SUITE("nat", a_rejected_connection_is_closed, what_is_pending_can_be_marked, whoever_waits_may_find_no_room,
+      the_last_hook_of_who_is_gone, the_end_of_the_clock, announcements_that_cannot_be_kept, what_is_pending_is_known_but_not_found, what_is_refused_or_forgotten_leaves_nothing,
       a_full_table_makes_room_before_it_waits, what_a_packet_ends_stays_until_it_is_through,
       every_protocol_goes_out_and_comes_back, any_checksum_comes_out_right,
       what_cannot_be_rewritten_is_left, identifiers_alone_are_identifiers, calls_belong_to_the_receiver,

@@ -389,6 +389,7 @@ START_TEST(classes_follow_the_packets)
             must_be(t->classes[number].count, number == steps[i].class_);
         must_be_sound(t);
     }
+    must_be(kst_class_count(t, (enum kst_class)KST_CLASSES), 0); /* there is none of this number */
     free(t);
 }
 END_TEST
