@@ -4890,6 +4890,15 @@ static void kst__call_tuple(const struct kst *t, uint32_t slot, uint32_t directi
     tuple->dst_port = call[!direction];
 }
 
+/* Forgets what a connection has come to expect since the last of all expectations had this serial number. */
+static void kst__expect_withdraw(struct kst *t, uint32_t slot, uint32_t serial)
+{
+    const struct kst__help *help = kst__help_at(t, slot);
+    while (help->newest != KST__NONE &&
+           kst__after(kst__expected_at(t, help->newest)->serial, serial))
+        kst__expect_remove(t, help->newest);
+}
+
 /* ---- checking ---- */
 
 static const char *kst__expect_check(const struct kst *t)
@@ -10076,6 +10085,7 @@ static uint16_t kst__helper_hear(struct kst *t, uint32_t slot,
     h.mangle = h.translated && (h.tuple[0].protocol == KST__TCP || h.tuple[0].protocol == KST__UDP)
                    ? mangle
                    : NULL;
+    const uint32_t serial = kst__expectations_of(t)->serial;
     const enum kst_reason reason = kst__helper_call(help->helper, &h);
     const bool there = kst__live(t, slot) && kst__id(t, slot) == h.connection; /* it may have deleted it */
     if (h.mangle != NULL && h.to_port != 0 && p->tuple.protocol == KST__UDP) {
@@ -10088,6 +10098,8 @@ static uint16_t kst__helper_hear(struct kst *t, uint32_t slot,
         if (there && grown != 0 && p->tuple.protocol == KST__TCP && reason == KST_REASON_NONE && !h.unnoted)
             kst__adjust_note(t, slot, direction, h.seq, grown);
     }
+    if (there && reason == KST_REASON_NAT_ROOM) /* who was to be told of them is not */
+        kst__expect_withdraw(t, slot, serial);
     if (there && h.timeout_s != 0 && !(e->status & KST_FIXED_TIMEOUT))
         kst__expire_at(t, slot, kst__due_ms(t, h.timeout_s));
     return (uint16_t)reason;

@@ -1191,7 +1191,7 @@ START_TEST(bytes_may_lie)
         for (uint32_t size = 0; size <= w.size + 3; size++) {
             for (uint32_t at = 0; at < w.l4_at + 30; at++) {
                 for (uint32_t change = 0; change < 4; change++) {
-                    static const uint8_t changes[4] = {0, 0xff, 1, 0x4f};
+                    static const uint8_t changes[4] = {0, 0xff, 1, 0x0a};
                     uint8_t *bytes = guarded_end(&g, size), before[200];
                     memset(bytes, 0, size);
                     memcpy(bytes, w.data, size < w.size ? size : w.size);
@@ -1235,6 +1235,37 @@ START_TEST(bytes_may_lie)
         free(t);
     }
     guarded_free(&g);
+}
+END_TEST
+
+/* Of a buffer of more than 4 GiB what can be of a packet is looked at, and there is room. */
+START_TEST(a_buffer_beyond_any_packet)
+{
+    if (SIZE_MAX <= UINT32_MAX)
+        return;
+    const size_t bytes = (size_t)UINT32_MAX + 4097;
+    uint8_t *buffer = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    struct kst *t = nat_table(4);
+    const struct kst_nat_range by = range_to(false, 9, 6000, 6000);
+    const struct say say = stranger(1);
+    struct say left = say;
+    struct wire w = wire_of(&say), out;
+    const struct kst_packet packet = {.data = w.data, .size = w.size};
+    size_t size = bytes;
+    must(buffer != MAP_FAILED);
+    memcpy(buffer, w.data, w.size);
+    struct kst_result r = defer(t, 0, &w);
+    must_be(kst_bind(t, r.entry, KST_NAT_SOURCE, &by), KST_REASON_NONE);
+    must_be(kst_translate(t, &r, KST_NAT_SOURCE, buffer, bytes), KST_REASON_NONE);
+    must_be(kst_confirm(t, 0, &packet, &r, buffer, &size, bytes), KST_REASON_NONE);
+    must_be(size, bytes); /* nothing was changed that has a length */
+    left.from = 9;
+    left.sport = 6000;
+    out = w;
+    memcpy(out.data, buffer, w.size);
+    must_be_same(out, left);
+    munmap(buffer, bytes);
+    free(t);
 }
 END_TEST
 
@@ -1715,6 +1746,7 @@ START_TEST(a_line_that_finds_no_room_is_dropped)
         about("%u more", more);
         must_say(r, more < 5 ? KST_REASON_NAT_ROOM : KST_REASON_NONE);
         must_be(nat.size, w.size + (more < 5 ? 0 : 5));
+        must_be(kst_expectation_count(s.t), more >= 5); /* what nobody was told of is not expected */
     }
     guarded_free(&g);
     free(s.t);
@@ -1862,7 +1894,7 @@ SUITE("nat", a_rejected_connection_is_closed, what_is_pending_can_be_marked, who
       a_later_fragment_has_no_ports, a_range_is_used_up_and_says_so, the_expired_hold_no_port,
       a_wide_range_is_nearly_used_up, nobody_is_his_own_answer,
       zones_and_families_have_mappings_of_their_own, a_foretold_call_gives_way, bytes_may_lie,
-      errors_that_are_cut, options_of_any_kind, what_comes_to_the_last_hook,
+      errors_that_are_cut, a_buffer_beyond_any_packet, options_of_any_kind, what_comes_to_the_last_hook,
       whoever_only_watches_shifts_nothing,
       a_port_is_kept_or_stays_in_its_class, a_source_looks_the_same_to_all,
       destinations_are_taken_in_order_or_shifted, an_address_is_chosen_and_kept,

@@ -365,7 +365,10 @@ START_TEST(media_gives_way)
             free(p.t);
             continue;
         }
-        must_say(say_it(&p, false, SESSION(C, "4000", "73")), KST_REASON_NONE);
+        const char *session = SESSION(C, "4000", "73");
+        must_say(say_in(&p, false, session, 28 + (uint32_t)strlen(session)), KST_REASON_NAT_ROOM);
+        must_be(kst_expectation_count(p.t), 1); /* what nobody was told of is not expected */
+        must_say(say_it(&p, false, session), KST_REASON_NONE);
         must_be(kst_expectation_count(p.t), 3);
         struct kst_expectation rtp, rtcp;
         const kst_id second = kst_expectation_own(p.t, kst_next(p.t, kst_next(p.t, 0)), 0);
