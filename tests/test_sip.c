@@ -175,6 +175,10 @@ START_TEST(what_is_announced)
         {{REGISTER(MINE HOUR), "<" REGISTERED(200, "Contact: <sip:a@10.0.0.1:5070>;expires=0\r\n" HOUR)}, KST_REASON_NONE, ""},
         {{REGISTER(MINE HOUR), INVITE(SDP(AUDIO(4000))), "<" REGISTERED(200, MINE HOUR)}, KST_REASON_NONE,
          "s1:5070 a1:4000 a1:4001"},
+        {{REGISTER(MINE HOUR), "<" REGISTER("Contact: <sip:b@10.0.0.2:5070>\r\n" HOUR), "<" REGISTERED(200, MINE HOUR)},
+         KST_REASON_NONE, ""}, /* a session has one registration: the first was not there to be granted */
+        {{REGISTER(MINE HOUR), "<" REGISTER("Contact: <sip:b@10.0.0.2:5070>\r\n" HOUR),
+          REGISTERED(200, "Contact: <sip:b@10.0.0.2:5070>\r\n" HOUR)}, KST_REASON_NONE, "s2:5070"},
         /* Sessions. */
         {{INVITE(SDP(AUDIO(4000)))}, KST_REASON_NONE, "a1:4000 a1:4001"},
         {{INVITE(SDP(AUDIO(4001)))}, KST_REASON_NONE, "a1:4000 a1:4001"},
