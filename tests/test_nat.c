@@ -355,7 +355,7 @@ START_TEST(any_checksum_comes_out_right)
         for (uint32_t port = 1; port < 65536; port++) {
             const uint8_t address[16] = {10, 0, (uint8_t)(port * 7), 3};
             about("protocol %u, port %u", protocol, port);
-            must(kst__rewrite(w.data, w.size, KST_NAT_SOURCE,
+            must(kst__rewrite(w.data, w.size, true, KST_NAT_SOURCE,
                               (struct kst__end){address, (uint16_t)port}));
             must_be(kst__be16(w.data + 20), port);
             struct wire anew = w;
@@ -382,7 +382,7 @@ START_TEST(what_cannot_be_rewritten_is_left)
                 uint8_t *bytes = guarded_end(&g, size);
                 memcpy(bytes, w.data, size);
                 about("%s over IPv%d, %u bytes", spoken[i].name, v6 ? 6 : 4, size);
-                if (!kst__rewrite(bytes, size, KST_NAT_SOURCE, end))
+                if (!kst__rewrite(bytes, size, !v6, KST_NAT_SOURCE, end))
                     must(memcmp(bytes, w.data, size) == 0);
                 else
                     must(size >= (v6 ? 40u : 20u));
