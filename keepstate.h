@@ -10249,9 +10249,10 @@ KST_INLINE void kst__settle(struct kst *t, const struct kst__case *c,
         r->flags = KST_CLOSED;
         return;
     }
+    const uint32_t serial = e->serial;
     if (KST_UNLIKELY(e->kind & KST__KIND_HELP) && !c->packet->deferred)
-        kst__hear(t, c, slot, NULL, r);
-    if (KST_UNLIKELY(t->events_at != 0) && (e->status & KST_CONFIRMED))
+        kst__hear(t, c, slot, NULL, r); /* which may have let another have the slot */
+    if (KST_UNLIKELY(t->events_at != 0) && (e->status & KST_CONFIRMED) && e->serial == serial)
         kst__tell_case(t, c, slot);
 }
 
@@ -10630,9 +10631,10 @@ static void kst__finish(struct kst *t, const struct kst_packet *now,
         }
         t->stats.created++;
     }
+    const uint32_t serial = e->serial;
     if (KST_UNLIKELY(e->kind & KST__KIND_HELP))
         kst__finish_helped(t, slot, fresh, now, mangle, r);
-    if (KST_UNLIKELY(t->events_at != 0) && fresh && (e->status & KST_CONFIRMED))
+    if (KST_UNLIKELY(t->events_at != 0) && fresh && (e->status & KST_CONFIRMED) && e->serial == serial)
         kst__tell_new(t, slot);
 }
 

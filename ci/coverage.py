@@ -23,6 +23,7 @@ import judges  # noqa: E402
 KITS = [("swiss", "wheel"), ("chain", "hashed"), ("cuckoo", "lists"), ("robin", "heap")]
 MAPPED = ["-O0", "-g", "-fprofile-instr-generate", "-fcoverage-mapping", "-fcoverage-mcdc",
           "-Xclang", "-fmcdc-max-conditions=32", "-Xclang", "-fmcdc-max-test-vectors=100000"]
+UNSEEDED = {"nat": [], "rules": sorted((ROOT / "harness/rules").glob("*.c"))}  # targets of the fuzzers
 CORE = '#define KST_IMPLEMENTATION\n#include "keepstate.h"\n'
 
 
@@ -31,12 +32,14 @@ def main():
     parser.add_argument("--build", default=str(ROOT / "build/coverage"))
     parser.add_argument("--version", default="19")
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("only", nargs="*", help="suites and targets to run anew; what the others reached is kept")
     options = parser.parse_args()
     build = Path(options.build)
     clang, tool = f"clang-{options.version}", f"-{options.version}"
     bench = judges.Bench(build / "objects")
     for old in build.glob("raw/*.profraw"):
-        old.unlink()
+        if not options.only or old.name.split("-")[0] in options.only:
+            old.unlink()
 
     def mapped(name, body):
         """An instrumented object: `body` in a source that is called core.c wherever it lies."""
@@ -67,7 +70,7 @@ def main():
     def outer(name):
         """The harness and suites that the public calls suffice, as judges.py has them."""
         made = program(name, core, *bench.objects(name))
-        for kit in KITS if name in ("vectors", "test_world") else KITS[:1]: # an input of a fuzzer names its pair
+        for kit in KITS[:1] if name in judges.FUZZ_OUTER else KITS: # an input of a fuzzer names its pair
             call(name, [made, *bench.arguments(name, kit)], kit)
 
     def inner(name):
@@ -77,7 +80,14 @@ def main():
         more = judges.fuzz_sources(name)[1:] if fuzzed else judges.SUITE_WITH.get(name, [])
         made = program(name, mapped(name, f'#include "{source}"\n'), *more, "-std=c11", "-w", f"-I{judges.CORE}",
                        *(["-lpcap", "-lz"] if fuzzed else bench.check))
-        call(name, [made, *bench.arguments(name)])
+        for kit in KITS[:1] if fuzzed else KITS:
+            call(name, [made, *bench.arguments(name)], kit)
+
+    def unseeded(name):
+        """A target that has no seeds: random inputs."""
+        sources = [*judges.fuzz_sources(name), *UNSEEDED[name]]
+        made = program(name, core, *(bench._object(source) for source in sources), "-lpcap", "-lz")
+        call(name, [made, "--no-shrink", "--runs", "3000", "--keep", "/dev/null"])
 
     def command(_):
         """The program that people use, with the captures and rules."""
@@ -86,13 +96,14 @@ def main():
         made = program("command", core, *(p for p in parts if p.name != "core.c"), "-std=c11", "-w", "-DKST_ALL_BACK_ENDS",
                        f"-I{judges.CORE}", "-lpcap")
         for script in ("captures", "replay", "rules"):
-            call(script, [ROOT / f"tests/{script}.sh", made])
+            call("command", [ROOT / f"tests/{script}.sh", made])
 
+    jobs = {name: outer for name in bench.sources}
+    jobs.update({name: inner for name in judges.INNER + judges.FUZZ_INNER})
+    jobs.update({name: unseeded for name in UNSEEDED})
+    jobs["command"] = command
     with ThreadPoolExecutor(options.jobs) as pool:
-        work = [pool.submit(outer, name) for name in bench.sources]
-        work += [pool.submit(inner, name) for name in judges.INNER + judges.FUZZ_INNER]
-        work.append(pool.submit(command, None))
-        for job in work:
+        for job in [pool.submit(run, name) for name, run in jobs.items() if not options.only or name in options.only]:
             job.result()
 
     profile = build / "all.profdata"
