@@ -463,7 +463,7 @@ START_TEST(any_checksum_comes_out_right)
         for (uint32_t port = 1; port < 65536; port++) {
             const uint8_t address[16] = {10, 0, (uint8_t)(port * 7), 3};
             about("protocol %u, port %u", protocol, port);
-            must(kst__rewrite(w.data, w.size, KST_NAT_SOURCE,
+            must(kst__rewrite(w.data, w.size, true, KST_NAT_SOURCE,
                               (struct kst__end){address, (uint16_t)port}));
             must_be(kst__be16(w.data + 20), port);
             struct wire anew = w;
@@ -490,7 +490,7 @@ START_TEST(what_cannot_be_rewritten_is_left)
                 uint8_t *bytes = guarded_end(&g, size);
                 memcpy(bytes, w.data, size);
                 about("%s over IPv%d, %u bytes", spoken[i].name, v6 ? 6 : 4, size);
-                if (!kst__rewrite(bytes, size, KST_NAT_SOURCE, end))
+                if (!kst__rewrite(bytes, size, !v6, KST_NAT_SOURCE, end))
                     must(memcmp(bytes, w.data, size) == 0);
                 else
                     must(size >= (v6 ? 40u : 20u));
@@ -530,7 +530,7 @@ START_TEST(identifiers_alone_are_identifiers)
                           .sport = 4000, .dport = (uint16_t)(type << 8), .bytes = 12};
         struct wire w = wire_of(&say);
         about("type %u over IPv%d", type, v6 ? 6 : 4);
-        must(kst__rewrite(w.data, w.size, source ? KST_NAT_SOURCE : KST_NAT_DESTINATION,
+        must(kst__rewrite(w.data, w.size, !v6, source ? KST_NAT_SOURCE : KST_NAT_DESTINATION,
                           (struct kst__end){address, 77}));
         must_be(kst__be16(w.data + w.l4_at + 4), has ? 77 : 4000);
         struct wire anew = w;
@@ -552,7 +552,7 @@ START_TEST(calls_belong_to_the_receiver)
             const bool destination = kind == KST_NAT_DESTINATION;
             const bool may = version < 2 || !destination;
             about("version %u, kind %u", version, kind);
-            must_be(kst__rewrite(w.data, w.size, (enum kst_nat_kind)kind, (struct kst__end){address, 77}), may);
+            must_be(kst__rewrite(w.data, w.size, true, (enum kst_nat_kind)kind, (struct kst__end){address, 77}), may);
             if (may)
                 memcpy(anew.data + (destination ? 16 : 12), address, 4);
             if (version == 1 && destination)
@@ -584,7 +584,7 @@ START_TEST(a_later_fragment_has_no_ports)
         }
         anew = w;
         about("IPv%d", v6 ? 6 : 4);
-        must(kst__rewrite(w.data, w.size, KST_NAT_SOURCE, (struct kst__end){address, 77}));
+        must(kst__rewrite(w.data, w.size, !v6, KST_NAT_SOURCE, (struct kst__end){address, 77}));
         memcpy(anew.data + (v6 ? 8 : 12), address, v6 ? 16 : 4);
         if (!v6) {
             put16(anew.data + 10, 0);
