@@ -518,12 +518,16 @@ static const char *lie_of_wheel(struct kst *t, uint32_t number)
 static const char *lie_of_hashed(struct kst *t, uint32_t number)
 {
     struct kst__hashed *w = kst__timer(t);
-    uint32_t empty = 0;
-    while (*kst__hashed_first(w, empty) != KST__NONE)
-        empty++;
+    uint32_t empty = 0, full = 0; /* the first place of a word that is 0, and one that holds something */
+    while (*kst__hashed_bits(w, 0, empty / 64) != 0)
+        empty += 64;
+    while (*kst__hashed_first(w, full) == KST__NONE)
+        full++;
     LIE("hashed: the clock has gone astray", w->turned_ms = w->clock_ms - 1; w->jumped_ms = w->clock_ms)
     LIE("hashed: the clock has gone astray", w->turned_ms = w->clock_ms + 2; w->jumped_ms = w->clock_ms + 1)
-    LIE("hashed: a link leads astray", *kst__hashed_first(w, empty) = w->slots)
+    LIE("hashed: a link leads astray", *kst__hashed_first(w, full) = w->slots)
+    LIE("hashed: a place's bit lies", *kst__hashed_first(w, empty) = w->slots)
+    LIE("hashed: a place's bit lies", *kst__hashed_first(w, empty + 1) = w->slots)
     LIE("hashed: neighbours disagree", kst__hashed_link_at(w, PLAIN)->last = PLAIN)
     LIE("hashed: an entry lies later than it expires", w->clock_ms += 30000) /* as if what is there had been passed */
     LIE("hashed: a place's bit lies", *kst__hashed_bits(w, 0, empty / 64) ^= UINT64_C(1) << empty % 64)
