@@ -595,6 +595,37 @@ START_TEST(a_later_fragment_has_no_ports)
 }
 END_TEST
 
+/* Nor does one of a connection that is known, either way; of IPv6 a whole datagram in one fragment can be. */
+START_TEST(what_is_known_can_be_too_short)
+{
+    struct kst *t = nat_table(4);
+    const struct kst_nat_range by = range_to(false, 9, 0, 0), by6 = range_to(true, 9, 0, 0);
+    struct wire out;
+    for (uint32_t i = 0; i < 6; i++) {
+        const bool reply = i % 2 == 1, cut = i >= 4; /* Linux wants eight bytes of a GRE header */
+        const struct say gre = {.protocol = GRE, .from = reply ? 2 : 1, .to = reply ? 9 : 2, .bytes = cut ? 4 : 8, .body = "\0\0\10\0\0\0\0"};
+        const struct kst_result r = say_to(t, 0, gre, &by, NULL, &out);
+        about("packet %u", i);
+        must_say(r, cut ? KST_REASON_NAT_PACKET : KST_REASON_NONE);
+        must_be(r.verdict, cut ? KST_DROP : KST_ACCEPT);
+        if (cut)
+            must_be_same(out, gre);
+        must_be(kst_count(t), 1);
+    }
+    static const uint8_t atomic[8] = {UDP, 0, 0, 0, 0, 0, 0, 9};
+    for (uint32_t i = 0; i < 3; i++) {
+        const bool reply = i == 1;
+        struct say say = {.protocol = UDP, .v6 = true, .from = reply ? 2 : 1, .to = reply ? 9 : 2, .sport = 5, .dport = 5,
+                          .ip_first = 44, .ip_bytes = 8, .ip_options = atomic};
+        about("fragment %u", i);
+        must_say(say_to(t, 0, say, &by6, NULL, &out), KST_REASON_NONE);
+        *(reply ? &say.to : &say.from) = reply ? 1 : 9;
+        must_be_same(out, say);
+    }
+    free(t);
+}
+END_TEST
+
 /* ---- bindings ---- */
 
 /* Clients of the same port, each of its own address, to the same server. */
@@ -1890,7 +1921,7 @@ SUITE("nat", a_rejected_connection_is_closed, what_is_pending_can_be_marked, who
       the_last_hook_of_who_is_gone, the_end_of_the_clock, announcements_that_cannot_be_kept, what_is_pending_is_known_but_not_found, what_is_refused_or_forgotten_leaves_nothing,
       a_full_table_makes_room_before_it_waits, what_a_packet_ends_stays_until_it_is_through,
       every_protocol_goes_out_and_comes_back, any_checksum_comes_out_right,
-      what_cannot_be_rewritten_is_left, identifiers_alone_are_identifiers, calls_belong_to_the_receiver,
+      what_cannot_be_rewritten_is_left, what_is_known_can_be_too_short, identifiers_alone_are_identifiers, calls_belong_to_the_receiver,
       a_later_fragment_has_no_ports, a_range_is_used_up_and_says_so, the_expired_hold_no_port,
       a_wide_range_is_nearly_used_up, nobody_is_his_own_answer,
       zones_and_families_have_mappings_of_their_own, a_foretold_call_gives_way, bytes_may_lie,
