@@ -31,7 +31,7 @@ SUITES   := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .PHONY: all run test header agree fuzz fuzz-smoke fuzz-gain fuzz-speed ledger crash seeds flood bugs mutants \
-        coverage portable install uninstall clean help
+        coverage prove portable install uninstall clean help
 
 all: keepstate.h $(B)/keepstate                ## builds the header and the command
 
@@ -189,6 +189,9 @@ mutants:                                       ## N=500 changes of the core made
 
 coverage:                                      ## lines, branches and MC/DC of core/ that tests and corpora reach
 	python3 ci/coverage.py --build $(B)/coverage
+
+prove:                                         ## what Frama-C proves of the parsers; needs ci/deps prove, takes minutes
+	python3 harness/prove/prove.py --build $(B)/prove $(if $(ONLY),--only $(ONLY))
 
 portable:                                      ## one verdict with every compiler, on three machines
 	B=$(B) ci/portable.sh
