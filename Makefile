@@ -31,7 +31,7 @@ SUITES   := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .PHONY: all run test header agree fuzz fuzz-smoke fuzz-gain fuzz-speed ledger crash seeds flood bugs mutants \
-        coverage portable install uninstall clean help
+        coverage prove portable install uninstall clean help
 
 all: keepstate.h $(B)/keepstate                ## builds the header and the command
 
@@ -85,8 +85,13 @@ $(B)/fuzz/$(1)/%.o: %.c $$(FUZZED)
 	@mkdir -p $$(@D)
 	$(2) $(C11) -Icore -c $$< -o $$@
 $(B)/fuzz/$(1)/%: harness/fuzz/%.c $$(FUZZED) $(COMMON:%.c=$(B)/fuzz/$(1)/%.o) $$$$(addprefix $(B)/fuzz/$(1)/,$$$$(addsuffix .o,$$$$(basename $$$$(WITH_$$$$*))))
-	$(2) $(C11) -Icore $$(filter %.c %.o,$$^) $$(LIBS_$$*) $(3) -o $$@
+	$(2) $$(UNTRACED) $(C11) -Icore $$(filter %.c %.o,$$^) $$(LIBS_$$*) $(3) -o $$@
 endef
+# These draw typed choices: what is compared with what says nothing about their input, and to trace it takes most of
+# libFuzzer's time.
+DRAWN := track index timer api nat
+$(DRAWN:%=$(B)/fuzz/libfuzzer/%) $(DRAWN:%=$(B)/fuzz/plainer/%): private UNTRACED := -fno-sanitize-coverage=trace-cmp
+
 HARDER := -g -fno-omit-frame-pointer
 $(eval $(call fuzzer,plain,gcc -O1 $(HARDER) $(SANITIZE)))
 $(eval $(call fuzzer,replay,clang -O0 $(HARDER) $(SANITIZE)))
@@ -184,6 +189,9 @@ mutants:                                       ## N=500 changes of the core made
 
 coverage:                                      ## lines, branches and MC/DC of core/ that tests and corpora reach
 	python3 ci/coverage.py --build $(B)/coverage
+
+prove:                                         ## what Frama-C proves of the parsers; needs ci/deps prove, takes minutes
+	python3 harness/prove/prove.py --build $(B)/prove $(if $(ONLY),--only $(ONLY))
 
 portable:                                      ## one verdict with every compiler, on three machines
 	B=$(B) ci/portable.sh

@@ -9034,14 +9034,15 @@ static bool kst__line_end_skip(struct kst__text *text)
     return text->at < text->end;
 }
 
-/* Over a line end into a line that goes on with the same header; false if it does not. */
+/* Over a line end into a line that goes on with the same header, to what it says there; false if it
+ * does not, or says nothing. */
 static bool kst__sip_folded(struct kst__text *text)
 {
     if (!kst__line_end_skip(text) || !kst__is_blank(*text->at))
         return false;
     while (text->at < text->end && kst__is_blank(*text->at))
         text->at++;
-    return true;
+    return text->at < text->end;
 }
 
 /* Over blanks, and into the next line if the header goes on there; false if it ends here. */

@@ -558,6 +558,22 @@ END_TEST
 
 /* ---- TFTP ---- */
 
+/* A header that goes on in a line of nothing but blanks, where the message ends: nothing behind is read. */
+START_TEST(sip_folded_at_the_end)
+{
+    static const char *const messages[] = {
+        "REGISTER x\r\nl\n ", "REGISTER x\r\nl:\n ", "REGISTER x\r\nl \r\n\t",
+        "REGISTER x\r\nCSeq: 1 REGISTER\r\nl: 10\r\n\r\nm: a\n     "};
+    for (size_t i = 0; i < COUNT(messages); i++) {
+        struct talk talk = talk_begin("sip", false);
+        about("%s", messages[i]);
+        must_say(tell(&talk, 0, messages[i]), KST_REASON_NONE);
+        must_be(count(&talk), 0);
+        free(talk.t);
+    }
+}
+END_TEST
+
 START_TEST(tftp_requests)
 {
     for (uint32_t i = 0; i < 2 * 8; i++) {
@@ -735,6 +751,27 @@ static uint32_t keys(const struct talk *talk)
 {
     return kst__expectations_of(talk->t)->keys;
 }
+
+/* What a client says before it was answered, in a connection that began in its middle, opens no session. */
+START_TEST(pptp_before_an_answer)
+{
+    const struct pptp steps[] = {SESSION, OUTGOING(100, 200)};
+    for (uint32_t answered = 0; answered < 2; answered++) {
+        struct talk talk = {.seq = {1000, 2000}, .helper = kst_helper_number("pptp")};
+        talk.t = table_new((struct kst_config){.max = 16, .expectations = 8});
+        talk.to = (struct say){.protocol = TCP, .from = 1, .to = 2, .sport = 40000, .dport = 1723};
+        about("answered: %u", answered);
+        if (answered) {
+            must_be(speak_raw(&talk, 0, ACK, NULL, 0).state, KST_NEW);
+            must_be(speak_raw(&talk, 1, ACK, NULL, 0).state, KST_ESTABLISHED);
+        }
+        for (size_t i = 0; i < COUNT(steps); i++)
+            pptp(&talk, steps[i]);
+        must_be(count(&talk), answered ? 2 : 0);
+        free(talk.t);
+    }
+}
+END_TEST
 
 static struct talk pptp_call(void)
 {
@@ -1671,10 +1708,10 @@ END_TEST
 
 SUITE("help", ftp_lines, ftp_port_zero, ftp_loose, ftp_translated, ftp_line_starts,
       ftp_line_starts_around_the_wrap, irc_lines,
-      irc_overlong, irc_eight_at_a_time, tftp_requests, tftp_refused, pptp_sequences, pptp_keys,
-      pptp_ends, pptp_second_call_without_room, pptp_session_evicted_by_its_call, pptp_without_room, pptp_malformed, cut_anywhere,
+      irc_overlong, irc_eight_at_a_time, sip_folded_at_the_end, tftp_requests, tftp_refused,
+      pptp_sequences, pptp_before_an_answer, pptp_keys, pptp_ends, pptp_second_call_without_room,
+      pptp_session_evicted_by_its_call, pptp_without_room, pptp_malformed, cut_anywhere,
       spoilt_at_random, where_the_payload_is, ipv6_as_the_library_reads_it, toy_drops,
       toy_hears_and_prolongs, toy_deletes_itself, toy_gives_its_place_away, toy_replaces, toy_hears_of_errors,
-      sums_that_are_nothing,
-      toy_hears_no_nonsense, toy_has_children, toy_fails, attaching,
+      sums_that_are_nothing, toy_hears_no_nonsense, toy_has_children, toy_fails, attaching,
       the_packet_goes_first, the_usual_ports)
