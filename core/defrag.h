@@ -555,7 +555,7 @@ static const char *kst__defrag_check(const struct kst *t)
         for (uint32_t number = d->oldest[list]; number != KST__NONE;) {
             const struct kst__queue *queue = kst__queue_at(d, number);
             uint32_t held = 0, fragments = 0, at = 0;
-            if (++queues > d->queues_count || queue->older != older ||
+            if (number >= d->queues_used || ++queues > d->queues_count || queue->older != older ||
                 kst__queue_list(queue) != list)
                 return "reassembly: the list of datagrams leads astray";
             if (older != KST__NONE && queue->expires_ms < kst__queue_at(d, older)->expires_ms)
@@ -564,7 +564,8 @@ static const char *kst__defrag_check(const struct kst *t)
                 return "reassembly: a datagram is not found";
             for (uint32_t fragment = queue->first; fragment != KST__NONE;) {
                 const struct kst__cell *cell = kst__cell_at(d, fragment);
-                if (cell->at < at || cell->length == 0 || ++fragments > queue->fragments)
+                if (fragment >= d->cells_used || cell->at < at || cell->length == 0 ||
+                    ++fragments > queue->fragments)
                     return "reassembly: fragments overlap";
                 at = (uint32_t)cell->at + cell->length;
                 held += cell->length;
