@@ -85,8 +85,13 @@ $(B)/fuzz/$(1)/%.o: %.c $$(FUZZED)
 	@mkdir -p $$(@D)
 	$(2) $(C11) -Icore -c $$< -o $$@
 $(B)/fuzz/$(1)/%: harness/fuzz/%.c $$(FUZZED) $(COMMON:%.c=$(B)/fuzz/$(1)/%.o) $$$$(addprefix $(B)/fuzz/$(1)/,$$$$(addsuffix .o,$$$$(basename $$$$(WITH_$$$$*))))
-	$(2) $(C11) -Icore $$(filter %.c %.o,$$^) $$(LIBS_$$*) $(3) -o $$@
+	$(2) $$(UNTRACED) $(C11) -Icore $$(filter %.c %.o,$$^) $$(LIBS_$$*) $(3) -o $$@
 endef
+# These draw typed choices: what is compared with what says nothing about their input, and to trace it takes most of
+# libFuzzer's time.
+DRAWN := track index timer api nat
+$(DRAWN:%=$(B)/fuzz/libfuzzer/%) $(DRAWN:%=$(B)/fuzz/plainer/%): private UNTRACED := -fno-sanitize-coverage=trace-cmp
+
 HARDER := -g -fno-omit-frame-pointer
 $(eval $(call fuzzer,plain,gcc -O1 $(HARDER) $(SANITIZE)))
 $(eval $(call fuzzer,replay,clang -O0 $(HARDER) $(SANITIZE)))

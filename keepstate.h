@@ -613,6 +613,8 @@ struct kst_help {
                                  * 0: as it does */
     bool translated;            /* the connection is under NAT: kst_help_replace may be called, and what it
                                  * expects should follow it */
+    bool unnoted;               /* out: by how much the replacements made this segment longer is not noted, so
+                                 * later sequence numbers do not follow */
     struct kst__mangle *mangle; /* for kst_help_replace */
 };
 
@@ -3977,6 +3979,21 @@ static bool kst__hashed_in_time(const struct kst__hashed *w, uint32_t place, uin
     return expires_ms > met_ms && kst__hashed_place(w, place - met_ms - 1) < expires_ms - met_ms;
 }
 
+/* The first place from this one on, which begins a word, whose word is not 0. */
+static uint32_t kst__hashed_skip(const struct kst__hashed *w, uint32_t place)
+{
+    while (place < w->places && *kst__hashed_bits(w, 0, place / 64) == 0)
+        place += 64;
+    return place;
+}
+
+static bool kst__hashed_empty(const struct kst__hashed *w, uint32_t place, uint32_t count)
+{
+    const uint32_t *first = kst__hashed_first(w, place);
+    return count == 0 ||
+           (*first == KST__NONE && memcmp(first, first + 1, (count - 1) * sizeof *first) == 0);
+}
+
 static const char *kst__hashed_check(const void *tm, const struct kst *t, uint32_t *armed)
 {
     const struct kst__hashed *w = (const struct kst__hashed *)tm;
@@ -3984,6 +4001,10 @@ static const char *kst__hashed_check(const void *tm, const struct kst *t, uint32
     if (w->turned_ms != 0 && (w->clock_ms > w->turned_ms || w->turned_ms > w->jumped_ms))
         return "hashed: the clock has gone astray";
     for (uint32_t place = 0; place <= w->places; place++) {
+        const uint32_t marked = place % 64 == 0 ? kst__hashed_skip(w, place) : place;
+        if (!kst__hashed_empty(w, place, marked - place))
+            return "hashed: a place's bit lies";
+        place = marked;
         uint32_t last = w->slots + place;
         for (uint32_t slot = *kst__hashed_first(w, place); slot != KST__NONE;) {
             if (slot >= w->slots || *armed >= w->slots)
@@ -4886,6 +4907,15 @@ static void kst__call_tuple(const struct kst *t, uint32_t slot, uint32_t directi
     tuple->protocol = KST__GRE;
     tuple->src_port = call[direction];
     tuple->dst_port = call[!direction];
+}
+
+/* Forgets what a connection has come to expect since the last of all expectations had this serial number. */
+static void kst__expect_withdraw(struct kst *t, uint32_t slot, uint32_t serial)
+{
+    const struct kst__help *help = kst__help_at(t, slot);
+    while (help->newest != KST__NONE &&
+           kst__after(kst__expected_at(t, help->newest)->serial, serial))
+        kst__expect_remove(t, help->newest);
 }
 
 /* ---- checking ---- */
@@ -5886,6 +5916,7 @@ KST_INLINE void kst__look_up(const struct kst *t, const struct kst__key *keys, s
 KST_INLINE void kst__look_closer(const struct kst *t, const struct kst__key *keys, size_t count,
                                  bool whole)
 {
+    const bool translated = whole && (t->features & KST_WITH_NAT);
     uint32_t nodes[KST_BURST];
     if (kst__index_ops(t)->peek == NULL)
         return;
@@ -5896,6 +5927,8 @@ KST_INLINE void kst__look_closer(const struct kst *t, const struct kst__key *key
             kst__node_prefetch(t, nodes[i]);
             if (whole)
                 KST_PREFETCH(&kst__entry_at(t, kst__node_slot(t, nodes[i]))->proto);
+            if (translated) /* what a packet is translated to */
+                KST_PREFETCH(kst__reply_tuple(t, kst__node_slot(t, nodes[i])));
         }
 }
 
@@ -7999,21 +8032,14 @@ static bool kst__rewrite_l4(uint8_t *l4, uint32_t here, uint8_t protocol, enum k
     return true;
 }
 
-/* Gives one end of the packet at `bytes`, of which `here` may be touched, another address and port.
+/* Gives one end of a packet another address and port; `l4` NULL: there is no transport header to see.
  * False, with nothing changed, if that cannot be done. */
-static bool kst__rewrite(uint8_t *bytes, uint32_t here, enum kst_nat_kind kind, struct kst__end end)
+KST_INLINE bool kst__rewrite_end(uint8_t *bytes, uint8_t *address, uint8_t *l4, uint32_t l4_here,
+                                 uint8_t protocol, bool v4, enum kst_nat_kind kind, struct kst__end end)
 {
-    const bool v4 = here > 0 && bytes[0] >> 4 == 4;
-    const struct kst__ip ip = v4 ? kst__ip4(bytes, here) : kst__ip6(bytes, here);
-    const uint32_t address_bytes = v4 ? 4 : 16;
-    if (ip.addresses == NULL || (v4 && (ip.reason != KST_REASON_NONE || ip.l4_at < 20)))
-        return false;
-    uint8_t *address = bytes + (ip.addresses - bytes) + (kind == KST_NAT_SOURCE ? 0 : address_bytes);
     const uint64_t change = v4 ? kst__sum_change(0, address, end.address, 4)
                                : kst__sum_change(0, address, end.address, 16);
-    /* Behind a header that nobody knows, or in the middle of a datagram, there is none to see. */
-    if (ip.reason == KST_REASON_NONE && ip.fragment_at == 0 &&
-        !kst__rewrite_l4(bytes + ip.l4_at, here - ip.l4_at, ip.protocol, kind, end.port, change))
+    if (l4 != NULL && !kst__rewrite_l4(l4, l4_here, protocol, kind, end.port, change))
         return false;
     if (v4) {
         memcpy(address, end.address, 4);
@@ -8022,6 +8048,22 @@ static bool kst__rewrite(uint8_t *bytes, uint32_t here, enum kst_nat_kind kind, 
         memcpy(address, end.address, 16);
     }
     return true;
+}
+
+/* Likewise the packet at `bytes`, of which `here` may be touched and its family alone is known: what an
+ * ICMP error carries is of the error's family, whatever version it claims to be. */
+static bool kst__rewrite(uint8_t *bytes, uint32_t here, bool v4, enum kst_nat_kind kind,
+                         struct kst__end end)
+{
+    const struct kst__ip ip = v4 ? kst__ip4(bytes, here) : kst__ip6(bytes, here);
+    const uint32_t address_bytes = v4 ? 4 : 16;
+    if (ip.addresses == NULL || (v4 && (ip.reason != KST_REASON_NONE || ip.l4_at < 20)))
+        return false;
+    uint8_t *address = bytes + (ip.addresses - bytes) + (kind == KST_NAT_SOURCE ? 0 : address_bytes);
+    /* Behind a header that nobody knows, or in the middle of a datagram, there is none to see. */
+    const bool seen = ip.reason == KST_REASON_NONE && ip.fragment_at == 0;
+    return kst__rewrite_end(bytes, address, seen ? bytes + ip.l4_at : NULL, seen ? here - ip.l4_at : 0,
+                            ip.protocol, v4, kind, end);
 }
 
 /* ---- ICMP errors ---- */
@@ -8058,10 +8100,10 @@ static bool kst__rewrite_error(uint8_t *bytes, uint32_t here, uint32_t at, enum 
         kind == KST_NAT_SOURCE ? KST_NAT_DESTINATION : KST_NAT_SOURCE;
     const uint32_t size = here - at;
     const uint64_t pseudo = v4 ? 0 : kst__sum_pseudo(bytes + 8, 32, size, KST__ICMPV6);
-    if (!kst__rewrite(bytes + at + 8, size - 8, opposite, kst__end_of(other, opposite)))
+    if (!kst__rewrite(bytes + at + 8, size - 8, v4, opposite, kst__end_of(other, opposite)))
         return false;
     kst__checksum_set(bytes + at, 2, size, pseudo);
-    return kst__rewrite(bytes, here, kind, end);
+    return kst__rewrite(bytes, here, v4, kind, end);
 }
 
 #endif
@@ -9832,7 +9874,7 @@ static enum kst_reason kst__sip_read(struct kst_help *h, const uint8_t *begin, c
 }
 
 /* The end of the message that begins a TCP payload, NULL if it is not all there or cannot be
- * told. */
+ * told. Linux forgets by how much those before it have grown if it claims to be longer than it is. */
 static const uint8_t *kst__sip_end(struct kst_help *h, const uint8_t *begin, const uint8_t *end)
 {
     const struct kst__sip_message m = {h, begin, end, 0, 0, false};
@@ -9843,9 +9885,10 @@ static const uint8_t *kst__sip_end(struct kst_help *h, const uint8_t *begin, con
         return NULL;
     while (kst__left(&text) >= 4 && memcmp(text.at, "\r\n\r\n", 4) != 0)
         text.at++;
-    if (kst__left(&text) < 4 || length > kst__left(&text) - 4)
+    if (kst__left(&text) < 4)
         return NULL;
-    return text.at + 4 + length;
+    h->unnoted = length > kst__left(&text) - 4;
+    return h->unnoted ? NULL : text.at + 4 + length;
 }
 
 static enum kst_reason kst__sip_help(struct kst_help *h)
@@ -10074,6 +10117,7 @@ static uint16_t kst__helper_hear(struct kst *t, uint32_t slot,
     h.mangle = h.translated && (h.tuple[0].protocol == KST__TCP || h.tuple[0].protocol == KST__UDP)
                    ? mangle
                    : NULL;
+    const uint32_t serial = kst__expectations_of(t)->serial;
     const enum kst_reason reason = kst__helper_call(help->helper, &h);
     const bool there = kst__live(t, slot) && kst__id(t, slot) == h.connection; /* it may have deleted it */
     if (h.mangle != NULL && h.to_port != 0 && p->tuple.protocol == KST__UDP) {
@@ -10083,9 +10127,11 @@ static uint16_t kst__helper_hear(struct kst *t, uint32_t slot,
     if (h.mangle != NULL && mangle->changed) {
         const uint32_t grown = h.size - (p->l4_bytes - at);
         kst__mangle_seal(mangle, p->tuple.protocol);
-        if (there && grown != 0 && p->tuple.protocol == KST__TCP && reason == KST_REASON_NONE)
+        if (there && grown != 0 && p->tuple.protocol == KST__TCP && reason == KST_REASON_NONE && !h.unnoted)
             kst__adjust_note(t, slot, direction, h.seq, grown);
     }
+    if (there && reason == KST_REASON_NAT_ROOM) /* who was to be told of them is not */
+        kst__expect_withdraw(t, slot, serial);
     if (there && h.timeout_s != 0 && !(e->status & KST_FIXED_TIMEOUT))
         kst__expire_at(t, slot, kst__due_ms(t, h.timeout_s));
     return (uint16_t)reason;
@@ -10216,9 +10262,10 @@ KST_INLINE void kst__settle(struct kst *t, const struct kst__case *c,
         r->flags = KST_CLOSED;
         return;
     }
+    const uint32_t serial = e->serial;
     if (KST_UNLIKELY(e->kind & KST__KIND_HELP) && !c->packet->deferred)
-        kst__hear(t, c, slot, NULL, r);
-    if (KST_UNLIKELY(t->events_at != 0) && (e->status & KST_CONFIRMED))
+        kst__hear(t, c, slot, NULL, r); /* which may have let another have the slot */
+    if (KST_UNLIKELY(t->events_at != 0) && (e->status & KST_CONFIRMED) && e->serial == serial)
         kst__tell_case(t, c, slot);
 }
 
@@ -10512,9 +10559,9 @@ static bool kst__translate_error(const struct kst__entry *e, bool bound, const s
                                  uint32_t ip_bytes, uint32_t here)
 {
     const uint32_t at = kst__error_at(bytes, here);
-    const bool redirects = at != 0 && e->tuple.family == KST_IPV4 && bytes[at] == 5;
+    const bool v4 = e->tuple.family == KST_IPV4, redirects = at != 0 && v4 && bytes[at] == 5;
     if (at == 0)
-        return !bound || kst__rewrite(bytes, here, kind, end);
+        return !bound || kst__rewrite(bytes, here, v4, kind, end);
     if (here == ip_bytes && !kst__error_sound(bytes, here, at)) /* of whatever connection */
         return false;
     if (redirects && (e->status & (KST_SRC_NAT | KST_DST_NAT)))
@@ -10546,7 +10593,7 @@ static uint16_t kst__translate(const struct kst *t, const struct kst_result *r,
     const uint32_t here = ip_bytes < size ? ip_bytes : size;
     const bool done = r->state == KST_RELATED
                           ? kst__translate_error(e, bound, other, kind, end, bytes, ip_bytes, here)
-                          : kst__rewrite(bytes, here, kind, end);
+                          : kst__rewrite(bytes, here, v4, kind, end);
     return done ? KST_REASON_NONE : KST_REASON_NAT_PACKET;
 }
 
@@ -10597,9 +10644,10 @@ static void kst__finish(struct kst *t, const struct kst_packet *now,
         }
         t->stats.created++;
     }
+    const uint32_t serial = e->serial;
     if (KST_UNLIKELY(e->kind & KST__KIND_HELP))
         kst__finish_helped(t, slot, fresh, now, mangle, r);
-    if (KST_UNLIKELY(t->events_at != 0) && fresh && (e->status & KST_CONFIRMED))
+    if (KST_UNLIKELY(t->events_at != 0) && fresh && (e->status & KST_CONFIRMED) && e->serial == serial)
         kst__tell_new(t, slot);
 }
 
@@ -10612,6 +10660,25 @@ static void kst__nat_refuse(struct kst *t, uint16_t reason,
     kst__report(r, KST_INVALID, KST_NO_DIRECTION, reason);
     r->verdict = KST_DROP;
     t->stats.reasons[reason]++;
+}
+
+/* A packet of a known connection that no helper hears: rewritten where it was parsed. */
+KST_INLINE bool kst__through_known(const struct kst *t, const struct kst__entry *e,
+                                   const struct kst__parsed *p, uint8_t direction, uint8_t *bytes,
+                                   uint8_t *l4)
+{
+    static const enum kst_nat_kind hooks[2] = {KST_NAT_DESTINATION, KST_NAT_SOURCE};
+    const struct kst_tuple *other =
+        direction == KST_REPLY ? &e->tuple : kst__reply_tuple(t, (uint32_t)(e - kst__entry_at(t, 0)));
+    const bool v4 = e->tuple.family == KST_IPV4;
+    uint8_t *addresses = bytes + (v4 ? 12 : 8);
+    for (uint32_t i = 0; i < 2; i++)
+        if (kst__bound(e, direction, hooks[i]) &&
+            !kst__rewrite_end(bytes, addresses + (hooks[i] == KST_NAT_SOURCE ? 0 : v4 ? 4 : 16), l4,
+                              p->l4_here, e->tuple.protocol, v4, hooks[i],
+                              kst__end_of(other, (enum kst_nat_kind)!hooks[i])))
+            return false;
+    return true;
 }
 
 /* All that comes after judging, where there are no rules between. */
@@ -10636,8 +10703,6 @@ static void kst__through(struct kst *t, const struct kst_packet *packet,
         return;
     const struct kst__entry *e = kst__entry_at(t, (uint32_t)r->entry);
     const bool finished = t->pending == KST__NONE && t->closing == 0 && !(e->kind & KST__KIND_HELP);
-    if (finished && !(e->status & (KST_SRC_NAT | KST_DST_NAT)) && r->state != KST_RELATED)
-        return;
     for (uint32_t i = 0; i < 2; i++) {
         uint16_t reason = KST_REASON_NONE;
         if (t->pending != KST__NONE)
@@ -10668,15 +10733,29 @@ KST_INLINE void kst__set_clock(struct kst *t, uint64_t now_ms)
 KST_INLINE void kst__judge_next(struct kst *t, const struct kst_packet *packet, struct kst_nat *nat,
                                 struct kst__parsed *p, struct kst__key *key, struct kst_result *r)
 {
-    if (KST_LIKELY(nat == NULL)) {
-        kst__judge_any(t, packet, p, key, r);
-        return;
+    struct kst_packet deferred;
+    if (nat != NULL) {
+        p->deferred = true;
+        if (KST_UNLIKELY(p->fragment)) { /* its datagram will be parsed */
+            deferred = *packet;
+            deferred.flags |= KST_PACKET_DEFER;
+            packet = &deferred;
+        }
     }
-    struct kst_packet deferred = *packet;
-    deferred.flags |= KST_PACKET_DEFER;
-    p->deferred = true;
-    kst__judge_any(t, &deferred, p, key, r);
-    kst__through(t, &deferred, nat, r);
+    kst__judge_any(t, packet, p, key, r);
+    if (nat == NULL)
+        return;
+    const struct kst__entry *e = kst__entry_at(t, (uint32_t)r->entry);
+    const bool plain = r->state == KST_ESTABLISHED && r->verdict == KST_ACCEPT && r->flags == 0 &&
+                       !p->fragment && t->pending == KST__NONE && t->closing == 0 &&
+                       !(e->kind & KST__KIND_HELP);
+    nat->size = packet->size;
+    if (KST_UNLIKELY(!plain))
+        kst__through(t, packet, nat, r);
+    else if ((e->status & (KST_SRC_NAT | KST_DST_NAT)) &&
+             KST_UNLIKELY(!kst__through_known(t, e, p, r->direction, nat->bytes,
+                                              nat->bytes + (p->l4 - packet->data))))
+        kst__nat_refuse(t, KST_REASON_NAT_PACKET, r);
 }
 
 /* A batch goes by groups, three of them under way: one is parsed, and the index asked for its buckets;

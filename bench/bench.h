@@ -193,6 +193,10 @@ void table_drop(struct table *w); /* its content is spent: the next table_of mak
 extern struct kst_packet packets[ROUND];
 extern struct kst_result results[ROUND];
 
+/* Into a header, in the network's order. */
+void put16(uint8_t *at, uint32_t value);
+void put32(uint8_t *at, uint32_t value);
+
 /* Writes a packet of the flow. `sent` is what either side of TCP has sent; `body` may be NULL, and then
  * the payload is zeros, or none if its length is 0, too. */
 struct kst_packet packet_write(uint8_t *at, const struct kind *kind, uint32_t flow, uint8_t direction,

@@ -15,6 +15,7 @@ static const struct traffic {
     {"tcp-v6", {.protocol = TCP, .v6 = true}, UNIFORM},
     {"tcp-timestamps", {.protocol = TCP, .options = true}, UNIFORM},
     {"tcp-checksum", {.protocol = TCP, .verify = true}, UNIFORM},
+    {"tcp-nat", {.protocol = TCP, .nat = true}, UNIFORM}, /* of the connections that translate/tcp has */
     {"tcp-zipf", {.protocol = TCP}, ZIPF},
     {"tcp-hot", {.protocol = TCP}, HOT},
     {"tcp-sequential", {.protocol = TCP, .keys = ADJACENT}, IN_TURN},
@@ -45,6 +46,7 @@ struct track {
     const struct traffic *traffic;
     uint32_t size;
     uint8_t how;
+    bool translate;
 };
 
 static void run(struct bench *b, const void *argument)
@@ -71,7 +73,7 @@ static void run(struct bench *b, const void *argument)
             packet_make(w, i, flow, draw(&d) >> 63 ? KST_REPLY : KST_ORIGINAL, STEP_DATA);
         }
         bench_start(b);
-        w->now_ms = (nat ? c->kit->translate_all : c->kit->track_all)(
+        w->now_ms = (c->translate ? c->kit->translate_all : c->kit->track_all)(
             w->t, w->now_ms, packets, count, hows[c->how].burst, results, false);
         bench_stop(b);
         sent += count;
@@ -91,14 +93,14 @@ static void run(struct bench *b, const void *argument)
     bench_counter(b, "connections", c->size);
 }
 
-static void add(const char *subject, const struct traffic *traffic, size_t count)
+static void add(const char *subject, const struct traffic *traffic, size_t count, bool translate)
 {
     for (size_t s = 0; sizes[s] != 0; s++)
         for (size_t k = 0; kits[k] != NULL; k++)
             for (size_t i = 0; i < count; i++)
                 for (uint8_t how = 0; how < COUNT(hows); how++) {
                     struct track *c = malloc(sizeof *c);
-                    *c = (struct track){kits[k], &traffic[i], sizes[s], how};
+                    *c = (struct track){kits[k], &traffic[i], sizes[s], how, translate};
                     bench_add(name_of(subject, traffic[i].name, sizes[s], kits[k]->index,
                                       kits[k]->timer, hows[how].name),
                               run, c);
@@ -107,10 +109,10 @@ static void add(const char *subject, const struct traffic *traffic, size_t count
 
 void add_tracks(void)
 {
-    add("track", traffics, COUNT(traffics));
+    add("track", traffics, COUNT(traffics), false);
 }
 
 void add_translates(void)
 {
-    add("translate", translated, COUNT(translated));
+    add("translate", translated, COUNT(translated), true);
 }

@@ -43,13 +43,13 @@ uint32_t draw_flow(struct draw *d, enum order order, uint32_t flows, uint32_t tu
 
 /* ---- flows ---- */
 
-static void put16(uint8_t *at, uint32_t value)
+void put16(uint8_t *at, uint32_t value)
 {
     at[0] = (uint8_t)(value >> 8);
     at[1] = (uint8_t)value;
 }
 
-static void put32(uint8_t *at, uint32_t value)
+void put32(uint8_t *at, uint32_t value)
 {
     put16(at, value >> 16);
     put16(at + 2, value);

@@ -417,6 +417,8 @@ struct kst_help {
                                  * 0: as it does */
     bool translated;            /* the connection is under NAT: kst_help_replace may be called, and what it
                                  * expects should follow it */
+    bool unnoted;               /* out: by how much the replacements made this segment longer is not noted, so
+                                 * later sequence numbers do not follow */
     struct kst__mangle *mangle; /* for kst_help_replace */
 };
 

@@ -282,6 +282,15 @@ static void kst__call_tuple(const struct kst *t, uint32_t slot, uint32_t directi
     tuple->dst_port = call[!direction];
 }
 
+/* Forgets what a connection has come to expect since the last of all expectations had this serial number. */
+static void kst__expect_withdraw(struct kst *t, uint32_t slot, uint32_t serial)
+{
+    const struct kst__help *help = kst__help_at(t, slot);
+    while (help->newest != KST__NONE &&
+           kst__after(kst__expected_at(t, help->newest)->serial, serial))
+        kst__expect_remove(t, help->newest);
+}
+
 /* ---- checking ---- */
 
 static const char *kst__expect_check(const struct kst *t)

@@ -166,6 +166,7 @@ static uint16_t kst__helper_hear(struct kst *t, uint32_t slot,
     h.mangle = h.translated && (h.tuple[0].protocol == KST__TCP || h.tuple[0].protocol == KST__UDP)
                    ? mangle
                    : NULL;
+    const uint32_t serial = kst__expectations_of(t)->serial;
     const enum kst_reason reason = kst__helper_call(help->helper, &h);
     const bool there = kst__live(t, slot) && kst__id(t, slot) == h.connection; /* it may have deleted it */
     if (h.mangle != NULL && h.to_port != 0 && p->tuple.protocol == KST__UDP) {
@@ -175,9 +176,11 @@ static uint16_t kst__helper_hear(struct kst *t, uint32_t slot,
     if (h.mangle != NULL && mangle->changed) {
         const uint32_t grown = h.size - (p->l4_bytes - at);
         kst__mangle_seal(mangle, p->tuple.protocol);
-        if (there && grown != 0 && p->tuple.protocol == KST__TCP && reason == KST_REASON_NONE)
+        if (there && grown != 0 && p->tuple.protocol == KST__TCP && reason == KST_REASON_NONE && !h.unnoted)
             kst__adjust_note(t, slot, direction, h.seq, grown);
     }
+    if (there && reason == KST_REASON_NAT_ROOM) /* who was to be told of them is not */
+        kst__expect_withdraw(t, slot, serial);
     if (there && h.timeout_s != 0 && !(e->status & KST_FIXED_TIMEOUT))
         kst__expire_at(t, slot, kst__due_ms(t, h.timeout_s));
     return (uint16_t)reason;

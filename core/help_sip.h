@@ -908,7 +908,7 @@ static enum kst_reason kst__sip_read(struct kst_help *h, const uint8_t *begin, c
 }
 
 /* The end of the message that begins a TCP payload, NULL if it is not all there or cannot be
- * told. */
+ * told. Linux forgets by how much those before it have grown if it claims to be longer than it is. */
 static const uint8_t *kst__sip_end(struct kst_help *h, const uint8_t *begin, const uint8_t *end)
 {
     const struct kst__sip_message m = {h, begin, end, 0, 0, false};
@@ -919,9 +919,10 @@ static const uint8_t *kst__sip_end(struct kst_help *h, const uint8_t *begin, con
         return NULL;
     while (kst__left(&text) >= 4 && memcmp(text.at, "\r\n\r\n", 4) != 0)
         text.at++;
-    if (kst__left(&text) < 4 || length > kst__left(&text) - 4)
+    if (kst__left(&text) < 4)
         return NULL;
-    return text.at + 4 + length;
+    h->unnoted = length > kst__left(&text) - 4;
+    return h->unnoted ? NULL : text.at + 4 + length;
 }
 
 static enum kst_reason kst__sip_help(struct kst_help *h)

@@ -102,21 +102,14 @@ static bool kst__rewrite_l4(uint8_t *l4, uint32_t here, uint8_t protocol, enum k
     return true;
 }
 
-/* Gives one end of the packet at `bytes`, of which `here` may be touched, another address and port.
+/* Gives one end of a packet another address and port; `l4` NULL: there is no transport header to see.
  * False, with nothing changed, if that cannot be done. */
-static bool kst__rewrite(uint8_t *bytes, uint32_t here, enum kst_nat_kind kind, struct kst__end end)
+KST_INLINE bool kst__rewrite_end(uint8_t *bytes, uint8_t *address, uint8_t *l4, uint32_t l4_here,
+                                 uint8_t protocol, bool v4, enum kst_nat_kind kind, struct kst__end end)
 {
-    const bool v4 = here > 0 && bytes[0] >> 4 == 4;
-    const struct kst__ip ip = v4 ? kst__ip4(bytes, here) : kst__ip6(bytes, here);
-    const uint32_t address_bytes = v4 ? 4 : 16;
-    if (ip.addresses == NULL || (v4 && (ip.reason != KST_REASON_NONE || ip.l4_at < 20)))
-        return false;
-    uint8_t *address = bytes + (ip.addresses - bytes) + (kind == KST_NAT_SOURCE ? 0 : address_bytes);
     const uint64_t change = v4 ? kst__sum_change(0, address, end.address, 4)
                                : kst__sum_change(0, address, end.address, 16);
-    /* Behind a header that nobody knows, or in the middle of a datagram, there is none to see. */
-    if (ip.reason == KST_REASON_NONE && ip.fragment_at == 0 &&
-        !kst__rewrite_l4(bytes + ip.l4_at, here - ip.l4_at, ip.protocol, kind, end.port, change))
+    if (l4 != NULL && !kst__rewrite_l4(l4, l4_here, protocol, kind, end.port, change))
         return false;
     if (v4) {
         memcpy(address, end.address, 4);
@@ -125,6 +118,22 @@ static bool kst__rewrite(uint8_t *bytes, uint32_t here, enum kst_nat_kind kind, 
         memcpy(address, end.address, 16);
     }
     return true;
+}
+
+/* Likewise the packet at `bytes`, of which `here` may be touched and its family alone is known: what an
+ * ICMP error carries is of the error's family, whatever version it claims to be. */
+static bool kst__rewrite(uint8_t *bytes, uint32_t here, bool v4, enum kst_nat_kind kind,
+                         struct kst__end end)
+{
+    const struct kst__ip ip = v4 ? kst__ip4(bytes, here) : kst__ip6(bytes, here);
+    const uint32_t address_bytes = v4 ? 4 : 16;
+    if (ip.addresses == NULL || (v4 && (ip.reason != KST_REASON_NONE || ip.l4_at < 20)))
+        return false;
+    uint8_t *address = bytes + (ip.addresses - bytes) + (kind == KST_NAT_SOURCE ? 0 : address_bytes);
+    /* Behind a header that nobody knows, or in the middle of a datagram, there is none to see. */
+    const bool seen = ip.reason == KST_REASON_NONE && ip.fragment_at == 0;
+    return kst__rewrite_end(bytes, address, seen ? bytes + ip.l4_at : NULL, seen ? here - ip.l4_at : 0,
+                            ip.protocol, v4, kind, end);
 }
 
 /* ---- ICMP errors ---- */
@@ -161,10 +170,10 @@ static bool kst__rewrite_error(uint8_t *bytes, uint32_t here, uint32_t at, enum 
         kind == KST_NAT_SOURCE ? KST_NAT_DESTINATION : KST_NAT_SOURCE;
     const uint32_t size = here - at;
     const uint64_t pseudo = v4 ? 0 : kst__sum_pseudo(bytes + 8, 32, size, KST__ICMPV6);
-    if (!kst__rewrite(bytes + at + 8, size - 8, opposite, kst__end_of(other, opposite)))
+    if (!kst__rewrite(bytes + at + 8, size - 8, v4, opposite, kst__end_of(other, opposite)))
         return false;
     kst__checksum_set(bytes + at, 2, size, pseudo);
-    return kst__rewrite(bytes, here, kind, end);
+    return kst__rewrite(bytes, here, v4, kind, end);
 }
 
 #endif

@@ -101,6 +101,7 @@ KST_INLINE void kst__look_up(const struct kst *t, const struct kst__key *keys, s
 KST_INLINE void kst__look_closer(const struct kst *t, const struct kst__key *keys, size_t count,
                                  bool whole)
 {
+    const bool translated = whole && (t->features & KST_WITH_NAT);
     uint32_t nodes[KST_BURST];
     if (kst__index_ops(t)->peek == NULL)
         return;
@@ -111,6 +112,8 @@ KST_INLINE void kst__look_closer(const struct kst *t, const struct kst__key *key
             kst__node_prefetch(t, nodes[i]);
             if (whole)
                 KST_PREFETCH(&kst__entry_at(t, kst__node_slot(t, nodes[i]))->proto);
+            if (translated) /* what a packet is translated to */
+                KST_PREFETCH(kst__reply_tuple(t, kst__node_slot(t, nodes[i])));
         }
 }
 

@@ -250,6 +250,21 @@ static bool kst__hashed_in_time(const struct kst__hashed *w, uint32_t place, uin
     return expires_ms > met_ms && kst__hashed_place(w, place - met_ms - 1) < expires_ms - met_ms;
 }
 
+/* The first place from this one on, which begins a word, whose word is not 0. */
+static uint32_t kst__hashed_skip(const struct kst__hashed *w, uint32_t place)
+{
+    while (place < w->places && *kst__hashed_bits(w, 0, place / 64) == 0)
+        place += 64;
+    return place;
+}
+
+static bool kst__hashed_empty(const struct kst__hashed *w, uint32_t place, uint32_t count)
+{
+    const uint32_t *first = kst__hashed_first(w, place);
+    return count == 0 ||
+           (*first == KST__NONE && memcmp(first, first + 1, (count - 1) * sizeof *first) == 0);
+}
+
 static const char *kst__hashed_check(const void *tm, const struct kst *t, uint32_t *armed)
 {
     const struct kst__hashed *w = (const struct kst__hashed *)tm;
@@ -257,6 +272,10 @@ static const char *kst__hashed_check(const void *tm, const struct kst *t, uint32
     if (w->turned_ms != 0 && (w->clock_ms > w->turned_ms || w->turned_ms > w->jumped_ms))
         return "hashed: the clock has gone astray";
     for (uint32_t place = 0; place <= w->places; place++) {
+        const uint32_t marked = place % 64 == 0 ? kst__hashed_skip(w, place) : place;
+        if (!kst__hashed_empty(w, place, marked - place))
+            return "hashed: a place's bit lies";
+        place = marked;
         uint32_t last = w->slots + place;
         for (uint32_t slot = *kst__hashed_first(w, place); slot != KST__NONE;) {
             if (slot >= w->slots || *armed >= w->slots)

@@ -130,9 +130,10 @@ KST_INLINE void kst__settle(struct kst *t, const struct kst__case *c,
         r->flags = KST_CLOSED;
         return;
     }
+    const uint32_t serial = e->serial;
     if (KST_UNLIKELY(e->kind & KST__KIND_HELP) && !c->packet->deferred)
-        kst__hear(t, c, slot, NULL, r);
-    if (KST_UNLIKELY(t->events_at != 0) && (e->status & KST_CONFIRMED))
+        kst__hear(t, c, slot, NULL, r); /* which may have let another have the slot */
+    if (KST_UNLIKELY(t->events_at != 0) && (e->status & KST_CONFIRMED) && e->serial == serial)
         kst__tell_case(t, c, slot);
 }
 
@@ -426,9 +427,9 @@ static bool kst__translate_error(const struct kst__entry *e, bool bound, const s
                                  uint32_t ip_bytes, uint32_t here)
 {
     const uint32_t at = kst__error_at(bytes, here);
-    const bool redirects = at != 0 && e->tuple.family == KST_IPV4 && bytes[at] == 5;
+    const bool v4 = e->tuple.family == KST_IPV4, redirects = at != 0 && v4 && bytes[at] == 5;
     if (at == 0)
-        return !bound || kst__rewrite(bytes, here, kind, end);
+        return !bound || kst__rewrite(bytes, here, v4, kind, end);
     if (here == ip_bytes && !kst__error_sound(bytes, here, at)) /* of whatever connection */
         return false;
     if (redirects && (e->status & (KST_SRC_NAT | KST_DST_NAT)))
@@ -460,7 +461,7 @@ static uint16_t kst__translate(const struct kst *t, const struct kst_result *r,
     const uint32_t here = ip_bytes < size ? ip_bytes : size;
     const bool done = r->state == KST_RELATED
                           ? kst__translate_error(e, bound, other, kind, end, bytes, ip_bytes, here)
-                          : kst__rewrite(bytes, here, kind, end);
+                          : kst__rewrite(bytes, here, v4, kind, end);
     return done ? KST_REASON_NONE : KST_REASON_NAT_PACKET;
 }
 
@@ -511,9 +512,10 @@ static void kst__finish(struct kst *t, const struct kst_packet *now,
         }
         t->stats.created++;
     }
+    const uint32_t serial = e->serial;
     if (KST_UNLIKELY(e->kind & KST__KIND_HELP))
         kst__finish_helped(t, slot, fresh, now, mangle, r);
-    if (KST_UNLIKELY(t->events_at != 0) && fresh && (e->status & KST_CONFIRMED))
+    if (KST_UNLIKELY(t->events_at != 0) && fresh && (e->status & KST_CONFIRMED) && e->serial == serial)
         kst__tell_new(t, slot);
 }
 
@@ -526,6 +528,25 @@ static void kst__nat_refuse(struct kst *t, uint16_t reason,
     kst__report(r, KST_INVALID, KST_NO_DIRECTION, reason);
     r->verdict = KST_DROP;
     t->stats.reasons[reason]++;
+}
+
+/* A packet of a known connection that no helper hears: rewritten where it was parsed. */
+KST_INLINE bool kst__through_known(const struct kst *t, const struct kst__entry *e,
+                                   const struct kst__parsed *p, uint8_t direction, uint8_t *bytes,
+                                   uint8_t *l4)
+{
+    static const enum kst_nat_kind hooks[2] = {KST_NAT_DESTINATION, KST_NAT_SOURCE};
+    const struct kst_tuple *other =
+        direction == KST_REPLY ? &e->tuple : kst__reply_tuple(t, (uint32_t)(e - kst__entry_at(t, 0)));
+    const bool v4 = e->tuple.family == KST_IPV4;
+    uint8_t *addresses = bytes + (v4 ? 12 : 8);
+    for (uint32_t i = 0; i < 2; i++)
+        if (kst__bound(e, direction, hooks[i]) &&
+            !kst__rewrite_end(bytes, addresses + (hooks[i] == KST_NAT_SOURCE ? 0 : v4 ? 4 : 16), l4,
+                              p->l4_here, e->tuple.protocol, v4, hooks[i],
+                              kst__end_of(other, (enum kst_nat_kind)!hooks[i])))
+            return false;
+    return true;
 }
 
 /* All that comes after judging, where there are no rules between. */
@@ -550,8 +571,6 @@ static void kst__through(struct kst *t, const struct kst_packet *packet,
         return;
     const struct kst__entry *e = kst__entry_at(t, (uint32_t)r->entry);
     const bool finished = t->pending == KST__NONE && t->closing == 0 && !(e->kind & KST__KIND_HELP);
-    if (finished && !(e->status & (KST_SRC_NAT | KST_DST_NAT)) && r->state != KST_RELATED)
-        return;
     for (uint32_t i = 0; i < 2; i++) {
         uint16_t reason = KST_REASON_NONE;
         if (t->pending != KST__NONE)
@@ -582,15 +601,29 @@ KST_INLINE void kst__set_clock(struct kst *t, uint64_t now_ms)
 KST_INLINE void kst__judge_next(struct kst *t, const struct kst_packet *packet, struct kst_nat *nat,
                                 struct kst__parsed *p, struct kst__key *key, struct kst_result *r)
 {
-    if (KST_LIKELY(nat == NULL)) {
-        kst__judge_any(t, packet, p, key, r);
-        return;
+    struct kst_packet deferred;
+    if (nat != NULL) {
+        p->deferred = true;
+        if (KST_UNLIKELY(p->fragment)) { /* its datagram will be parsed */
+            deferred = *packet;
+            deferred.flags |= KST_PACKET_DEFER;
+            packet = &deferred;
+        }
     }
-    struct kst_packet deferred = *packet;
-    deferred.flags |= KST_PACKET_DEFER;
-    p->deferred = true;
-    kst__judge_any(t, &deferred, p, key, r);
-    kst__through(t, &deferred, nat, r);
+    kst__judge_any(t, packet, p, key, r);
+    if (nat == NULL)
+        return;
+    const struct kst__entry *e = kst__entry_at(t, (uint32_t)r->entry);
+    const bool plain = r->state == KST_ESTABLISHED && r->verdict == KST_ACCEPT && r->flags == 0 &&
+                       !p->fragment && t->pending == KST__NONE && t->closing == 0 &&
+                       !(e->kind & KST__KIND_HELP);
+    nat->size = packet->size;
+    if (KST_UNLIKELY(!plain))
+        kst__through(t, packet, nat, r);
+    else if ((e->status & (KST_SRC_NAT | KST_DST_NAT)) &&
+             KST_UNLIKELY(!kst__through_known(t, e, p, r->direction, nat->bytes,
+                                              nat->bytes + (p->l4 - packet->data))))
+        kst__nat_refuse(t, KST_REASON_NAT_PACKET, r);
 }
 
 /* A batch goes by groups, three of them under way: one is parsed, and the index asked for its buckets;

@@ -5,22 +5,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 keepstate=$1
 web=corpus/captures/web-v4.pcap
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-count=0
+command=("$keepstate")
+. tests/expect.sh
 
-# expect CODE PATTERN ARGUMENT...: the exit code, and a pattern in what is said (stdout or stderr).
-expect() {
-    local code=$1 pattern=$2 got=0
-    shift 2
-    "$keepstate" "$@" >"$work/said" 2>&1 </dev/null || got=$?
-    if [ "$got" -ne "$code" ] || { [ -n "$pattern" ] && ! grep -qE -- "$pattern" "$work/said"; }; then
-        echo "keepstate $*: exit $got, expected $code and /$pattern/; it said:"
-        head -n 20 "$work/said"
-        exit 1
-    fi
-    count=$((count + 1))
-}
 same() { # same FILE FILE WHAT
     cmp -s "$1" "$2" || { echo "differ: $3"; diff "$1" "$2" | head -n 10; exit 1; }
     count=$((count + 1))

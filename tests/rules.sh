@@ -8,22 +8,9 @@ keepstate=$1
 rules=corpus/firewall/rules.v4
 capture=corpus/captures/firewall.pcap
 net=(--address left=192.0.2.1/24 --address right=198.51.100.1/24)
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-count=0
+command=("$keepstate" replay)
+. tests/expect.sh
 
-# expect CODE PATTERN ARGUMENT...: the exit code, and a pattern in what is said (stdout or stderr).
-expect() {
-    local code=$1 pattern=$2 got=0
-    shift 2
-    "$keepstate" replay "$@" >"$work/said" 2>&1 </dev/null || got=$?
-    if [ "$got" -ne "$code" ] || ! grep -qE -- "$pattern" "$work/said"; then
-        echo "keepstate replay $*: exit $got, expected $code and /$pattern/; it said:"
-        head -n 20 "$work/said"
-        exit 1
-    fi
-    count=$((count + 1))
-}
 ruleset() { printf '%s\n' "$@" >"$work/rules"; }
 
 # the real firewall

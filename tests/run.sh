@@ -50,6 +50,7 @@ for target in $TARGETS; do # seeds, and every input that ever failed, with every
 done
 check "vectors, through the command" "$B/agree" --through "$B/keepstate" tests/vectors/*.vec.gz
 check "the command" tests/replay.sh "$B/keepstate-sanitized"
+check "planted bugs fit the core" python3 harness/bugs/bugs.py --build "$B/bugs-check" --check
 check "rules" tests/rules.sh "$B/keepstate-sanitized"
 check "captures" tests/captures.sh "$B/keepstate-sanitized"
 check "benchmarks, each once" tests/bench.sh "$B/bench-test/bench"

@@ -218,21 +218,24 @@ END_TEST
 /* What was to wait for weeks does not, once the setting says so. */
 START_TEST(timeout_is_lowered)
 {
-    const struct say say = {.protocol = UDP, .v6 = true, .from = 1, .to = 2, .bytes = 56};
-    const struct wire whole = wire_of(&say);
-    struct kst *t = table_new(with_reassembly);
-    for (uint32_t id = 0; id < 20; id++) {
-        const struct wire first = cut(&whole, id, 0, 32, true);
-        must_be(kst_set(t, "nf_conntrack_frag6_timeout", id < 10 ? 8589934 : 5), KST_ERROR_OK);
-        track_wire(t, id, &first);
-        must_be_sound(t);
+    for (uint32_t v6 = 0; v6 < 2; v6++) {
+        const struct say say = {.protocol = UDP, .v6 = v6, .from = 1, .to = 2, .bytes = 56};
+        const struct wire whole = wire_of(&say);
+        struct kst *t = table_new(with_reassembly);
+        about("IPv%d", v6 ? 6 : 4);
+        for (uint32_t id = 0; id < 20; id++) {
+            const struct wire first = cut(&whole, id, 0, 32, true);
+            must_be(kst_set(t, v6 ? "nf_conntrack_frag6_timeout" : "ipfrag_time", id < 10 ? 8589934 : 5), KST_ERROR_OK);
+            track_wire(t, id, &first);
+            must_be_sound(t);
+        }
+        kst_advance(t, 5009, UINT32_MAX);
+        must(cells_in_use(t) > 0);
+        kst_advance(t, 5019, UINT32_MAX);
+        must_be(cells_in_use(t), 0);
+        must_be(kst_statistics(t)->reassembly_expired, 20);
+        free(t);
     }
-    kst_advance(t, 5009, UINT32_MAX);
-    must(cells_in_use(t) > 0);
-    kst_advance(t, 5019, UINT32_MAX);
-    must_be(cells_in_use(t), 0);
-    must_be(kst_statistics(t)->reassembly_expired, 20);
-    free(t);
 }
 END_TEST
 
@@ -301,6 +304,38 @@ START_TEST(memory_runs_out)
 }
 END_TEST
 
+/* Likewise by datagrams that are as small as they can be, or by large ones to the last cell. */
+START_TEST(places_run_out)
+{
+    for (uint32_t bytes = 8; bytes <= 1000; bytes += 992) {
+        const struct say say = {.protocol = UDP, .from = 1, .to = 2, .bytes = 1200};
+        const struct wire whole = wire_of(&say);
+        struct kst *t = table_new(with_reassembly);
+        const struct kst__defrag *d = kst__defrag_at(t);
+        uint32_t id = 0;
+        struct kst_result result;
+        do { /* without the first piece, so that there is no header to keep */
+            const struct wire part = cut(&whole, ++id, 8, bytes, true);
+            result = track_wire(t, 0, &part);
+        } while (result.reason == KST_REASON_FRAGMENT_HELD);
+        about("%u bytes", bytes);
+        must_say(result, KST_REASON_FRAGMENT_FULL);
+        must_be(id - 1, bytes == 8 ? d->queues : d->cells / 5);
+        must_be(d->queues_count, id - 1);
+        for (uint32_t more = 0; more < d->cells % 5 && bytes != 8; more++) { /* the last cells, one by one */
+            const struct wire part = cut(&whole, ++id, 8, 8, true);
+            must_say(track_wire(t, 0, &part), KST_REASON_FRAGMENT_HELD);
+        }
+        must(d->cells_count == (bytes == 8 ? d->queues : d->cells));
+        const struct wire another = cut(&whole, ++id, 8, 8, true), next = cut(&whole, 1, 8 + bytes, 8, true);
+        must_say(track_wire(t, 0, &another), KST_REASON_FRAGMENT_FULL);
+        must_say(track_wire(t, 0, &next), bytes == 8 ? KST_REASON_FRAGMENT_HELD : KST_REASON_FRAGMENT_FULL);
+        must_be_sound(t);
+        free(t);
+    }
+}
+END_TEST
+
 START_TEST(without_reassembly)
 {
     const struct say v4 = {.protocol = UDP, .from = 1, .to = 2, .bytes = 56};
@@ -319,7 +354,10 @@ START_TEST(without_reassembly)
         free(t);
         config.reassembly_bytes = 0;
         t = table_new(config);
+        size_t size = 1;
         must_say(track_wire(t, 0, &first), KST_REASON_FRAGMENT);
+        must(kst_datagram(t, &size) == NULL);
+        must_be(size, 0);
         must_be(kst_column(t, KST_COLUMN_INVALID), 1);
         must_say(track_wire(t, 0, &atomic), KST_REASON_NONE); /* it is all there */
         must_be(kst_count(t), 1);
@@ -336,17 +374,20 @@ START_TEST(trust)
 {
     static const struct {
         uint8_t first, last;
-        enum kst_reason reason;
-    } rows[] = {{KST_CHECKSUM_GOOD, KST_CHECKSUM_GOOD, KST_REASON_NONE},
-                {KST_CHECKSUM_GOOD, KST_CHECKSUM_VERIFY, KST_REASON_UDP_CHECKSUM},
-                {KST_CHECKSUM_IGNORE, KST_CHECKSUM_GOOD, KST_REASON_UDP_CHECKSUM},
-                {KST_CHECKSUM_GOOD, KST_CHECKSUM_BAD, KST_REASON_UDP_CHECKSUM},
-                {KST_CHECKSUM_IGNORE, KST_CHECKSUM_IGNORE, KST_REASON_NONE}};
+        enum kst_reason reason, right; /* of a datagram whose sum is wrong, or right */
+    } rows[] = {{KST_CHECKSUM_GOOD, KST_CHECKSUM_GOOD, KST_REASON_NONE, KST_REASON_NONE},
+                {KST_CHECKSUM_GOOD, KST_CHECKSUM_VERIFY, KST_REASON_UDP_CHECKSUM, KST_REASON_NONE},
+                {KST_CHECKSUM_IGNORE, KST_CHECKSUM_GOOD, KST_REASON_UDP_CHECKSUM, KST_REASON_NONE},
+                {KST_CHECKSUM_GOOD, KST_CHECKSUM_BAD, KST_REASON_UDP_CHECKSUM, KST_REASON_UDP_CHECKSUM},
+                {KST_CHECKSUM_BAD, KST_CHECKSUM_GOOD, KST_REASON_UDP_CHECKSUM, KST_REASON_UDP_CHECKSUM},
+                {KST_CHECKSUM_BAD, KST_CHECKSUM_BAD, KST_REASON_UDP_CHECKSUM, KST_REASON_UDP_CHECKSUM},
+                {KST_CHECKSUM_IGNORE, KST_CHECKSUM_IGNORE, KST_REASON_NONE, KST_REASON_NONE}};
     const struct say say = {.protocol = UDP, .from = 1, .to = 2, .bytes = 56};
     struct wire whole = wire_of(&say);
-    whole.data[60] ^= 1; /* wrong */
-    const struct wire first = cut(&whole, 1, 0, 32, true), last = cut(&whole, 1, 32, 32, false);
-    for (size_t i = 0; i < COUNT(rows); i++) {
+    for (size_t row = 0; row < 2 * COUNT(rows); row++) {
+        const size_t i = row / 2;
+        whole.data[60] ^= 1; /* wrong, and right again */
+        const struct wire first = cut(&whole, 1, 0, 32, true), last = cut(&whole, 1, 32, 32, false);
         struct kst *t = table_new(with_reassembly);
         const struct kst_packet packets[2] = {
             {.data = first.data, .size = first.size, .checksum = rows[i].first},
@@ -355,7 +396,7 @@ START_TEST(trust)
         kst_track(t, 0, packets, 2, results);
         about("row %zu", i);
         must_say(results[0], KST_REASON_FRAGMENT_HELD);
-        must_say(results[1], rows[i].reason);
+        must_say(results[1], row % 2 == 0 ? rows[i].reason : rows[i].right);
         free(t);
     }
 }
@@ -391,5 +432,5 @@ START_TEST(random_fragments)
 END_TEST
 
 SUITE("defrag", any_cut_in_any_order, stories, worlds_apart, time_runs_out, timeout_is_lowered,
-      header_of_64_kib, memory_runs_out,
+      header_of_64_kib, memory_runs_out, places_run_out,
       without_reassembly, trust, random_fragments)

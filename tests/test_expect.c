@@ -96,6 +96,68 @@ START_TEST(masks)
 }
 END_TEST
 
+/* The very bytes of an IPv4 address in an IPv6 one, and in the same bucket: there is but one. */
+START_TEST(the_same_bytes_of_another_family)
+{
+    struct kst *t = table_new((struct kst_config){.max = 8, .expectations = 1});
+    must_be(expect(t, master_new(t, 1), foretold, ANY_SRC), KST_ERROR_OK);
+    const struct say six = {.protocol = UDP, .v6 = true, .from = 3, .sport = 5, .dport = 6};
+    struct wire w = wire_of(&six);
+    memset(w.data + 24, 0, 16);
+    put_host(w.data + 24, false, foretold.to);
+    wire_seal(&w);
+    const struct kst_result result = track_wire(t, 0, &w);
+    must_be(result.flags, KST_CREATED);
+    must_be(result.state, KST_NEW);
+    must_be(track_now(t, foretold).state, KST_RELATED);
+    free(t);
+}
+END_TEST
+
+/* Keys of calls lie among the expectations: they take room of the table and of a bucket, are met by nothing else, and
+ * are worth nothing once their master is over. */
+START_TEST(keys_lie_among_them)
+{
+    const struct kst_tuple call = {.src = {10, 0, 0, 1}, .dst = {10, 0, 0, 2}, .src_port = 100, .dst_port = 200,
+                                   .family = KST_IPV4, .protocol = GRE};
+    static const uint8_t body[12] = {0x30, 1, 0x88, 0x0b, 0, 4, 0, 200};
+    const struct say packet = {.protocol = GRE, .from = 1, .to = 2, .bytes = sizeof body, .body = body};
+    struct kst *t = table_new((struct kst_config){.max = 8, .expectations = 4});
+    struct kst_flow flow;
+    const uint32_t master = (uint32_t)master_for(t, 1, NULL, 5000);
+    const kst_id other = master_new(t, 2);
+    struct say say = foretold;
+    kst__help_of(t, master);
+    must(kst__key_insert(t, master, &call));
+    for (say.dport = 0; say.dport < 3; say.dport++)
+        must_be(expect(t, other, say, 0), KST_ERROR_OK);
+    must_be(expect(t, other, say, 0), KST_ERROR_EXPECT_FULL); /* though there are but three */
+    must(!kst__key_insert(t, master, &call));
+    must_be(kst_expectation_count(t), 3);
+    must_be(kst_expectation_own(t, kst_next(t, 0), 0), 0);
+    must(kst_get(t, track_now(t, packet).entry, &flow));
+    must_be(flow.tuple[0].src_port, 100);
+    must(kst_delete(t, flow.id));
+    kst_track(t, 5000, NULL, 0, NULL); /* its master is over, and not collected */
+    must(kst_get(t, track_now(t, packet).entry, &flow));
+    must_be(flow.tuple[0].src_port, 0);
+    must_be_sound(t);
+    free(t);
+
+    t = table_new(config);
+    const uint32_t slot = (uint32_t)master_new(t, 1);
+    kst__help_of(t, slot);
+    for (uint32_t i = 0; i <= KST_EXPECT_CHAIN_MAX; i++) {
+        struct kst_tuple tuple = call;
+        tuple.src[3] = (uint8_t)(100 + i);
+        about("key %u", i);
+        must_be(kst__key_insert(t, slot, &tuple), i < KST_EXPECT_CHAIN_MAX);
+    }
+    must_be_sound(t);
+    free(t);
+}
+END_TEST
+
 /* IPv6 and IPv4 with the same bytes; a zone that is the master's. */
 START_TEST(families_and_zones)
 {
@@ -355,6 +417,7 @@ START_TEST(clashes)
         {{ANY_PORT, ANY_PORT}, 3, 9, 6, false, 1, EXISTS, 1},
         {{ANY_PORT | ANY_SRC, ANY_PORT | ANY_SRC}, 9, 9, 6, false, 0, OK, 1},
         {{ANY_PORT | ANY_SRC, ANY_PORT | ANY_SRC}, 9, 9, 7, false, 0, OK, 2},
+        {{ANY_SRC, 0}, 0, 5, 6, false, 0, BUSY, 1}, /* the address that no address is written as */
         {{INACTIVE, PERMANENT}, 3, 5, 6, false, 0, OK, 1},
         {{INACTIVE, PERMANENT}, 3, 5, 6, true, 0, BUSY, 1},
     };
@@ -368,6 +431,8 @@ START_TEST(clashes)
         second.sport = rows[i].sport;
         second.dport = rows[i].dport;
         struct kst_expectation x = to_expect(masters[rows[i].other_master], second, rows[i].flags[1]);
+        if (second.from == 0)
+            memset(x.tuple.src, 0, sizeof x.tuple.src);
         x.class_ = rows[i].class_;
         kst_track(t, 10000, NULL, 0, NULL);
         about("row %zu", i);
@@ -450,6 +515,7 @@ START_TEST(limits_of_a_class)
         must(kst_expectation_get(t, id, &x));
         must_be(x.class_, 3);
         must_be(kst_expectation_own(t, master, id), 0);
+        must_be(kst_expectation_own(t, master, kst_expectation_own(t, other, 0)), 0); /* another's is no place to go on */
         free(t);
     }
 }
@@ -1023,7 +1089,7 @@ START_TEST(as_a_plain_list)
 }
 END_TEST
 
-SUITE("expect", masks, families_and_zones, the_child, permanent_and_inactive, both_directions,
+SUITE("expect", masks, the_same_bytes_of_another_family, keys_lie_among_them, families_and_zones, the_child, permanent_and_inactive, both_directions,
       an_invalid_first_packet_takes_it, a_full_table_leaves_it, the_master_is_evicted_for_its_child,
       refusals, clashes, the_expired_are_in_nobodys_way, limits_of_a_class, limit_of_the_table,
       limit_of_a_bucket, timeouts, renewals, death_with_the_master, an_expired_master, names,

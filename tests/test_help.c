@@ -4,12 +4,13 @@
  * lies in memory of its own size) and opens no way to a third party; PPTP's keys make its GRE one
  * connection, and go with it; a helper from outside is a helper like the others. */
 #define _DEFAULT_SOURCE /* as support.h does, before any header of the library's */
-#define KST_HELPERS(X) X(ftp) X(irc) X(pptp) X(sip) X(tftp) X(toy)
+#define KST_HELPERS(X) X(ftp) X(irc) X(pptp) X(sip) X(tftp) X(toy) X(odd)
 #include "keepstate.h"
 
 /* A helper of a user's own. What it heard last is here. */
 static struct kst_help heard;
 static uint32_t heard_times;
+static const char *heard_text = ""; /* what it puts in the place of others */
 static enum kst_reason toy_help(struct kst_help *h);
 static const struct kst_helper kst_helper_toy = {
     .name = "toy",
@@ -17,14 +18,22 @@ static const struct kst_helper kst_helper_toy = {
     .port = 7777,
     .classes = {{"word", 2, 60}, {"", 0, 0}, {"", 0, 0}, {"", 0, 0}},
     .help = toy_help};
+static const struct kst_helper kst_helper_odd = { /* the same, of no port of its own */
+    .name = "odd", .protocols = {136, 132}, .classes = {{"word", 2, 60}, {"", 0, 0}, {"", 0, 0}, {"", 0, 0}},
+    .help = toy_help};
 
 #include "support.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>
 
-/* `d` drops; `k` deletes its own connection and `kd` drops then; `t` and a digit set the timeout; `e` and a digit expect UDP to that port of whoever
- * spoke, with this helper; anything else is counted. */
+static void toy_gives_way(struct kst_help *h);
+static bool replaced;
+
+/* `d` drops; `k` deletes its own connection, `n` lets another one have its place, `kd` and `nd` drop then; `t` and a
+ * digit set the timeout; `e` and a digit expect UDP to that port of whoever spoke, with this helper; `r`, two digits and
+ * what shall be in the place of so many bytes behind so many, then, behind a dot, another command; anything else is
+ * counted. */
 static enum kst_reason toy_help(struct kst_help *h)
 {
     heard = *h;
@@ -34,11 +43,21 @@ static enum kst_reason toy_help(struct kst_help *h)
     state[KST_HELPER_STATE_BYTES - 1]++;
     if (h->size == 0)
         return KST_REASON_NONE;
-    if (h->payload[0] == 'k') {
-        must(kst_delete(h->t, h->connection));
+    const uint8_t *dot = memchr(h->payload, '.', h->size);
+    const uint8_t command = dot != NULL && dot + 1 < h->payload + h->size ? dot[1] : h->payload[0];
+    if (h->payload[0] == 'r' && h->size > 3)
+        replaced = kst_help_replace(h, h->payload[1] - (uint32_t)'0', h->payload[2] - (uint32_t)'0', heard_text,
+                                    (uint32_t)strlen(heard_text));
+    if (command == 'k' || command == 'n') {
+        if (command == 'n')
+            toy_gives_way(h);
+        else
+            must(kst_delete(h->t, h->connection));
         h->timeout_s = 9; /* of what? */
-        return h->size > 1 ? KST_REASON_HELPER : KST_REASON_NONE;
+        return h->size > 1 && h->payload[1] == 'd' ? KST_REASON_HELPER : KST_REASON_NONE;
     }
+    if (command == 'd')
+        return KST_REASON_HELPER;
     if (h->size > 1 && h->payload[0] == 't')
         h->timeout_s = h->payload[1] - (uint32_t)'0';
     if (h->size > 1 && h->payload[0] == 'e') {
@@ -50,7 +69,15 @@ static enum kst_reason toy_help(struct kst_help *h)
         x.child_helper = kst_helper_number("toy");
         return kst_expect(h->t, &x) == KST_ERROR_OK ? KST_REASON_NONE : KST_REASON_HELPER_EXPECT;
     }
-    return h->payload[0] == 'd' ? KST_REASON_HELPER : KST_REASON_NONE;
+    return KST_REASON_NONE;
+}
+
+/* The connection goes, and who comes then has its slot. */
+static void toy_gives_way(struct kst_help *h)
+{
+    const struct kst_flow heir = flow_of((struct say){.protocol = UDP, .from = 7, .to = 8, .sport = 9, .dport = 10}, 7000);
+    must(kst_delete(h->t, h->connection));
+    must_be((uint32_t)kst_insert(h->t, &heir, NULL), (uint32_t)h->connection);
 }
 
 /* ---- talking ---- */
@@ -673,6 +700,12 @@ START_TEST(pptp_sequences)
         {{SESSION, {1, IN_REQUEST, 200, 1, 0}, {0, IN_REPLY, 100, 200, 2}, {1, IN_CONNECTED, 100, 0, 0}}, 0},
         {{SESSION, {1, IN_REQUEST, 200, 1, 0}, {0, IN_REPLY, 100, 200, 1}, {1, IN_CONNECTED, 101, 0, 0}}, 0},
         {{SESSION, {1, IN_REQUEST, 200, 1, 0}, {1, IN_CONNECTED, 0, 0, 0}}, 0},
+        {{SESSION, {1, IN_REQUEST, 200, 1, 0}, {0, IN_REPLY, 100, 200, 1}, {0, IN_REPLY, 101, 200, 1},
+          {1, IN_CONNECTED, 101, 0, 0}}, 2}, /* the last name counts */
+        {{SESSION, {1, IN_REQUEST, 200, 1, 0}, {0, IN_REPLY, 100, 200, 1}, {0, IN_REPLY, 101, 200, 1},
+          {1, IN_CONNECTED, 100, 0, 0}}, 0},
+        {{SESSION, {1, IN_REQUEST, 200, 1, 0}, {0, IN_REPLY, 100, 200, 1}, {1, IN_CONNECTED, 100, 0, 0},
+          {1, IN_CONNECTED, 100, 0, 0}}, 2}, /* once more */
         {{SESSION, {0, IN_REPLY, 100, 0, 1}, {1, IN_CONNECTED, 100, 0, 0}}, 0},
         {{SESSION, {0, STOP_REQUEST, 1, 0, 0}, OUTGOING(100, 200)}, 0},
         {{SESSION, {0, STOP_REQUEST, 1, 0, 0}, {1, STOP_REPLY, 0, 0, 1}, SESSION, OUTGOING(100, 200)}, 2},
@@ -718,6 +751,27 @@ static uint32_t keys(const struct talk *talk)
 {
     return kst__expectations_of(talk->t)->keys;
 }
+
+/* What a client says before it was answered, in a connection that began in its middle, opens no session. */
+START_TEST(pptp_before_an_answer)
+{
+    const struct pptp steps[] = {SESSION, OUTGOING(100, 200)};
+    for (uint32_t answered = 0; answered < 2; answered++) {
+        struct talk talk = {.seq = {1000, 2000}, .helper = kst_helper_number("pptp")};
+        talk.t = table_new((struct kst_config){.max = 16, .expectations = 8});
+        talk.to = (struct say){.protocol = TCP, .from = 1, .to = 2, .sport = 40000, .dport = 1723};
+        about("answered: %u", answered);
+        if (answered) {
+            must_be(speak_raw(&talk, 0, ACK, NULL, 0).state, KST_NEW);
+            must_be(speak_raw(&talk, 1, ACK, NULL, 0).state, KST_ESTABLISHED);
+        }
+        for (size_t i = 0; i < COUNT(steps); i++)
+            pptp(&talk, steps[i]);
+        must_be(count(&talk), answered ? 2 : 0);
+        free(talk.t);
+    }
+}
+END_TEST
 
 static struct talk pptp_call(void)
 {
@@ -865,6 +919,26 @@ START_TEST(pptp_without_room)
             must_be(keys(&talk), room >= 4 ? 2 : 0);
             must_be(count(&talk), room >= 4 ? 2 : 0);
         }
+        free(talk.t);
+    }
+}
+END_TEST
+
+/* A call that cannot be expected from both sides is expected from none; that before it goes on. */
+START_TEST(pptp_second_call_without_room)
+{
+    for (uint32_t most = 0; most < 3; most++) {
+        struct talk talk = pptp_call();
+        const kst_id first = track(talk.t, 0, gre_call(0, 200)).entry;
+        const struct pptp steps[] = {OUTGOING(101, 200)};
+        must_be(count(&talk), 0);
+        must_be(kst_set(talk.t, "nf_conntrack_expect_max", most), KST_ERROR_OK);
+        pptp(&talk, steps[0]);
+        pptp(&talk, steps[1]);
+        about("%u", most);
+        must_be(keys(&talk), most < 2 ? 2 : 0); /* two names for one: no packet tells which */
+        must_be(count(&talk), 0);
+        must_be(track(talk.t, 0, gre_call(1, 100)).entry == first, most < 2);
         free(talk.t);
     }
 }
@@ -1176,6 +1250,17 @@ START_TEST(toy_drops)
     must_be(kst_statistics(t)->gone[KST_GONE_REFUSED], 1);
     for (uint32_t column = 1; column <= KST_COLUMN_CHAIN_TOO_LONG; column *= 2)
         must_be(kst_column(t, (enum kst_column)column), 0);
+    const struct wire w = wire_of(&(struct say){.protocol = UDP, .from = 1, .to = 2, .sport = 1, .dport = 5, .bytes = 1, .body = "d"});
+    const struct kst_packet packet = {.data = w.data, .size = w.size, .flags = KST_PACKET_DEFER};
+    kst_track(t, 0, &packet, 1, &result); /* nor does one that had waited */
+    must_be(result.state, KST_NEW);
+    must_be(kst_confirm(t, 0, &packet, &result, NULL, NULL, 0), KST_REASON_HELPER);
+    must_be(result.verdict, KST_DROP);
+    must_be(kst_count(t), 0);
+    must(!kst_event_next(t, &event));
+    must_be(kst_confirm(t, 0, &packet, &result, NULL, NULL, 0), KST_REASON_HELPER); /* it is still so */
+    must_be(kst_statistics(t)->reasons[KST_REASON_HELPER], 2);
+    must_be_sound(t);
     must_be(toy_says(t, 5, false, "hello").state, KST_NEW);
     must_be(kst_count(t), 1);
     must_say(toy_says(t, 5, false, "d"), KST_REASON_HELPER); /* now the connection stays */
@@ -1248,6 +1333,196 @@ START_TEST(toy_deletes_itself)
         must_be(kst_statistics(t)->gone[KST_GONE_REFUSED], 0);
     }
     free(t);
+}
+END_TEST
+
+/* Or make way for another one, which has its slot: that is left alone, and nobody is told of it twice. */
+START_TEST(toy_gives_its_place_away)
+{
+    for (uint32_t way = 0; way < 8; way++) {
+        const bool drops = way & 1, known = way & 2, through = way & 4;
+        struct kst *t = table_new((struct kst_config){.max = 4, .expectations = 4, .events = 16});
+        struct kst_result result;
+        struct kst_event event;
+        must_be(kst_attach(t, UDP, 5, kst_helper_number("toy")), KST_ERROR_OK);
+        if (known)
+            must_be(toy_says(t, 5, false, "x").state, KST_NEW);
+        while (kst_event_next(t, &event))
+            ;
+        about("way %u", way);
+        if (through) { /* by steps */
+            const char *text = drops ? "nd" : "n";
+            const struct wire w = wire_of(&(struct say){.protocol = UDP, .from = 1, .to = 2, .sport = 1, .dport = 5,
+                                                        .bytes = (uint16_t)strlen(text), .body = text});
+            const struct kst_packet packet = {.data = w.data, .size = w.size, .flags = KST_PACKET_DEFER};
+            kst_track(t, 0, &packet, 1, &result);
+            kst_confirm(t, 0, &packet, &result, NULL, NULL, 0);
+        } else {
+            result = toy_says(t, 5, false, drops ? "nd" : "n");
+        }
+        must_be_sound(t);
+        must_say(result, drops ? KST_REASON_HELPER : KST_REASON_NONE);
+        must_be(kst_count(t), 1);
+        struct kst_flow flow;
+        must(kst_get(t, kst_next(t, 0), &flow));
+        must_be(flow.tuple[0].src_port, 9);
+        must_be(flow.timeout_ms, 7000);
+        must_be(flow.status & KST_SEEN_REPLY, 0);
+        uint32_t news = 0, others = 0;
+        while (kst_event_next(t, &event)) {
+            if (event.type == KST_EVENT_DESTROY)
+                must_be(event.about.flow.tuple[0].src_port, 1);
+            else if (event.about.flow.tuple[0].src_port == 9)
+                event.type == KST_EVENT_NEW ? news++ : others++;
+        }
+        must_be(news, 1);
+        must_be(others, 0);
+        free(t);
+    }
+}
+END_TEST
+
+/* What a helper replaces is in the packet, right by its lengths and checksums, if there is room, if the connection is
+ * translated and if its protocol is one whose messages may grow. */
+START_TEST(toy_replaces)
+{
+    static const struct {
+        uint8_t protocol;
+        bool translated, replaced;
+        const char *says, *text, *leaves; /* NULL: as it was */
+    } rows[] = {
+        {UDP, false, false, "r12abcd", "xyz", NULL},
+        {UDP, true, true, "r42abcd", "xyz", "r42axyzd"},
+        {UDP, true, true, "r04abcd", "", "bcd"},
+        {UDP, true, true, "r70abcd", "!", "r70abcd!"},
+        {UDP, true, false, "r80abcd", "!", NULL}, /* behind its end */
+        {UDP, true, false, "r71abcd", "!", NULL},
+        {UDP, true, false, "r09abcd", "!", NULL},
+        {TCP, true, true, "r42abcd", "xyz", "r42axyzd"},
+        {TCP, true, true, "r43abcd", "xyz", "r43axyz"}, /* nothing to be shifted */
+        {TCP, true, true, "r42abcd.k", "xyz", "r42axyzd.k"}, /* and is gone then */
+        {TCP, true, true, "r42abcd.n", "xyz", "r42axyzd.n"},
+        {UDP, true, true, "r42abcd.k", "xyz", "r42axyzd.k"},
+        {UDPLITE, true, false, "r42abcd", "xyz", NULL},
+    };
+    for (size_t i = 0; i < 2 * COUNT(rows); i++) {
+        const bool v6 = i % 2 == 1;
+        const size_t row = i / 2;
+        struct kst *t = table_new((struct kst_config){.max = 4, .expectations = 4, .features = KST_WITH_NAT, .seed = {1, 2}});
+        struct kst_nat_range by = {.flags = KST_NAT_ADDRESS};
+        put_host(by.address[0], v6, 9);
+        by.address[1][0] = by.address[0][0];
+        memcpy(by.address[1], by.address[0], 16);
+        const uint8_t helper = kst_helper_number(rows[row].protocol == UDPLITE ? "odd" : "toy");
+        const char *leaves = rows[row].leaves != NULL ? rows[row].leaves : rows[row].says;
+        const struct say say = {.protocol = rows[row].protocol, .v6 = v6, .from = 1, .to = 2, .sport = 5000, .dport = 5,
+                                .flags = ACK, .seq = 1, .ack = 1, .bytes = (uint16_t)strlen(rows[row].says),
+                                .body = rows[row].says};
+        struct wire w = wire_of(&say);
+        const struct kst_packet packet = {.data = w.data, .size = w.size, .helper = helper};
+        struct kst_nat nat = {.range = {rows[row].translated ? &by : NULL, NULL}, .bytes = w.data, .room = sizeof w.data};
+        struct kst_result result;
+        heard_times = 0;
+        replaced = false;
+        heard_text = rows[row].text;
+        kst_track_nat(t, 0, &packet, &nat, 1, &result);
+        w.size = nat.size;
+        about("row %zu over IPv%d", row, v6 ? 6 : 4);
+        must_say(result, KST_REASON_NONE);
+        must_be(heard_times, 1);
+        must_be(replaced, rows[row].replaced);
+        struct say left = say;
+        left.from = rows[row].translated ? 9 : 1;
+        left.bytes = (uint16_t)strlen(leaves);
+        left.body = leaves;
+        const struct wire expected = wire_of(&left);
+        must_be(w.size, expected.size);
+        must(memcmp(w.data, expected.data, w.size) == 0);
+        struct kst_flow flow;
+        const bool there = kst_get(t, result.entry, &flow), grown = strlen(leaves) != strlen(rows[row].says);
+        must_be(there, strchr(rows[row].says, '.') == NULL);
+        if (there)
+            must_be((flow.status & KST_SEQ_ADJUST) != 0, grown && rows[row].protocol == TCP);
+        must_be_sound(t);
+        free(t);
+    }
+}
+END_TEST
+
+/* Of an error about a translated connection it hears, as of others, and may change nothing. */
+START_TEST(toy_hears_of_errors)
+{
+    for (uint32_t translated = 0; translated < 2; translated++) {
+        struct kst *t = table_new((struct kst_config){.max = 4, .expectations = 4, .features = KST_WITH_NAT});
+        const struct kst_nat_range by = {.flags = KST_NAT_ADDRESS, .address = {{10, 0, 0, 9}, {10, 0, 0, 9}}};
+        const struct say say = {.protocol = UDP, .from = 1, .to = 2, .sport = 1, .dport = 5, .bytes = 4, .body = "r09x"};
+        struct wire w = wire_of(&say), sent;
+        struct kst_result result;
+        must_be(kst_attach(t, UDP, 5, kst_helper_number("toy")), KST_ERROR_OK);
+        heard_text = "";
+        for (uint32_t i = 0; i < 2; i++) {
+            if (i == 1) { /* the client's host complains of the server's answer */
+                struct say answer = answer_to(say);
+                answer.bytes = 4;
+                answer.body = "r09x";
+                const struct wire inner = wire_of(&answer);
+                w = wire_of(&(struct say){.protocol = ICMP, .from = 1, .to = 2, .dport = 0x0303,
+                                          .bytes = (uint16_t)inner.size, .body = inner.data});
+            }
+            const struct kst_packet packet = {.data = w.data, .size = w.size};
+            struct kst_nat nat = {.range = {translated ? &by : NULL, NULL}, .bytes = w.data, .room = sizeof w.data};
+            heard_times = 0;
+            replaced = true;
+            kst_track_nat(t, 0, &packet, &nat, 1, &result);
+            about("translated %u, packet %u", translated, i);
+            must_say(result, KST_REASON_NONE);
+            must_be(heard_times, 1);
+            must_be(heard.error, i);
+            must_be(heard.translated, translated && i == 0);
+            must_be(replaced, i); /* behind its end; of an error it did not try */
+            must_be(nat.size, w.size);
+            sent = w;
+            wire_seal(&sent);
+            must(memcmp(sent.data, w.data, w.size) == 0);
+        }
+        must_be(result.state, KST_RELATED);
+        free(t);
+    }
+}
+END_TEST
+
+/* Of UDP a sum of nothing is no sum, and stays none; one that comes to nothing is written otherwise (RFC 768). */
+START_TEST(sums_that_are_nothing)
+{
+    for (uint32_t way = 0; way < 3; way++) {
+        struct kst *t = table_new((struct kst_config){.max = 4, .expectations = 4, .features = KST_WITH_NAT});
+        const struct kst_nat_range by = {.flags = KST_NAT_ADDRESS, .address = {{10, 0, 0, 9}, {10, 0, 0, 9}}};
+        static char says[] = "r04abcd-";
+        uint8_t zeros[2] = {0, 0};
+        heard_text = "ab";
+        /* What leaves is "abbcd-" and two bytes more, which are made to bring the sum to nothing. */
+        uint8_t body[10];
+        memcpy(body, says, 8);
+        memcpy(body + 8, zeros, 2);
+        const uint8_t leaves[8] = "abbcd-";
+        struct say left = {.protocol = UDP, .from = 9, .to = 2, .sport = 5000, .dport = 5, .bytes = 8, .body = leaves};
+        const struct wire plain = wire_of(&left);
+        if (way == 1)
+            memcpy(body + 8, plain.data + 26, 2);
+        const struct say say = {.protocol = UDP, .from = 1, .to = 2, .sport = 5000, .dport = 5, .bytes = 10, .body = body};
+        struct wire w = wire_of(&say);
+        if (way == 2)
+            put16(w.data + 26, 0);
+        const struct kst_packet packet = {.data = w.data, .size = w.size, .helper = kst_helper_number("toy")};
+        struct kst_nat nat = {.range = {&by, NULL}, .bytes = w.data, .room = sizeof w.data};
+        struct kst_result result;
+        kst_track_nat(t, 0, &packet, &nat, 1, &result);
+        about("way %u", way);
+        must_say(result, KST_REASON_NONE);
+        must_be(nat.size, 36);
+        must_be(kst__be16(w.data + 26), way == 0 ? kst__be16(plain.data + 26) : way == 1 ? 0xffff : 0);
+        free(t);
+    }
 }
 END_TEST
 
@@ -1433,8 +1708,10 @@ END_TEST
 
 SUITE("help", ftp_lines, ftp_port_zero, ftp_loose, ftp_translated, ftp_line_starts,
       ftp_line_starts_around_the_wrap, irc_lines,
-      irc_overlong, irc_eight_at_a_time, sip_folded_at_the_end, tftp_requests, tftp_refused, pptp_sequences, pptp_keys,
-      pptp_ends, pptp_session_evicted_by_its_call, pptp_without_room, pptp_malformed, cut_anywhere,
+      irc_overlong, irc_eight_at_a_time, sip_folded_at_the_end, tftp_requests, tftp_refused,
+      pptp_sequences, pptp_before_an_answer, pptp_keys, pptp_ends, pptp_second_call_without_room,
+      pptp_session_evicted_by_its_call, pptp_without_room, pptp_malformed, cut_anywhere,
       spoilt_at_random, where_the_payload_is, ipv6_as_the_library_reads_it, toy_drops,
-      toy_hears_and_prolongs, toy_deletes_itself, toy_hears_no_nonsense, toy_has_children, toy_fails, attaching,
+      toy_hears_and_prolongs, toy_deletes_itself, toy_gives_its_place_away, toy_replaces, toy_hears_of_errors,
+      sums_that_are_nothing, toy_hears_no_nonsense, toy_has_children, toy_fails, attaching,
       the_packet_goes_first, the_usual_ports)

@@ -199,6 +199,89 @@ START_TEST(insertions_count_too)
 }
 END_TEST
 
+/* Who waits for its verdict is held to the same limits, before and after. */
+START_TEST(whoever_waits_counts_too)
+{
+    static const char *const settings[] = {"keepstate_source_max", "keepstate_zone_max"};
+    static const enum kst_reason reasons[] = {KST_REASON_SOURCE_LIMIT, KST_REASON_ZONE_LIMIT};
+    for (uint32_t zone = 0; zone < 2; zone++) {
+        struct kst *t = table_new((struct kst_config){.max = 8, .features = KST_WITH_LIMITS, .expectations = 2});
+        must_be(kst_set(t, settings[zone], 2), KST_ERROR_OK);
+        must_say(knock(t, 0, 1, 1), KST_REASON_NONE);
+        const struct say say = {.protocol = UDP, .from = 1, .to = 200, .sport = 2, .dport = 53};
+        const struct wire w = wire_of(&say);
+        const struct kst_packet packet = {.data = w.data, .size = w.size, .flags = KST_PACKET_DEFER};
+        struct kst_result r;
+        kst_track(t, 0, &packet, 1, &r);
+        about("%s", settings[zone]);
+        must_say(r, KST_REASON_NONE);
+        const struct kst_flow flow = flow_of((struct say){.protocol = UDP, .from = 1, .to = 9, .sport = 7}, 1000);
+        must(kst_insert(t, &flow, NULL) != 0); /* another takes the last place meanwhile */
+        must_be(kst_confirm(t, 0, &packet, &r, NULL, NULL, 0), reasons[zone]);
+        must_be(r.verdict, KST_DROP);
+        must_be(kst_count(t), 2);
+        must_be_sound(t);
+        kst_track(t, 0, &packet, 1, &r); /* now it need not wait at all */
+        must_say(r, reasons[zone]);
+        must_be(r.verdict, KST_DROP);
+        must_be(r.entry, 0);
+        must_be(kst_statistics(t)->reasons[reasons[zone]], 2);
+        must_be_sound(t);
+        free(t);
+    }
+}
+END_TEST
+
+/* What was foretold and found no place may come again. */
+START_TEST(what_finds_no_place_is_still_expected)
+{
+    struct kst *t = table_new((struct kst_config){.max = 8, .features = KST_WITH_LIMITS, .expectations = 2});
+    struct kst_expectation x = {.master = knock(t, 0, 9, 9).entry, .timeout_ms = 1000};
+    const struct say child = {.protocol = UDP, .from = 1, .to = 200, .sport = 2, .dport = 53};
+    x.tuple = tuple_of(child);
+    must_be(kst_expect(t, &x), KST_ERROR_OK);
+    for (uint32_t zone = 0; zone < 2; zone++) {
+        const char *setting = zone ? "keepstate_zone_max" : "keepstate_source_max";
+        must_say(knock(t, 0, 1, (uint16_t)(50 + zone)), KST_REASON_NONE);
+        must_be(kst_set(t, setting, 1), KST_ERROR_OK);
+        must_say(track(t, 0, child), zone ? KST_REASON_ZONE_LIMIT : KST_REASON_SOURCE_LIMIT);
+        must_be(kst_expectation_count(t), 1);
+        must_be(kst_set(t, setting, 0), KST_ERROR_OK);
+    }
+    must_be(track(t, 0, child).state, KST_RELATED);
+    must_be(kst_expectation_count(t), 0);
+    must_be_sound(t);
+    free(t);
+}
+END_TEST
+
+/* Who knew the seed could crowd one chain: it takes so many and no more. */
+START_TEST(a_chain_is_bounded)
+{
+    struct kst *t = table_new((struct kst_config){.max = 2 * KST_CHAIN_MAX, .features = KST_WITH_LIMITS, .seed = {5, 6}});
+    const uint32_t *bucket = NULL;
+    uint32_t came = 0;
+    for (uint32_t i = 0; came <= KST_CHAIN_MAX; i++) {
+        const struct say say = {.protocol = UDP, .from = 1, .to = 200, .sport = 2, .dport = 53};
+        struct wire w = wire_of(&say);
+        struct kst_tuple tuple = tuple_of(say);
+        struct kst__tally tally;
+        put32(w.data + 12, i);
+        put32(tuple.src, i);
+        wire_seal(&w);
+        if (bucket != NULL && kst__tally_of(t, &tuple, true, &tally) != bucket)
+            continue;
+        bucket = kst__tally_of(t, &tuple, true, &tally);
+        about("the one that comes as number %u", came);
+        must_say(track_wire(t, 0, &w), came < KST_CHAIN_MAX ? KST_REASON_NONE : KST_REASON_CHAIN_TOO_LONG);
+        came++;
+    }
+    must_be(kst_count(t), KST_CHAIN_MAX);
+    must_be_sound(t);
+    free(t);
+}
+END_TEST
+
 /* A busy world, counted by walking the table after each packet. */
 START_TEST(counted_as_walked)
 {
@@ -283,4 +366,5 @@ END_TEST
 
 SUITE("limit", a_share_is_reserved, nobody_to_evict, one_at_a_time, a_source_has_its_share,
       a_network_is_a_source, usual_prefixes, a_zone_has_its_share, limits_need_memory,
-      insertions_count_too, counted_as_walked, ages_of_victims)
+      insertions_count_too, whoever_waits_counts_too, what_finds_no_place_is_still_expected, a_chain_is_bounded,
+      counted_as_walked, ages_of_victims)

@@ -69,6 +69,106 @@ START_TEST(what_is_pending_is_known_but_not_found)
 }
 END_TEST
 
+/* What a caller notes on something pending is told with it, not by itself. */
+START_TEST(what_is_pending_can_be_marked)
+{
+    struct kst_config config = small_config;
+    config.features |= KST_WITH_LABELS;
+    struct kst *t = table_new(config);
+    const uint8_t labels[KST_LABEL_BYTES] = {1, 2, 3};
+    const struct say say = stranger(1);
+    struct wire w = wire_of(&say);
+    struct kst_event event;
+    struct kst_result r = defer(t, 0, &w);
+    must(kst_set_labels(t, r.entry, labels));
+    must(kst_set_labels(t, r.entry, labels));
+    must(kst_set_mark(t, r.entry, 5));
+    must(!kst_event_next(t, &event));
+    must_be(confirm(t, 0, &r, &w), KST_REASON_NONE);
+    must(kst_event_next(t, &event));
+    must_be(event.type, KST_EVENT_NEW);
+    must_be(event.about.flow.mark, 5);
+    must(memcmp(event.about.flow.labels, labels, sizeof labels) == 0);
+    must(!kst_event_next(t, &event));
+    must_be_sound(t);
+    free(t);
+}
+END_TEST
+
+/* Somebody ASSURED may have every place when it comes to the last hook: translated or not, then it leaves nothing. */
+START_TEST(whoever_waits_may_find_no_room)
+{
+    for (uint32_t bound = 0; bound < 2; bound++) {
+        struct kst *t = table_new(small_config);
+        const struct kst_nat_range by = {.flags = KST_NAT_ADDRESS, .address = {{10, 0, 0, 9}, {10, 0, 0, 9}}};
+        const struct say say = stranger(1);
+        struct wire w = wire_of(&say);
+        struct kst_result r = defer(t, 0, &w);
+        if (bound)
+            must_be(kst_bind(t, r.entry, KST_NAT_SOURCE, &by), KST_REASON_NONE);
+        for (uint16_t i = 0; i < small_config.max; i++) {
+            struct kst_flow flow = flow_of(stranger(10u + i), 1000);
+            flow.status = KST_SEEN_REPLY | KST_ASSURED;
+            must(kst_insert(t, &flow, NULL) != 0);
+        }
+        about("bound %u", bound);
+        must_be(confirm(t, 1, &r, &w), KST_REASON_TABLE_FULL);
+        must_be(r.verdict, KST_DROP);
+        must_be(kst_count(t), small_config.max);
+        must_be_sound(t);
+        kst_flush(t);
+        must_be(confirm(t, 1, &r, &w), KST_REASON_TABLE_FULL); /* once more: it was refused */
+        must_be(kst_count(t), 0);
+        must_be_sound(t);
+        free(t);
+    }
+}
+END_TEST
+
+/* The name of a connection that is gone is nobody's, whoever has its place. */
+START_TEST(the_last_hook_of_who_is_gone)
+{
+    for (uint32_t way = 0; way < 4; way++) {
+        const bool heir = way & 1, closing = way & 2;
+        struct kst *t = table_new(small_config);
+        const struct say syn = tcp(0, SYN, 1000, 0, 0), rst = tcp(1, RST | ACK, 0, 1001, 0);
+        const struct kst_flow flow = flow_of(stranger(5), 1000);
+        struct wire w = wire_of(closing ? &rst : &syn);
+        if (closing)
+            track(t, 0, syn);
+        struct kst_result r = defer(t, 1, &w);
+        about("way %u", way);
+        must_be(r.flags, closing ? KST_CLOSED : KST_CREATED);
+        must(kst_delete(t, r.entry)); /* before the packet is through */
+        if (heir)
+            must_be((uint32_t)kst_insert(t, &flow, NULL), (uint32_t)r.entry);
+        must_be(confirm(t, 2, &r, &w), KST_REASON_NONE); /* it may go on, and changes nothing */
+        must_be(kst_count(t), heir);
+        must_be(kst_statistics(t)->gone[KST_GONE_CLOSED], 0);
+        must_be_sound(t);
+        free(t);
+    }
+}
+END_TEST
+
+/* At the end of the clock there is no later. */
+START_TEST(the_end_of_the_clock)
+{
+    struct kst_config config = small_config;
+    config.start_ms = UINT64_MAX - 20000;
+    struct kst *t = table_new(config);
+    const struct say say = stranger(1);
+    struct wire w = wire_of(&say);
+    struct kst_flow flow;
+    struct kst_result r = defer(t, config.start_ms, &w);
+    must_be(confirm(t, UINT64_MAX - 5000, &r, &w), KST_REASON_NONE);
+    must(kst_get(t, r.entry, &flow));
+    must_be(flow.timeout_ms, 5000);
+    must_be_sound(t);
+    free(t);
+}
+END_TEST
+
 START_TEST(what_is_refused_or_forgotten_leaves_nothing)
 {
     struct kst *t = table_new(small_config);
@@ -192,6 +292,14 @@ START_TEST(a_rejected_connection_is_closed)
     ck_assert(!kst_close(t, r.entry));
     r = track(t, 10003, (struct say){.protocol = UDP, .from = 1, .to = 2, .sport = 1, .dport = 9});
     ck_assert(!kst_close(t, r.entry));
+    check(t);
+    flow = flow_of(tcp(0, 0, 0, 0, 0), 70000); /* whose time is its own */
+    flow.status = KST_SEEN_REPLY | KST_ASSURED | KST_FIXED_TIMEOUT;
+    const kst_id fixed = kst_insert(t, &flow, NULL);
+    ck_assert(kst_close(t, fixed));
+    ck_assert(kst_get(t, fixed, &flow));
+    ck_assert_uint_eq(flow.state, KST_TCP_CLOSE);
+    ck_assert_uint_eq(flow.timeout_ms, 70000);
     check(t);
     free(t);
 }
@@ -355,7 +463,7 @@ START_TEST(any_checksum_comes_out_right)
         for (uint32_t port = 1; port < 65536; port++) {
             const uint8_t address[16] = {10, 0, (uint8_t)(port * 7), 3};
             about("protocol %u, port %u", protocol, port);
-            must(kst__rewrite(w.data, w.size, KST_NAT_SOURCE,
+            must(kst__rewrite(w.data, w.size, true, KST_NAT_SOURCE,
                               (struct kst__end){address, (uint16_t)port}));
             must_be(kst__be16(w.data + 20), port);
             struct wire anew = w;
@@ -382,7 +490,7 @@ START_TEST(what_cannot_be_rewritten_is_left)
                 uint8_t *bytes = guarded_end(&g, size);
                 memcpy(bytes, w.data, size);
                 about("%s over IPv%d, %u bytes", spoken[i].name, v6 ? 6 : 4, size);
-                if (!kst__rewrite(bytes, size, KST_NAT_SOURCE, end))
+                if (!kst__rewrite(bytes, size, !v6, KST_NAT_SOURCE, end))
                     must(memcmp(bytes, w.data, size) == 0);
                 else
                     must(size >= (v6 ? 40u : 20u));
@@ -406,6 +514,84 @@ START_TEST(what_cannot_be_rewritten_is_left)
     }
     must_be_same(other, say6);
     free(t);
+}
+END_TEST
+
+/* Which messages have an identifier there: RFC 792's and RFC 950's of two ways, RFC 4443's echo. */
+START_TEST(identifiers_alone_are_identifiers)
+{
+    static const uint8_t address[16] = {10, 0, 0, 9};
+    for (uint32_t row = 0; row < 2 * 2 * 256; row++) {
+        const bool v6 = row & 1, source = row & 2;
+        const uint8_t type = (uint8_t)(row / 4);
+        const bool has = v6 ? type == 128 || type == 129
+                            : type == 0 || type == 8 || (type >= 13 && type <= 18);
+        struct say say = {.protocol = v6 ? (uint8_t)ICMP6 : (uint8_t)ICMP, .v6 = v6, .from = 1, .to = 2,
+                          .sport = 4000, .dport = (uint16_t)(type << 8), .bytes = 12};
+        struct wire w = wire_of(&say);
+        about("type %u over IPv%d", type, v6 ? 6 : 4);
+        must(kst__rewrite(w.data, w.size, !v6, source ? KST_NAT_SOURCE : KST_NAT_DESTINATION,
+                          (struct kst__end){address, 77}));
+        must_be(kst__be16(w.data + w.l4_at + 4), has ? 77 : 4000);
+        struct wire anew = w;
+        wire_seal(&anew);
+        must(memcmp(anew.data, w.data, w.size) == 0);
+    }
+}
+END_TEST
+
+/* Of GRE a call is changed where it names the receiver's; versions that nobody knows only go out. */
+START_TEST(calls_belong_to_the_receiver)
+{
+    static const uint8_t address[16] = {10, 0, 0, 9};
+    for (uint8_t version = 0; version < 8; version++) {
+        for (uint32_t kind = 0; kind < 2; kind++) {
+            const uint8_t body[12] = {0x30, version, 0x88, 0x0b, 0, 4, 0, 5};
+            const struct say say = {.protocol = GRE, .from = 1, .to = 2, .bytes = sizeof body, .body = body};
+            struct wire w = wire_of(&say), anew = w;
+            const bool destination = kind == KST_NAT_DESTINATION;
+            const bool may = version < 2 || !destination;
+            about("version %u, kind %u", version, kind);
+            must_be(kst__rewrite(w.data, w.size, true, (enum kst_nat_kind)kind, (struct kst__end){address, 77}), may);
+            if (may)
+                memcpy(anew.data + (destination ? 16 : 12), address, 4);
+            if (version == 1 && destination)
+                put16(anew.data + 26, 77);
+            wire_seal(&anew);
+            must(memcmp(w.data, anew.data, w.size) == 0);
+        }
+    }
+}
+END_TEST
+
+/* A fragment from the middle of a datagram has addresses alone. */
+START_TEST(a_later_fragment_has_no_ports)
+{
+    static const uint8_t address[16] = {10, 0, 0, 9};
+    for (uint32_t v6 = 0; v6 < 2; v6++) {
+        static const uint8_t later[8] = {UDP, 0, 0, 8, 0, 0, 0, 9};
+        struct say say = {.protocol = UDP, .v6 = v6, .from = 1, .to = 2, .sport = 5000, .dport = 53, .bytes = 8};
+        if (v6) {
+            say.ip_first = 44;
+            say.ip_bytes = 8;
+            say.ip_options = later;
+        }
+        struct wire w = wire_of(&say), anew;
+        if (!v6) {
+            put16(w.data + 6, 1);
+            put16(w.data + 10, 0);
+            put16(w.data + 10, sum_folded(sum_of(0, w.data, 20)));
+        }
+        anew = w;
+        about("IPv%d", v6 ? 6 : 4);
+        must(kst__rewrite(w.data, w.size, !v6, KST_NAT_SOURCE, (struct kst__end){address, 77}));
+        memcpy(anew.data + (v6 ? 8 : 12), address, v6 ? 16 : 4);
+        if (!v6) {
+            put16(anew.data + 10, 0);
+            put16(anew.data + 10, sum_folded(sum_of(0, anew.data, 20)));
+        }
+        must(memcmp(w.data, anew.data, w.size) == 0);
+    }
 }
 END_TEST
 
@@ -531,6 +717,144 @@ START_TEST(destinations_are_taken_in_order_or_shifted)
 }
 END_TEST
 
+/* Who is out of date is in nobody's way, nor a precedent, collected or not. */
+START_TEST(the_expired_hold_no_port)
+{
+    struct kst *t = nat_table(8);
+    struct kst_nat_range by = range_to(false, 9, 6000, 6000);
+    struct wire out;
+    const struct kst_result first = say_to(t, 0, client_of(10, 5000), &by, NULL, &out);
+    must_say(say_to(t, 29999, client_of(11, 5000), &by, NULL, &out), KST_REASON_NAT_EXHAUSTED);
+    must_say(say_to(t, 30000, client_of(11, 5000), &by, NULL, &out), KST_REASON_NONE);
+    must_be(kst__be16(out.data + 20), 6000);
+    must_be(kst_count(t), 1);
+    must_be(kst_statistics(t)->gone[KST_GONE_EXPIRED], 1);
+    must(!kst_get(t, first.entry, &(struct kst_flow){0}));
+
+    by = range_to(false, 9, 20000, 60000);
+    struct say say = client_of(12, 5000);
+    must_say(say_to(t, 40000, say, &by, NULL, &out), KST_REASON_NONE);
+    const uint16_t port = kst__be16(out.data + 20);
+    for (uint8_t server = 20; server < 22; server++) {
+        say.to = server;
+        must_say(say_to(t, server == 20 ? 69999 : 100000, say, &by, NULL, &out), KST_REASON_NONE);
+        if (server == 20)
+            must_be(kst__be16(out.data + 20), port);
+        else
+            must(kst__be16(out.data + 20) != port);
+    }
+    free(t);
+}
+END_TEST
+
+/* Beyond 128 ports the search goes on elsewhere, for less and less: all are found but a few. */
+START_TEST(a_wide_range_is_nearly_used_up)
+{
+    struct kst *t = nat_table(300);
+    const struct kst_nat_range by = range_to(false, 9, 6000, 6199);
+    bool taken[200] = {false};
+    uint32_t count = 0;
+    for (uint16_t i = 0; i < 250; i++) {
+        struct wire out;
+        const struct kst_result r = say_to(t, 0, client_of((uint8_t)(10 + i % 200), (uint16_t)(100 + i)), &by, NULL, &out);
+        const uint16_t port = kst__be16(out.data + 20);
+        about("%u", i);
+        if (r.reason == KST_REASON_NONE) {
+            must(port >= 6000 && port < 6200 && !taken[port - 6000]);
+            taken[port - 6000] = true;
+            count++;
+        } else {
+            must_say(r, KST_REASON_NAT_EXHAUSTED);
+            must(count >= 128);
+        }
+    }
+    about("%u ports", count);
+    must(count > 190 && count <= 200);
+    free(t);
+}
+END_TEST
+
+/* Sent back to itself, as if by whom it was sent to, a packet would look like what it was. */
+START_TEST(nobody_is_his_own_answer)
+{
+    struct kst *t = nat_table(4);
+    const struct kst_nat_range by = range_to(false, 2, 0, 0), to = range_to(false, 1, 53, 53);
+    struct wire out;
+    struct kst_flow flow;
+    const struct kst_result r = say_to(
+        t, 0, (struct say){.protocol = UDP, .from = 1, .to = 2, .sport = 53, .dport = 53}, &by, &to, &out);
+    must_say(r, KST_REASON_NONE);
+    must(kst_get(t, r.entry, &flow));
+    must(memcmp(&flow.tuple[KST_ORIGINAL], &flow.tuple[KST_REPLY], sizeof flow.tuple[0]) != 0);
+    must(kst__be16(out.data + 20) != 53);
+    must_be(kst__be16(out.data + 22), 53);
+    free(t);
+}
+END_TEST
+
+/* What one zone, or family, has bound is no precedent in another. */
+START_TEST(zones_and_families_have_mappings_of_their_own)
+{
+    struct kst *t = nat_table(2); /* few lists */
+    struct kst_nat_range by = range_to(false, 9, 20000, 60000);
+    struct kst_tuple four = tuple_of(client_of(10, 5000)), six = four, zoned = four, port = four, protocol = four;
+    struct wire w = wire_of(&(struct say){.protocol = UDP, .from = 10, .to = 2, .sport = 5000, .dport = 53});
+    uint16_t ports[8];
+    six.family = KST_IPV6;
+    zoned.zone = 1;
+    port.src_port++;
+    protocol.protocol = UDPLITE;
+    must(kst__source_same(&four, &four));
+    must(!kst__source_same(&four, &six) && !kst__source_same(&four, &zoned));
+    must(!kst__source_same(&four, &port) && !kst__source_same(&four, &protocol));
+    for (uint16_t zone = 0; zone < 8; zone++) {
+        struct wire out = w;
+        out.data[19] = (uint8_t)(2 + zone); /* to another server each */
+        wire_seal(&out);
+        const struct kst_packet packet = {.data = out.data, .size = out.size, .zone = zone / 2};
+        struct kst_nat nat = {.range = {&by, NULL}, .bytes = out.data, .room = ROOM};
+        struct kst_result r;
+        kst_track_nat(t, 0, &packet, &nat, 1, &r);
+        must(r.verdict == KST_ACCEPT);
+        ports[zone] = kst__be16(out.data + 20);
+        about("packet %u", zone);
+        must(zone == 0 || (ports[zone] == ports[zone - 1]) == (zone % 2 == 1));
+        must_be_sound(t);
+    }
+    free(t);
+}
+END_TEST
+
+/* A call of GRE that was foretold has a key that gives way, from 1 on. */
+START_TEST(a_foretold_call_gives_way)
+{
+    struct kst *t = nat_table(8);
+    const struct kst_nat_range by = range_to(false, 9, 0, 0);
+    struct wire out;
+    static const uint8_t call[12] = {0x30, 1, 0x88, 0x0b, 0, 4, 0, 5};
+    for (uint8_t host = 10; host < 13; host++) {
+        const bool foretold = host < 12;
+        const struct say say = {.protocol = GRE, .from = host, .to = 2, .bytes = sizeof call, .body = call};
+        struct kst_expectation x = {.master = track(t, 0, stranger(host)).entry, .timeout_ms = 1000};
+        struct kst_flow flow;
+        x.tuple = tuple_of(say);
+        x.tuple.dst_port = 5;
+        if (foretold)
+            must_be(kst_expect(t, &x), KST_ERROR_OK);
+        const struct kst_result r = say_to(t, 0, say, &by, NULL, &out);
+        about("host %u", host);
+        must_say(r, foretold ? KST_REASON_NONE : KST_REASON_NAT_EXHAUSTED);
+        must_be(kst__be16(out.data + 26), 5); /* it is not in the packet */
+        if (!foretold)
+            continue;
+        must(kst_get(t, r.entry, &flow));
+        must_be(flow.tuple[KST_REPLY].src_port, 5);
+        must_be(flow.tuple[KST_REPLY].dst_port != 0, host == 11);
+    }
+    free(t);
+}
+END_TEST
+
 static int compare(const void *a, const void *b, bool v6)
 {
     return memcmp(a, b, v6 ? 16 : 4);
@@ -605,7 +929,7 @@ START_TEST(a_binding_is_refused_by_name)
 {
     struct kst *t = nat_table(4), *without = table_new((struct kst_config){.max = 4});
     const struct kst_nat_range good = range_to(false, 9, 1, 2);
-    struct kst_nat_range bad[5] = {good, good, good, good, good};
+    struct kst_nat_range bad[6] = {good, good, good, good, good, good};
     const struct say say = stranger(1);
     struct wire w = wire_of(&say);
     struct kst_flow flow;
@@ -614,12 +938,14 @@ START_TEST(a_binding_is_refused_by_name)
     bad[2].flags = 128;             /* means nothing */
     bad[3].flags = KST_NAT_NETMAP;
     bad[3].prefix = 33;
+    bad[5].address[0][15] = bad[5].address[1][15] = 1; /* likewise */
     struct kst_result r = defer(without, 0, &w);
     must_be(kst_bind(without, r.entry, KST_NAT_SOURCE, &good), KST_REASON_NAT_RANGE);
     must_be(kst_bind(without, r.entry, KST_NAT_SOURCE, NULL), KST_REASON_NAT_RANGE);
     r = defer(t, 0, &w);
     for (size_t i = 0; i < 4; i++)
         must_be(kst_bind(t, r.entry, KST_NAT_SOURCE, &bad[i]), KST_REASON_NAT_RANGE);
+    must_be(kst_bind(t, r.entry, KST_NAT_SOURCE, &bad[5]), KST_REASON_NAT_RANGE);
     bad[4].port[0] = 2; /* reversed ports are turned round */
     bad[4].port[1] = 1;
     bad[4].out_interface = 5;
@@ -634,36 +960,53 @@ START_TEST(a_binding_is_refused_by_name)
     must_be(flow.status & (KST_SRC_NAT | KST_DST_NAT | KST_SRC_NAT_DONE | KST_DST_NAT_DONE),
             KST_SRC_NAT | KST_SRC_NAT_DONE);
     must_be_sound(t);
+    /* In one call the packet goes no further, and leaves nothing behind. */
+    const struct say other = stranger(2);
+    const struct kst_result refused = say_to(t, 0, other, &bad[0], NULL, &w);
+    must_say(refused, KST_REASON_NAT_RANGE);
+    must_be(refused.verdict, KST_DROP);
+    must_be_same(w, other);
+    must_be(kst_count(t), 1);
     free(t);
     free(without);
 }
 END_TEST
 
-/* A finished TCP connection gives its port to a new one, if nothing else is left and its SYN is
- * newer; and only then. */
+/* A finished TCP connection gives its port to a new one, if nothing else is left and that is a SYN
+ * with a newer number; and only then. */
 START_TEST(a_finished_connection_gives_its_port_away)
 {
-    for (uint32_t row = 0; row < 4; row++) {
+    static const struct {
+        uint8_t state;
+        uint32_t seq; /* of the SYN; the finished one began at 1000 */
+        uint16_t status;
+        uint8_t flags;
+        bool goes;
+    } rows[] = {{KST_TCP_CLOSE, 2000, 0, SYN, true},
+                {KST_TCP_TIME_WAIT, 2000, 0, SYN, true},
+                {KST_TCP_TIME_WAIT, 1001, 0, SYN, true},
+                {KST_TCP_CLOSE, 1000, 0, SYN, false}, /* no newer */
+                {KST_TCP_CLOSE, 900, 0, SYN, false},
+                {KST_TCP_LAST_ACK, 2000, 0, SYN, false},
+                {KST_TCP_ESTABLISHED, 2000, 0, SYN, false},
+                {KST_TCP_CLOSE, 2000, KST_FIXED_TIMEOUT, SYN, false},
+                {KST_TCP_CLOSE, 2000, 0, ACK, false}};
+    for (size_t row = 0; row < COUNT(rows); row++) {
         struct kst *t = nat_table(8);
         const struct kst_nat_range by = range_to(false, 9, 6000, 6000);
         struct wire out;
-        say_to(t, 0, tcp(0, SYN, 1000, 0, 0), &by, NULL, &out);
-        struct say back = tcp(1, SYN | ACK, 5000, 1001, 0);
-        back.to = 9;
-        back.dport = 6000;
-        must_be(say_to(t, 1, back, NULL, NULL, &out).direction, KST_REPLY);
-        back.flags = RST | ACK;
-        back.seq = 5001;
-        if (row != 2) /* else it is alive */
-            must_be(say_to(t, 1, back, NULL, NULL, &out).direction, KST_REPLY);
-        struct say say = tcp(0, SYN, row == 1 ? 900 : 2000, 0, 0);
+        const struct kst_result old = say_to(t, 0, tcp(0, SYN, 1000, 0, 0), &by, NULL, &out);
+        kst__entry_at(t, (uint32_t)old.entry)->status |= rows[row].status;
+        kst__entry_at(t, (uint32_t)old.entry)->state = rows[row].state;
+        t->states[kst__protocol_row(TCP)][KST_TCP_SYN_SENT]--;
+        t->states[kst__protocol_row(TCP)][rows[row].state]++;
+        about("row %zu", row);
+        must_be_sound(t);
+        struct say say = tcp(0, rows[row].flags, rows[row].seq, 0, 0);
         say.from = 3;
-        if (row == 3)
-            say.flags = ACK;
-        const struct kst_result r = say_to(t, 2, say, &by, NULL, &out);
-        about("row %u", row);
-        must_say(r, row == 0 ? KST_REASON_NONE : KST_REASON_NAT_EXHAUSTED);
-        must_be(kst_statistics(t)->gone[KST_GONE_REPLACED], row == 0);
+        must_say(say_to(t, 2, say, &by, NULL, &out), rows[row].goes ? KST_REASON_NONE : KST_REASON_NAT_EXHAUSTED);
+        must_be(kst_statistics(t)->gone[KST_GONE_REPLACED], rows[row].goes);
+        must_be(kst_get(t, old.entry, &(struct kst_flow){0}), !rows[row].goes);
         must_be(kst_count(t), 1);
         free(t);
     }
@@ -810,6 +1153,141 @@ START_TEST(some_errors_are_not_passed_on)
         must_say(r, i == 0 ? KST_REASON_NONE : KST_REASON_NAT_PACKET);
     }
     free(t);
+}
+END_TEST
+
+/* The caller's bytes need not be what was tracked: whatever they say, none is touched that is not there,
+ * and what cannot be rewritten stays as it is. */
+START_TEST(bytes_may_lie)
+{
+    struct guarded g = guarded_new(200);
+    for (uint32_t row = 0; row < 4 * 2; row++) {
+        const bool v6 = row & 1;
+        const uint32_t what = row / 2; /* an answer, an error, an error that nothing is bound for, a child */
+        struct kst *t = nat_table(4);
+        const struct kst_nat_range by = range_to(v6, 9, 0, 0);
+        const struct say say = {.protocol = UDP, .v6 = v6, .from = 1, .to = 2, .sport = 5, .dport = 6, .bytes = 4};
+        struct wire sent, w = wire_of(&say);
+        struct kst_result r = say_to(t, 0, say, what == 2 ? NULL : &by, NULL, &sent);
+        if (what == 0) {
+            struct say back = answer_to(say);
+            back.to = 9;
+            back.bytes = 4;
+            w = wire_of(&back);
+        } else if (what < 3) {
+            const struct say error = about_it(v6, 50, what == 2 ? 1 : 9, &sent, (uint16_t)sent.size);
+            w = wire_of(&error);
+        } else {
+            struct kst_expectation x = {.master = r.entry, .timeout_ms = 1000, .follows = KST_FOLLOWS,
+                                        .nat_direction = KST_ORIGINAL, .nat_port = 5};
+            const struct say child = {.protocol = UDP, .v6 = v6, .from = 2, .to = 9, .sport = 7, .dport = 8, .bytes = 4};
+            x.tuple = tuple_of(child);
+            must_be(kst_expect(t, &x), KST_ERROR_OK);
+            w = wire_of(&child);
+        }
+        r = defer(t, 1, &w);
+        must_be(r.state, what == 0 ? KST_ESTABLISHED : KST_RELATED);
+        uint32_t done = 0, not_done = 0;
+        for (uint32_t size = 0; size <= w.size + 3; size++) {
+            for (uint32_t at = 0; at < w.l4_at + 30; at++) {
+                for (uint32_t change = 0; change < 4; change++) {
+                    static const uint8_t changes[4] = {0, 0xff, 1, 0x0a};
+                    uint8_t *bytes = guarded_end(&g, size), before[200];
+                    memset(bytes, 0, size);
+                    memcpy(bytes, w.data, size < w.size ? size : w.size);
+                    if (at < size)
+                        bytes[at] = change < 2 ? changes[change] : (uint8_t)(bytes[at] ^ changes[change]);
+                    memcpy(before, bytes, size);
+                    for (uint32_t kind = 0; kind < 2; kind++) {
+                        const enum kst_reason reason = kst_translate(t, &r, (enum kst_nat_kind)kind, bytes, size);
+                        about("row %u, %u bytes, byte %u, kind %u", row, size, at, kind);
+                        if (reason == KST_REASON_NONE) {
+                            done++;
+                            const uint32_t ip_bytes = size < 4 ? 0
+                                                      : v6    ? 40u + kst__be16(before + 4)
+                                                              : kst__be16(before + 2);
+                            for (uint32_t i = ip_bytes; i < size; i++)
+                                must_be(bytes[i], before[i]); /* behind the packet */
+                        } else {
+                            not_done++;
+                            must_be(reason, KST_REASON_NAT_PACKET);
+                            must(memcmp(before, bytes, size) == 0);
+                        }
+                        memcpy(bytes, before, size);
+                    }
+                }
+            }
+        }
+        must(done > 0 && not_done > 0);
+        /* Nothing is done for who is unknown, or was refused. */
+        memcpy(guarded_end(&g, w.size), w.data, w.size);
+        struct kst_result others[4] = {r, r, r, r};
+        others[0].entry = 0;
+        others[1].entry = 100;
+        others[2].entry += UINT64_C(1) << 32;
+        others[3].verdict = KST_DROP;
+        for (uint32_t i = 0; i < 8; i++) {
+            about("row %u, other %u", row, i);
+            must_be(kst_translate(t, &others[i / 2], (enum kst_nat_kind)(i % 2), guarded_end(&g, w.size), w.size),
+                    KST_REASON_NONE);
+            must(memcmp(guarded_end(&g, w.size), w.data, w.size) == 0);
+        }
+        free(t);
+    }
+    guarded_free(&g);
+}
+END_TEST
+
+/* Of a buffer of more than 4 GiB what can be of a packet is looked at, and there is room. */
+START_TEST(a_buffer_beyond_any_packet)
+{
+    if (SIZE_MAX <= UINT32_MAX)
+        return;
+    const size_t bytes = (size_t)UINT32_MAX + 4097;
+    uint8_t *buffer = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    struct kst *t = nat_table(4);
+    const struct kst_nat_range by = range_to(false, 9, 6000, 6000);
+    const struct say say = stranger(1);
+    struct say left = say;
+    struct wire w = wire_of(&say), out;
+    const struct kst_packet packet = {.data = w.data, .size = w.size};
+    size_t size = bytes;
+    must(buffer != MAP_FAILED);
+    memcpy(buffer, w.data, w.size);
+    struct kst_result r = defer(t, 0, &w);
+    must_be(kst_bind(t, r.entry, KST_NAT_SOURCE, &by), KST_REASON_NONE);
+    must_be(kst_translate(t, &r, KST_NAT_SOURCE, buffer, bytes), KST_REASON_NONE);
+    must_be(kst_confirm(t, 0, &packet, &r, buffer, &size, bytes), KST_REASON_NONE);
+    must_be(size, bytes); /* nothing was changed that has a length */
+    left.from = 9;
+    left.sport = 6000;
+    out = w;
+    memcpy(out.data, buffer, w.size);
+    must_be_same(out, left);
+    munmap(buffer, bytes);
+    free(t);
+}
+END_TEST
+
+/* Of an error that is cut nobody can tell whether it is right: it is passed on only if it needs no rewriting. */
+START_TEST(errors_that_are_cut)
+{
+    for (uint32_t bound = 0; bound < 2; bound++) {
+        struct kst *t = nat_table(4);
+        const struct kst_nat_range by = range_to(false, 9, 0, 0);
+        struct wire sent;
+        must_say(say_to(t, 0, client_of(1, 5), bound ? &by : NULL, NULL, &sent), KST_REASON_NONE);
+        const struct say error = about_it(false, 50, bound ? 9 : 1, &sent, 80);
+        struct wire w = wire_of(&error), before = w;
+        const struct kst_packet packet = {.data = w.data, .size = w.size - 20, .flags = KST_PACKET_HEAD};
+        struct kst_nat nat = {.bytes = w.data, .room = ROOM};
+        struct kst_result r;
+        kst_track_nat(t, 1, &packet, &nat, 1, &r);
+        about("bound %u", bound);
+        must_say(r, bound ? KST_REASON_NAT_PACKET : KST_REASON_NONE);
+        must(memcmp(w.data, before.data, w.size) == 0);
+        free(t);
+    }
 }
 END_TEST
 
@@ -997,6 +1475,125 @@ START_TEST(numbers_follow_what_helpers_change)
 }
 END_TEST
 
+/* Options as they may come behind a change of 6 bytes: what is behind their end, or no whole blocks, is
+ * nobody's number; what cannot be walked through is dropped, as by Linux. */
+START_TEST(options_of_any_kind)
+{
+    static const struct {
+        uint8_t options[16];
+        bool readable;
+        uint8_t block; /* where one begins that is shifted back, 0: nowhere */
+    } rows[] = {
+        {{5, 10, 0, 0, 0, 50, 0, 0, 0, 60, 0, 0}, true, 2},
+        {{1, 1, 1, 5, 10, 0, 0, 0, 50, 0, 0, 0, 60, 1, 1, 0}, true, 5},
+        {{0, 1, 5, 10, 0, 0, 0, 50, 0, 0, 0, 60}, true, 0},
+        {{5, 6, 0, 0, 0, 50, 1, 1, 1, 1, 1, 1}, true, 0},
+        {{5, 11, 0, 0, 0, 50, 0, 0, 0, 60, 7, 1}, true, 0},
+        {{5, 2, 8, 10, 0, 0, 0, 50, 0, 0, 0, 60}, true, 0},
+        {{8, 10, 0, 0, 0, 50, 0, 0, 0, 60, 0, 0}, true, 0},
+        {{1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 5}, false, 0},
+        {{5, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}, false, 0},
+        {{5, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}, false, 0},
+        {{1, 1, 1, 1, 1, 1, 5, 11, 0, 0, 0, 50, 0, 0, 0, 60}, false, 0},
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct session s = session_new("ftp", 21, false, false, 1, "203.0.113.100");
+        uint8_t options[16];
+        session_open(&s);
+        must_say(said(&s, 0, ACK, CLIENT, SERVER, "PORT 10,0,0,1,4,210\r\n", NULL, 0), KST_REASON_NONE);
+        must_say(said(&s, 0, ACK, CLIENT + 21, SERVER, "NOOP and some bytes that are there to be acknowledged, or not\r\n",
+                      NULL, 0), KST_REASON_NONE);
+        memcpy(options, rows[i].options, sizeof options);
+        for (uint8_t edge = rows[i].block; edge != 0 && edge < rows[i].block + 8; edge += 4)
+            put32(options + edge, CLIENT + 26 + options[edge + 3]); /* as the server has it */
+        const struct kst_result r = said(&s, 1, ACK, SERVER, CLIENT + 26, "", options, sizeof options);
+        about("row %zu", i);
+        must_say(r, rows[i].readable ? KST_REASON_NONE : KST_REASON_NAT_PACKET);
+        for (uint8_t edge = rows[i].block; edge != 0 && edge < rows[i].block + 8; edge += 4)
+            put32(options + edge, kst__be32(options + edge) - 5);
+        if (rows[i].readable) {
+            must_be(ack_of(&s), CLIENT + 21);
+            must(memcmp(s.out.data + s.out.l4_at + 20, options, sizeof options) == 0);
+        }
+        free(s.t);
+    }
+}
+END_TEST
+
+/* Between the hooks the packet may have become another, or be gone: nothing is read that is not there, and a
+ * segment whose numbers cannot be shifted does not go on. */
+START_TEST(what_comes_to_the_last_hook)
+{
+    static const struct {
+        uint32_t size; /* how much of it is left, 0: all */
+        uint32_t at;
+        uint8_t value;
+        bool readable;
+    } rows[] = {
+        {0, 9, TCP, true},     {20 + 32, 9, TCP, true}, /* options and header are all there */
+        {20 + 31, 9, TCP, false}, {20 + 20, 9, TCP, false}, {20 + 19, 9, TCP, false}, {20 + 12, 9, TCP, false},
+        {0, 32, 0x40, false}, {0, 32, 0xf0, false},
+        {20, 9, TCP, true}, /* not so much as ports: nobody's business, nor is what is not IP */
+        {0, 0, 0x75, true},
+        {0, 9, UDP, true},  /* an answer is not about a UDP datagram */
+        {10, 9, TCP, true},
+    };
+    for (size_t i = 0; i <= COUNT(rows); i++) {
+        struct session s = session_new("ftp", 21, false, false, 1, "203.0.113.100");
+        struct guarded g = guarded_new(200);
+        session_open(&s);
+        must_say(said(&s, 0, ACK, CLIENT, SERVER, "PORT 10,0,0,1,4,210\r\n", NULL, 0), KST_REASON_NONE);
+        const uint8_t options[12] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+        struct say say = {.protocol = TCP, .from = 2, .to = 1, .sport = 21, .dport = 40000, .flags = ACK,
+                          .seq = SERVER, .ack = CLIENT + 26, .bytes = 12, .body = options, .tcp_options = 12};
+        struct wire w = wire_of(&say);
+        memcpy(w.data + 16, s.outside, 4);
+        wire_seal(&w);
+        struct kst_result r = defer(s.t, 0, &w);
+        must_say(r, KST_REASON_NONE);
+        about("row %zu", i);
+        if (i == COUNT(rows)) { /* without a buffer nothing is shifted */
+            const struct kst_packet packet = {.data = w.data, .size = w.size};
+            must_be(kst_confirm(s.t, 0, &packet, &r, NULL, NULL, 0), KST_REASON_NONE);
+        } else {
+            const uint32_t bytes = rows[i].size != 0 ? rows[i].size : w.size;
+            uint8_t *at = guarded_end(&g, bytes);
+            const struct kst_packet packet = {.data = w.data, .size = w.size, .flags = KST_PACKET_HEAD};
+            size_t size = bytes;
+            memcpy(at, w.data, bytes);
+            at[rows[i].at] = rows[i].value;
+            must_be(kst_confirm(s.t, 0, &packet, &r, at, &size, bytes),
+                    rows[i].readable ? KST_REASON_NONE : KST_REASON_NAT_PACKET);
+            must_be(size, bytes);
+        }
+        must_be(kst_count(s.t), 1);
+        must_be_sound(s.t);
+        guarded_free(&g);
+        free(s.t);
+    }
+}
+END_TEST
+
+/* A connection whose numbers are shifted, seen by who translates nothing: they stay as they are. */
+START_TEST(whoever_only_watches_shifts_nothing)
+{
+    struct session s = session_new("ftp", 21, false, false, 1, "203.0.113.100");
+    session_open(&s);
+    must_say(said(&s, 0, ACK, CLIENT, SERVER, "PORT 10,0,0,1,4,210\r\n", NULL, 0), KST_REASON_NONE);
+    const struct say say = {.protocol = TCP, .from = 1, .to = 2, .sport = 40000, .dport = 21, .flags = ACK,
+                            .seq = CLIENT + 21, .ack = SERVER};
+    const struct wire w = wire_of(&say);
+    struct wire before = w;
+    must_say(track_wire(s.t, 0, &w), KST_REASON_NONE);
+    must(memcmp(w.data, before.data, w.size) == 0);
+    /* An RST has no acknowledgement to shift. */
+    must_say(said(&s, 0, RST, CLIENT + 21, 0, "", NULL, 0), KST_REASON_NONE);
+    must_be(seq_of(&s), CLIENT + 26);
+    must_be(ack_of(&s), 0);
+    free(s.t);
+}
+END_TEST
+
 /* What was foretold comes to the address that was told, and is bound as its master is: to who told
  * of it, from where that is seen. */
 START_TEST(what_is_foretold_follows_its_master)
@@ -1090,6 +1687,45 @@ START_TEST(dcc_names_who_is_seen_outside)
 }
 END_TEST
 
+/* Whoever knows how it is seen and says so is believed; what cannot be expected is not announced. */
+START_TEST(announcements_that_cannot_be_kept)
+{
+    static const struct {
+        const char *helper, *line, *carries; /* NULL: dropped */
+        uint32_t most; /* expectations */
+    } rows[] = {
+        {"irc", "PRIVMSG nick :\1DCC SEND file 3405803876 5000 99\1\r\n", "PRIVMSG nick :\1DCC SEND file 3405803876 5000 99\1\r\n", 9},
+        {"irc", "PRIVMSG nick :\1DCC SEND file 167772161 5000 99\1\r\n", NULL, 0},
+        {"ftp", "PORT 10,0,0,1,4,210\r\n", NULL, 0},
+        {"ftp", "PORT 10,0,0,1,255,254\r\n", "PORT 203,0,113,100,255,255\r\n", 9}, /* the next one, of two */
+        {"ftp", "PORT 10,0,0,1,255,255\r\n", NULL, 9}, /* the last port, which another expects */
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct session s = session_new(rows[i].helper, rows[i].helper[0] == 'i' ? 6667 : 21, false, false, 1, "203.0.113.100");
+        session_open(&s);
+        for (uint16_t port = 65534; port != 0; port++) { /* another client's, except the one that is left */
+            struct kst_expectation x = {.timeout_ms = 1000000, .flags = KST_EXPECT_ANY_SRC_PORT};
+            if (rows[i].carries != NULL && port == 65535)
+                break;
+            x.master = track(s.t, 0, stranger(7)).entry;
+            x.tuple = tuple_of((struct say){.protocol = TCP, .from = 2, .dport = port});
+            memcpy(x.tuple.dst, s.outside, 16);
+            must_be(kst_expect(s.t, &x), KST_ERROR_OK);
+        }
+        const uint32_t before = kst_expectation_count(s.t);
+        must_be(kst_set(s.t, "nf_conntrack_expect_max", rows[i].most), KST_ERROR_OK);
+        const struct kst_result r = said(&s, 0, ACK, CLIENT, SERVER, rows[i].line, NULL, 0);
+        about("row %zu", i);
+        must_say(r, rows[i].carries != NULL ? KST_REASON_NONE : KST_REASON_HELPER_EXPECT);
+        must_be(kst_expectation_count(s.t), before + (rows[i].carries != NULL));
+        if (rows[i].carries != NULL)
+            must_carry(&s, rows[i].carries);
+        must_be_sound(s.t);
+        free(s.t);
+    }
+}
+END_TEST
+
 /* No room in the buffer: the packet is dropped, nothing behind the buffer is touched. */
 START_TEST(a_line_that_finds_no_room_is_dropped)
 {
@@ -1110,6 +1746,7 @@ START_TEST(a_line_that_finds_no_room_is_dropped)
         about("%u more", more);
         must_say(r, more < 5 ? KST_REASON_NAT_ROOM : KST_REASON_NONE);
         must_be(nat.size, w.size + (more < 5 ? 0 : 5));
+        must_be(kst_expectation_count(s.t), more >= 5); /* what nobody was told of is not expected */
     }
     guarded_free(&g);
     free(s.t);
@@ -1249,10 +1886,16 @@ START_TEST(fragments_leave_as_a_datagram)
 }
 END_TEST
 
-SUITE("nat", a_rejected_connection_is_closed, what_is_pending_is_known_but_not_found, what_is_refused_or_forgotten_leaves_nothing,
+SUITE("nat", a_rejected_connection_is_closed, what_is_pending_can_be_marked, whoever_waits_may_find_no_room,
+      the_last_hook_of_who_is_gone, the_end_of_the_clock, announcements_that_cannot_be_kept, what_is_pending_is_known_but_not_found, what_is_refused_or_forgotten_leaves_nothing,
       a_full_table_makes_room_before_it_waits, what_a_packet_ends_stays_until_it_is_through,
       every_protocol_goes_out_and_comes_back, any_checksum_comes_out_right,
-      what_cannot_be_rewritten_is_left, a_range_is_used_up_and_says_so,
+      what_cannot_be_rewritten_is_left, identifiers_alone_are_identifiers, calls_belong_to_the_receiver,
+      a_later_fragment_has_no_ports, a_range_is_used_up_and_says_so, the_expired_hold_no_port,
+      a_wide_range_is_nearly_used_up, nobody_is_his_own_answer,
+      zones_and_families_have_mappings_of_their_own, a_foretold_call_gives_way, bytes_may_lie,
+      errors_that_are_cut, a_buffer_beyond_any_packet, options_of_any_kind, what_comes_to_the_last_hook,
+      whoever_only_watches_shifts_nothing,
       a_port_is_kept_or_stays_in_its_class, a_source_looks_the_same_to_all,
       destinations_are_taken_in_order_or_shifted, an_address_is_chosen_and_kept,
       a_network_is_mapped_to_another, a_binding_is_refused_by_name,

@@ -49,6 +49,20 @@ START_TEST(what_belongs_together)
             const struct wire w = wire_of(&error);
             must_be(shard_of(&w, w.size, shards), shard);
         }
+        if (there.size >= 40) { /* one that does not have all of the header is anybody's */
+            const uint32_t outer = say.v6 ? 40 : 20;
+            struct say error = {.protocol = say.v6 ? (uint8_t)ICMP6 : (uint8_t)ICMP, .v6 = say.v6, .from = 77, .to = 78,
+                                .dport = say.v6 ? 0x0100 : 0x0b00, .bytes = (uint16_t)(outer - 1), .body = there.data};
+            const struct say other = {.protocol = UDP, .v6 = say.v6, .from = 77, .to = 78};
+            struct wire w = wire_of(&error), between = wire_of(&other);
+            must_be(shard_of(&w, w.size, shards), shard_of(&between, between.size, shards));
+            error.bytes = (uint16_t)there.size; /* nor is the first fragment of one: the rest has no more to go by */
+            w = wire_of(&error);
+            if (!say.v6) {
+                put16(w.data + 6, 0x2000);
+                must_be(shard_of(&w, w.size, shards), shard_of(&between, between.size, shards));
+            }
+        }
         struct wire fragment = there; /* the middle of a datagram between the same two */
         if (!say.v6) {
             put16(fragment.data + 6, 0x2000 | 3);

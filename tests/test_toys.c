@@ -69,6 +69,30 @@ START_TEST(toys_serve_as_ours_do)
 }
 END_TEST
 
+/* An index that takes the one node of a connection under NAT, and has no room for the other. */
+START_TEST(half_indexed_is_not_at_all)
+{
+    struct kst *t = table_with(1, 0);
+    struct toy_index *index = (struct toy_index *)(uintptr_t)kst__index(t);
+    const struct kst_nat_range by = {.flags = KST_NAT_ADDRESS,
+                                     .address = {{10, 0, 0, 9}, {10, 0, 0, 9}}};
+    for (uint32_t room = 0; room <= 2; room++) {
+        struct wire w = wire_of(&(struct say){.protocol = UDP, .from = 1, .to = 2, .sport = 5});
+        const struct kst_packet packet = {.data = w.data, .size = w.size};
+        struct kst_nat nat = {.range = {&by, NULL}, .bytes = w.data, .room = sizeof w.data};
+        struct kst_result r;
+        about("room for %u nodes", room);
+        index->room = room;
+        kst_track_nat(t, 0, &packet, &nat, 1, &r);
+        must_say(r, room < 2 ? KST_REASON_CHAIN_TOO_LONG : KST_REASON_NONE);
+        must_be(index->count, room < 2 ? 0 : 2);
+        must_be(kst_count(t), room == 2);
+        must_be_sound(t);
+    }
+    free(t);
+}
+END_TEST
+
 START_TEST(none_of_that_number)
 {
     enum kst_error why;
@@ -81,4 +105,4 @@ START_TEST(none_of_that_number)
 }
 END_TEST
 
-SUITE("toys", toys_serve_as_ours_do, none_of_that_number)
+SUITE("toys", toys_serve_as_ours_do, half_indexed_is_not_at_all, none_of_that_number)

@@ -27,7 +27,49 @@ START_TEST(siphash_vectors)
         about("%u bytes", count * 8);
         for (uint32_t i = 0; i < 8; i++)
             must_be(hash >> (8 * i) & 0xff, expected[count][i]);
+        must_be(kst__hash_sip24(seed, words, count, (uint64_t)count << 59), hash); /* KST_HASH=sip24 */
     }
+}
+END_TEST
+
+/* KST_HASH=fold hides nothing and has no vectors; it has to be as good as it says: who differs in one bit, of
+ * whatever, goes elsewhere half of the time in every bit of the hash, and few are in one of many buckets. */
+START_TEST(fold_spreads)
+{
+    enum { DRAWS = 2000, BUCKETS = 1024, FLOWS = 16 * BUCKETS };
+    uint32_t flips[5 * 64 + 64][64] = {{0}}, held[2][BUCKETS] = {{0}};
+    uint64_t seed[2], words[5];
+    draw_state = 5;
+    for (uint32_t round = 0; round < DRAWS; round++) {
+        seed[0] = draw();
+        seed[1] = draw();
+        for (uint32_t i = 0; i < COUNT(words); i++)
+            words[i] = draw();
+        const uint64_t hash = kst__hash_fold(seed, words, 4, words[4]);
+        for (uint32_t bit = 0; bit < 6 * 64; bit++) {
+            uint64_t *word = bit < 5 * 64 ? &words[bit / 64] : &seed[0];
+            *word ^= UINT64_C(1) << bit % 64;
+            const uint64_t differs = hash ^ kst__hash_fold(seed, words, 4, words[4]);
+            *word ^= UINT64_C(1) << bit % 64;
+            must(differs != 0);
+            for (uint32_t i = 32; i < 64; i++) /* the high half is what tags are made of */
+                flips[bit][i] += (uint32_t)(differs >> i & 1);
+        }
+    }
+    for (uint32_t i = 0; i < FLOWS; i++) { /* hosts and ports that count up */
+        const uint64_t counted[2] = {UINT64_C(10) << 56 | i / 64, i % 64};
+        const uint64_t hash = kst__hash_fold(seed, counted, 2, 17);
+        held[0][hash % BUCKETS]++;
+        held[1][hash >> 54]++;
+    }
+    for (uint32_t bit = 0; bit < BUCKETS; bit++)
+        must(held[0][bit] < 64 && held[1][bit] < 64);
+    uint32_t poor = 0;
+    for (uint32_t bit = 0; bit < 6 * 64; bit++)
+        for (uint32_t i = 32; i < 64; i++)
+            poor += flips[bit][i] < DRAWS / 4 || flips[bit][i] > DRAWS * 3 / 4;
+    about("%u of %u pairs of bits", poor, 6 * 64 * 32);
+    must(poor < 6 * 64 * 32 / 10);
 }
 END_TEST
 
@@ -174,5 +216,5 @@ START_TEST(icmp_counterparts)
 }
 END_TEST
 
-SUITE("tuple", siphash_vectors, crc32c_vectors, both_directions_hash_alike, every_field_counts,
+SUITE("tuple", siphash_vectors, fold_spreads, crc32c_vectors, both_directions_hash_alike, every_field_counts,
       icmp_counterparts)

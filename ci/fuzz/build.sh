@@ -4,7 +4,7 @@
 # seeds and dictionary. They set CC, CXX, CFLAGS, CXXFLAGS, LIB_FUZZING_ENGINE and OUT.
 set -euo pipefail
 cd "${SRC:-/src}/keepstate"
-: "${TARGETS:=parse helper frag tcp track index timer text api}"
+: "${TARGETS:=parse helper frag tcp track index timer text api nat rules}"
 objects_in=$(mktemp -d)
 trap 'rm -rf "$objects_in"' EXIT
 common=(harness/fuzz/driver.c harness/fuzz/mutate.c harness/agree/describe.c)
@@ -12,6 +12,7 @@ for target in $TARGETS; do
     sources=("harness/fuzz/$target.c" "${common[@]}") libraries=()
     case $target in
         parse) sources+=(harness/replay/link.c) ;;
+        rules) sources+=(harness/rules/*.c) ;;
         text) sources+=(harness/replay/link.c harness/agree/vec.c) libraries=("-Wl,-Bstatic" -lpcap -lz "-Wl,-Bdynamic") ;;
     esac
     objects=()

@@ -244,7 +244,7 @@ def inner(rooms):
     """Who looks inside these rooms: the back ends have suites of their own."""
     index, timer = ["test_index", "index", "test_toys"], ["test_timer", "timer", "test_toys"]
     own = {"index": index, "timer": timer}
-    rest = [name for name in INNER + FUZZ_INNER if name not in index + timer]
+    rest = sorted(INNER + FUZZ_INNER, key=lambda name: name in index + timer)
     return list(dict.fromkeys(name for room in rooms for name in own.get(room[:5], rest)))
 
 

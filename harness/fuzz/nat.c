@@ -234,6 +234,7 @@ static void must_be_sound(const struct wire *in, const struct wire *out, const s
     struct wire anew = *out, back = *out;
     struct packet_layout p;
     struct kst_flow flow;
+    const bool v4 = in->data[0] >> 4 == 4;
     fuzz_must(packet_lay_out(out->data, out->size, &p));
     const uint8_t *l4 = in->data + p.l4_at;
     packet_seal(anew.data, anew.size, true);
@@ -245,8 +246,8 @@ static void must_be_sound(const struct wire *in, const struct wire *out, const s
         return;
     if (!(flow.status & KST_SEQ_ADJUST) && in->size == out->size &&
         !(p.protocol == UDP && p.bytes > 20)) { /* whose text may have changed in place */
-        fuzz_must(kst__rewrite(back.data, back.size, KST_NAT_SOURCE, end_of(in, KST_NAT_SOURCE)));
-        fuzz_must(kst__rewrite(back.data, back.size, KST_NAT_DESTINATION, end_of(in, KST_NAT_DESTINATION)));
+        fuzz_must(kst__rewrite(back.data, back.size, v4, KST_NAT_SOURCE, end_of(in, KST_NAT_SOURCE)));
+        fuzz_must(kst__rewrite(back.data, back.size, v4, KST_NAT_DESTINATION, end_of(in, KST_NAT_DESTINATION)));
         if (memcmp(back.data, in->data, in->size) != 0 && p.protocol != TCP)
             fuzz_fail("step %u: rewritten back it is another packet", rig.step);
     }
