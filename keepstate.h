@@ -3689,9 +3689,11 @@ static const char *kst__wheel_check(const void *tm, const struct kst *t, uint32_
         uint32_t number = w->first[place], chunks = 0;
         if ((w->pending[level] >> digit & 1) != (number != KST__NONE))
             return "wheel: a place's bit lies";
+        if (number == KST__NONE)
+            continue;
         const uint32_t shift = level * KST__WHEEL_DIGIT;
         const uint32_t now = (uint32_t)(w->clock_ms >> shift) & (KST__WHEEL_TURN - 1);
-        if (number != KST__NONE && digit < now + (level > 0 && place != w->emptying))
+        if (digit < now + (level > 0 && place != w->emptying))
             return "wheel: a place holds something that the clock has passed";
         for (bool front = true; number != KST__NONE; front = false) {
             if (number >= w->chunks_used || ++chunks > w->chunks_max)
