@@ -191,7 +191,7 @@ coverage:                                      ## lines, branches and MC/DC of c
 	python3 ci/coverage.py --build $(B)/coverage
 
 prove:                                         ## what Frama-C proves of the parsers; needs ci/deps prove, takes minutes
-	python3 harness/prove/prove.py --build $(B)/prove $(if $(ONLY),--only $(ONLY))
+	python3 harness/prove/prove.py --build $(B)/prove --jobs $(J) $(if $(ONLY),--only $(ONLY))
 
 portable:                                      ## one verdict with every compiler, on three machines
 	B=$(B) ci/portable.sh

@@ -218,7 +218,7 @@ static void rewrite(uint8_t *bytes, uint32_t n)
 {
     const struct kst_tuple tuple = some_tuple();
     const enum kst_nat_kind kind = below(2) ? KST_NAT_SOURCE : KST_NAT_DESTINATION;
-    kst__rewrite(bytes, n, kind, kst__end_of(&tuple, kind));
+    kst__rewrite(bytes, n, below(2), kind, kst__end_of(&tuple, kind));
 }
 HEADERS(rewrite)
 

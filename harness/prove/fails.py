@@ -10,8 +10,8 @@ import tempfile
 HERE = pathlib.Path(__file__).resolve().parent
 CORE = HERE.parent.parent / "core"
 PLANTED = [  # what, room, old, new, where it must show, how
-    ("an over-read of the IPv4 header", "parse.h", "(version == 4 && size < 20)", "(version == 4 && size < 12)",
-     "parse", "alarms"),
+    ("an over-read of an IPv6 extension header", "parse.h", "if (here < ip.l4_at + (fragment ? 4u : 2u))",
+     "if (here < ip.l4_at + (fragment ? 4u : 1u))", "ip6", "alarms"),
     ("a UDP header that need not be there", "proto_udp.h", "    if (p->l4_here < 8)\n        return KST_REASON_L4_SHORT;\n"
      "    const uint32_t length", "    const uint32_t length", "udp", "alarms"),
     ("a TCP option that is longer than what is left", "proto_tcp.h", "if (*size < 2 || *size > s->options_bytes - *at)",
