@@ -60,10 +60,11 @@ KST_INLINE void kst__checksum_follow(uint8_t *l4, uint32_t here, uint8_t protoco
 }
 
 /* Where in its header the port of an end stands, if it has one there that NAT changes. */
-static uint32_t kst__port_at(const uint8_t *l4, uint8_t protocol, enum kst_nat_kind kind, bool *is)
+KST_INLINE uint32_t kst__port_at(const uint8_t *l4, uint8_t protocol, uint8_t ports,
+                                 enum kst_nat_kind kind, bool *is)
 {
     *is = true;
-    switch (kst__protocol_of(protocol)->ports) {
+    switch (ports) {
     case KST__PORTS: return kind == KST_NAT_SOURCE ? 0 : 2;
     case KST__TYPES:
         *is = protocol == KST__ICMP ? l4[0] == 0 || l4[0] == 8 || (l4[0] >= 13 && l4[0] <= 18)
@@ -78,6 +79,7 @@ static uint32_t kst__port_at(const uint8_t *l4, uint8_t protocol, enum kst_nat_k
 static bool kst__rewrite_l4(uint8_t *l4, uint32_t here, uint8_t protocol, enum kst_nat_kind kind,
                             uint16_t port, uint64_t addresses)
 {
+    const uint8_t ports = kst__protocol_of(protocol)->ports;
     uint8_t is[2];
     bool has_port;
     if (protocol == KST__GRE) {
@@ -87,11 +89,11 @@ static bool kst__rewrite_l4(uint8_t *l4, uint32_t here, uint8_t protocol, enum k
         if (version != 1)
             return true;
     }
-    if (kst__protocol_of(protocol)->ports == KST__NO_PORTS)
+    if (ports == KST__NO_PORTS)
         return true;
     if (here < 8)
         return false;
-    const uint32_t at = kst__port_at(l4, protocol, kind, &has_port);
+    const uint32_t at = kst__port_at(l4, protocol, ports, kind, &has_port);
     uint64_t change = 0;
     if (has_port) {
         kst__put16(is, port);

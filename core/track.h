@@ -530,23 +530,17 @@ static void kst__nat_refuse(struct kst *t, uint16_t reason,
     t->stats.reasons[reason]++;
 }
 
-/* A packet of a known connection that no helper hears: rewritten where it was parsed. */
-KST_INLINE bool kst__through_known(const struct kst *t, const struct kst__entry *e,
-                                   const struct kst__parsed *p, uint8_t direction, uint8_t *bytes,
-                                   uint8_t *l4)
+/* A packet of a known connection that no helper hears: rewritten where it was parsed, at the hook of one
+ * kind. `other` is what its answers, or what it answers, look like. */
+KST_INLINE bool kst__through_known(const struct kst__entry *e, const struct kst_tuple *other,
+                                   const struct kst__parsed *p, uint8_t direction,
+                                   enum kst_nat_kind kind, uint8_t *bytes, uint8_t *l4)
 {
-    static const enum kst_nat_kind hooks[2] = {KST_NAT_DESTINATION, KST_NAT_SOURCE};
-    const struct kst_tuple *other =
-        direction == KST_REPLY ? &e->tuple : kst__reply_tuple(t, (uint32_t)(e - kst__entry_at(t, 0)));
-    const bool v4 = e->tuple.family == KST_IPV4;
-    uint8_t *addresses = bytes + (v4 ? 12 : 8);
-    for (uint32_t i = 0; i < 2; i++)
-        if (kst__bound(e, direction, hooks[i]) &&
-            !kst__rewrite_end(bytes, addresses + (hooks[i] == KST_NAT_SOURCE ? 0 : v4 ? 4 : 16), l4,
-                              p->l4_here, e->tuple.protocol, v4, hooks[i],
-                              kst__end_of(other, (enum kst_nat_kind)!hooks[i])))
-            return false;
-    return true;
+    const bool v4 = e->tuple.family == KST_IPV4, source = kind == KST_NAT_SOURCE;
+    return !kst__bound(e, direction, kind) ||
+           kst__rewrite_end(bytes, bytes + (v4 ? 12 : 8) + (source ? 0 : v4 ? 4 : 16), l4, p->l4_here,
+                            e->tuple.protocol, v4, kind,
+                            kst__end_of(other, source ? KST_NAT_DESTINATION : KST_NAT_SOURCE));
 }
 
 /* All that comes after judging, where there are no rules between. */
@@ -618,12 +612,16 @@ KST_INLINE void kst__judge_next(struct kst *t, const struct kst_packet *packet, 
                        !p->fragment && t->pending == KST__NONE && t->closing == 0 &&
                        !(e->kind & KST__KIND_HELP);
     nat->size = packet->size;
-    if (KST_UNLIKELY(!plain))
+    if (KST_UNLIKELY(!plain)) {
         kst__through(t, packet, nat, r);
-    else if ((e->status & (KST_SRC_NAT | KST_DST_NAT)) &&
-             KST_UNLIKELY(!kst__through_known(t, e, p, r->direction, nat->bytes,
-                                              nat->bytes + (p->l4 - packet->data))))
-        kst__nat_refuse(t, KST_REASON_NAT_PACKET, r);
+    } else if (e->status & (KST_SRC_NAT | KST_DST_NAT)) {
+        uint8_t *l4 = nat->bytes + (p->l4 - packet->data);
+        const struct kst_tuple *other =
+            r->direction == KST_REPLY ? &e->tuple : kst__reply_tuple(t, (uint32_t)r->entry);
+        if (KST_UNLIKELY(!kst__through_known(e, other, p, r->direction, KST_NAT_DESTINATION, nat->bytes, l4) ||
+                         !kst__through_known(e, other, p, r->direction, KST_NAT_SOURCE, nat->bytes, l4)))
+            kst__nat_refuse(t, KST_REASON_NAT_PACKET, r);
+    }
 }
 
 /* A batch goes by groups, three of them under way: one is parsed, and the index asked for its buckets;
