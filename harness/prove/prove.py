@@ -131,7 +131,7 @@ def table(where, by_eva, by_wp, reasons):
     lines = []
     for name in sorted(set(by_eva) | set(by_wp) | set(reasons), key=lambda n: where[n]):
         e, w = by_eva.get(name), by_wp.get(name)
-        eva_cell = "" if not e else f"{len(e[3])} alarms" if e[3] else \
+        eva_cell = "" if not e else f"{len(e[3])} alarms" if e[3] else "taken on trust" if e[1] == 0 else \
             f"**proved**, {e[1]} of {e[0]} statements: {', '.join(sorted(e[2]))}"
         wp_cell = "" if not w else f"**proved**, {w[0]} goals" if w[0] and w[0] == w[1] else f"{w[1]} of {w[0]} goals"
         why = reasons.get(name, "")
@@ -183,7 +183,8 @@ def main():
         return 0
     old = proved(results.read_text(encoding="utf-8").splitlines()) if results.exists() else set()
     for function, way in sorted(old - now):
-        say(f"LOST  {function} was proved by {way}")
+        say(f"LOST  {function} was proved by {way}" +
+            ("" if function in where else "; it is gone from the core: take its row out of results.md"))
     if old - now:
         return 1
     results.write_text(text, encoding="utf-8")
