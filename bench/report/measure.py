@@ -35,6 +35,7 @@ QUICK = (
     (r"track/tcp", r"64k", INDEX, r"single"),
     (r"track/(udp|tcp-v6)", r"64k", INDEX, r"burst32"),
     (r"track/[^/]+", r"64k", USUAL, r"burst32"),
+    (r"translate/tcp", r"64k", INDEX, r"burst32"),
     (r"lookup/(hit-v4|miss-v4|hit-v6)", r"64k", INDEX, r".*"),
     (r"lookup/hit-v4", r"1M", INDEX, r"(single|burst32)"),
     (r"(insert|remove|mixed)/v[46]", r"64k", INDEX, r".*"),
@@ -54,7 +55,7 @@ QUICK = (
 FULL = QUICK + (
     (r"track/(tcp|udp)", r"1M", EVERY, r"burst32"),
     (r"track/tcp", r"8M", INDEX, r"burst32"),
-    (r"track/[^/]+", r"1M", USUAL, r"(single|burst32|burst256)"),
+    (r"(track|translate)/[^/]+", r"1M", USUAL, r"(single|burst32|burst256)"),
     (r"lookup/(hit|miss)-v[46]", r"(64k|1M)", INDEX, r".*"),
     (r"lookup/[^/]+", r"(64k|1M)", INDEX, r"burst32"),
     (r"lookup/hit-v4", r"8M", INDEX, r"(single|burst32)"),

@@ -22,6 +22,7 @@ HERE = Path(__file__).parent
 SUBJECTS = {  # in the order in which they are told
     "capture": ("Your capture", "ns a packet"),
     "track": ("The whole path of a packet", "ns a packet"),
+    "translate": ("The same, translated", "ns a packet"),
     "life": ("A connection's life", "ns a packet"),
     "full": ("A full table", "ns a packet"),
     "latency": ("Latency of single operations", "ns"),
