@@ -58,8 +58,14 @@ bool rules_look(struct rules_packet *p)
     return false;
 }
 
+/* What raw wants of its tracking hangs on the packet as a connection of nobody's, until it is tracked. */
 bool rules_flow(const struct rules_packet *p, struct kst_flow *flow)
 {
+    if (p->result == NULL && p->chosen && !p->notrack) {
+        memset(flow, 0, sizeof *flow);
+        flow->status = KST_CONFIRMED;
+        return true;
+    }
     return p->result != NULL && p->result->entry != 0 && kst_get(p->t, p->result->entry, flow);
 }
 

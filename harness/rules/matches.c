@@ -339,7 +339,10 @@ static uint32_t state_bit(const struct rules_packet *p)
                                     [KST_ESTABLISHED] = BIT_ESTABLISHED,
                                     [KST_RELATED] = BIT_RELATED,
                                     [KST_UNTRACKED] = BIT_UNTRACKED};
-    return p->result != NULL ? bits[p->result->state] : p->notrack ? BIT_UNTRACKED : BIT_INVALID;
+    return p->result != NULL ? bits[p->result->state]
+           : p->notrack      ? BIT_UNTRACKED
+           : p->chosen       ? BIT_NEW
+                             : BIT_INVALID;
 }
 
 static const struct rules_option state_options[] = {{"--state", RULES_V_STATES, 0, false},
@@ -428,7 +431,7 @@ static bool match_conntrack(struct rules_part *part, struct rules_packet *p)
            holds(&v[CT_STATUS], (flow.status & v[CT_STATUS].as.number[0]) != 0) &&
            holds(&v[CT_EXPIRE], in_range(&v[CT_EXPIRE], left_s < UINT32_MAX ? (uint32_t)left_s : UINT32_MAX)) &&
            (!v[CT_DIRECTION].given ||
-            (p->result->direction == KST_ORIGINAL) == (v[CT_DIRECTION].as.number[0] == 1));
+            (p->result == NULL || p->result->direction == KST_ORIGINAL) == (v[CT_DIRECTION].as.number[0] == 1));
 }
 
 static const struct rules_option helper_options[] = {{"--helper", RULES_V_TEXT, 0, false},
