@@ -96,7 +96,7 @@ static void write_packet(struct wire *w, const struct kst_tuple *tuple, uint32_t
     const uint32_t flags = draw_chance(200) ? TCP_ACK : PICK(TCP_SYN, TCP_SYN | TCP_ACK, TCP_FIN | TCP_ACK, TCP_RST);
     uint8_t *l4 = w->data + at;
     uint32_t header = 8, *seq = rig.seq[number];
-    char text[500];
+    char text[500] = "";
     memcpy(w->data + (v6 ? 8 : 12), tuple->src, v6 ? 16 : 4);
     memcpy(w->data + (v6 ? 24 : 16), tuple->dst, v6 ? 16 : 4);
     const uint32_t bytes = draw_chance(160) ? draw_text(tuple, text, sizeof text) : draw_below(4);
