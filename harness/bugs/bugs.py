@@ -22,7 +22,6 @@ from judges import PLAIN, ROOT, SANITIZED, Bench, Trial, Verdict
 
 HERE = Path(__file__).resolve().parent
 MISSED = "?\tby the quick round"
-DRAWN = ["track", "index", "timer", "api", "nat"]  # as in the Makefile
 LADDER = ["crash", "invariants", "differential", "model", "tests"]
 OTHER_KITS = [("swiss", "wheel"), ("chain", "hashed"), ("cuckoo", "lists"), ("robin", "heap")]
 
@@ -146,32 +145,41 @@ def digest(output):
     return found.group(1) if found else None
 
 
+# Who hunts for a bug in which room, by the front of its name: those that reach it, the likeliest first.
+HUNTERS = [("index_", ["index", "track"]), ("timer_", ["timer", "track"]), ("help_text", ["helper"]), ("help", ["helper", "nat"]),
+           ("expect", ["helper", "api"]), ("nat", ["nat"]), ("rewrite", ["nat"]), ("adjust", ["nat"]), ("defrag", ["frag"]),
+           ("proto_tcp", ["tcp", "track"]), ("proto_", ["track", "tcp", "parse"]), ("checksum", ["parse", "track"]),
+           ("parse", ["parse", "track", "frag"]), ("line", ["text"]), ("calls", ["api", "track"]), ("event", ["api"]),
+           ("shard", ["api"]), ("", ["track", "api", "tcp"])]
+
+
+def hunters(bug):
+    named = [targets for room in bug.rooms() for front, targets in HUNTERS if room.startswith(front)][0]
+    return [*named, *([] if bug.kind != "reassembly" or "frag" in named else ["frag"])]
+
+
 def hunt(bug, folder, bench, seconds, seed):
-    """libFuzzer from nothing: (seconds, what it found) or (seconds, '')."""
+    """libFuzzer from nothing, its targets by turns, each turn longer: (CPU-seconds, who found it), or (CPU-seconds, '')."""
     trial = planted(bench, bug, folder)
-    targets = {"helper": ["helper", "track"], "expectation": ["helper", "track"], "parser": ["parse", "track"],
-               "reassembly": ["frag"], "index": ["index", "track"], "timer": ["timer", "track"],
-               "api": ["api", "text"], "tcp": ["tcp", "track"]}.get(bug.kind, ["track"])
-    targets = [t for t in targets if (ROOT / f"harness/fuzz/{t}.c").exists()] or ["track"]
-    used = 0.0
-    for target in targets:
-        program = trial.folder / f"fuzz-{target}"
-        sources = judges.fuzz_sources(target)
-        engine = ["-DFUZZ_ENGINE", "-DFUZZ_MUTATOR", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all",
-                  *(["-fno-sanitize-coverage=trace-cmp"] if target in DRAWN else [])]
-        judges.must(["clang", *judges.FLAGS, "-O1", *engine,
-                     f"-I{trial.folder}/core", f"-I{ROOT}/harness/agree", *sources, "-lpcap", "-lz", "-o", program])
-        corpus = trial.folder / "corpus"
-        shutil.rmtree(corpus, ignore_errors=True)
-        corpus.mkdir()
-        begin = time.time()
-        share = seconds / len(targets)
-        status, output = judges.run([program, f"-max_total_time={int(share)}", "-max_len=8192", "-timeout=5",
-                                     "-entropic=0", f"-seed={seed}", "-rss_limit_mb=2048",
-                                     "-verbosity=0", f"-artifact_prefix={trial.folder}/", corpus], share + 60)
-        used += time.time() - begin
-        if status != 0:
-            return used, target
+    core = trial.folder / "core-fuzzed.o"
+    judges.must(["clang", *judges.FLAGS, "-O1", *judges.FUZZED, f"-I{trial.folder}/core", "-c", trial.folder / "core.c", "-o", core])
+    programs = {target: trial.hunter(target, core) for target in hunters(bug)}
+    for target in programs:
+        shutil.rmtree(trial.folder / f"corpus-{target}", ignore_errors=True)
+        (trial.folder / f"corpus-{target}").mkdir()
+    used, turn_s = 0.0, 8.0
+    while used < seconds:
+        for target, program in programs.items():
+            turn = max(1, int(min(turn_s, seconds - used)))
+            status, _, spent = judges.run_timed([program, f"-max_total_time={turn}", "-max_len=4096", "-timeout=5",
+                                                 "-entropic=0", f"-seed={seed}", "-rss_limit_mb=2048", "-verbosity=0",
+                                                 f"-artifact_prefix={trial.folder}/", trial.folder / f"corpus-{target}"], turn + 60)
+            used += spent
+            if status != 0:
+                return used, target
+            if used >= seconds:
+                break
+        turn_s *= 2
     return used, ""
 
 

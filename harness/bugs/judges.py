@@ -10,6 +10,8 @@ import os
 import re
 import subprocess
 import tarfile
+import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -20,6 +22,7 @@ FLAGS = ["-std=c11", "-g1", "-w", "-DKST_ALL_BACK_ENDS"]
 PLAIN = ["-O0"]
 SANITIZED = ["-O0", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 DEFAULT_KIT = ("swiss", "wheel")
+FUZZED = ["-fsanitize=fuzzer-no-link,address,undefined", "-fno-sanitize-recover=all"]
 ENVIRONMENT = dict(os.environ, CK_FORK="no", ASAN_OPTIONS="exitcode=99:detect_leaks=0",
                    UBSAN_OPTIONS="exitcode=99", LC_ALL="C")
 RUNS = 200  # random inputs of a target, besides its seeds
@@ -27,6 +30,7 @@ RUNS = 200  # random inputs of a target, besides its seeds
 # Targets of the fuzzers, and what the Makefile links with them; those that look inside, or at one room alone.
 FUZZ_OUTER = ["track", "tcp", "parse", "helper", "frag", "api", "text"]
 FUZZ_INNER = ["index", "timer"]
+FUZZ_DRAWN = ["track", "index", "timer", "api", "nat"]  # whose comparisons are not traced, as in the Makefile
 FUZZ_WITH = {"parse": ["harness/replay/link.c"], "text": ["harness/agree/vec.c", "harness/replay/link.c"]}
 
 # Likewise the suites. What stands in NOT_ABOUT has nothing of the core to judge.
@@ -56,6 +60,19 @@ def run(command, limit_s=120, cwd=None, **environment):
         return done.returncode, done.stdout.decode("utf-8", "replace")
     except subprocess.TimeoutExpired as e:
         return "hang", (e.stdout or b"").decode("utf-8", "replace")
+
+
+def run_timed(command, limit_s):
+    """As run(), with the processor's seconds that it took."""
+    with tempfile.TemporaryFile() as out:
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=ENVIRONMENT, stdin=subprocess.DEVNULL)
+        timer = threading.Timer(limit_s, process.kill)
+        timer.start()
+        _, status, usage = os.wait4(process.pid, 0)
+        timer.cancel()
+        process.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0)
+        return process.returncode, out.read().decode("utf-8", "replace"), usage.ru_utime + usage.ru_stime
 
 
 def must(command):
@@ -92,7 +109,6 @@ class Bench:
         self.check = must(["pkg-config", "--libs", "check"]).split()
         self.limits = {}
         self.programs = {}
-        self.fuzzed = FUZZ_OUTER
         self.sources = {"vectors": ([*sorted((ROOT / "harness/agree").glob("*.c")),
                                      *sorted((ROOT / "harness/rules").glob("*.c"))], ["-lpcap", "-lz"])}
         for target in FUZZ_OUTER:
@@ -111,17 +127,25 @@ class Bench:
         for once_failed in ROOT.glob(f"corpus/regress/**/{target}-*"):
             (folder / once_failed.name).write_bytes(once_failed.read_bytes())
 
-    def _object(self, source):
-        out = self.folder / f"{'_'.join(source.relative_to(ROOT).with_suffix('').parts)}.o"
+    def _object(self, source, kind="", compiler=("gcc", "-O1", "-fPIC")):
+        out = self.folder / f"{'_'.join(source.relative_to(ROOT).with_suffix('').parts)}{kind}.o"
         newest = max(p.stat().st_mtime for p in [*CORE.glob("*.h"), *ROOT.glob("harness/*.h"),
                                                  *ROOT.glob("harness/*/*.h"), *ROOT.glob("tests/*.h"), source])
         if not out.exists() or out.stat().st_mtime < newest:
             # -include: whatever the source says of KST_STATIC comes too late. Position-independent code of gcc leaves
             # every call of a public function to the linker.
-            must(["gcc", *FLAGS, "-O1", "-fPIC", "-DKST_IMPLEMENTATION", f"-I{CORE}", "-include", "harness/bugs/before.h",
-                  "-include", "keepstate.h", f"-I{ROOT}", "-c", source, "-o", out])
+            inside = not kind or "rig.h" in source.read_text()
+            must([compiler[0], *FLAGS, *compiler[1:], f"-I{CORE}", "-include", "harness/bugs/before.h",
+                  *(["-DKST_IMPLEMENTATION", "-include", "keepstate.h"] if inside else []), f"-I{ROOT}", "-c", source, "-o", out])
             must(["objcopy", "--wildcard", "--weaken-symbol=kst_*", out])
         return out
+
+    def fuzzed(self, target):
+        """Everything of a fuzzer but the core."""
+        untraced = ["-fno-sanitize-coverage=trace-cmp"] if target in FUZZ_DRAWN else []
+        return [str(self._object(s, "-fuzzed", ["clang", "-O2", "-fPIC", "-fsemantic-interposition", "-DFUZZ_ENGINE", "-DFUZZ_MUTATOR",
+                                              *FUZZED, *untraced]))
+                for s in fuzz_sources(target)]
 
     def objects(self, name):
         """Everything of a judge but the core."""
@@ -180,6 +204,17 @@ class Trial:
         return run([program, *(arguments or self.bench.arguments(name, self.kit))],
                    self.bench.limits.get((name, flags is SANITIZED), 120), ROOT,
                    LD_LIBRARY_PATH=str(self.folder), **self._kit())
+
+    def hunter(self, target, core):
+        """A fuzzer with the changed core, of which `core` is the object."""
+        program = self.folder / f"fuzz-{target}"
+        if target in FUZZ_INNER:
+            must(["clang", *FLAGS, "-O1", "-DFUZZ_ENGINE", "-DFUZZ_MUTATOR", "-fsanitize=fuzzer,address,undefined",
+                  "-fno-sanitize-recover=all", "-fno-sanitize-coverage=trace-cmp", f"-I{self.folder}/core", *fuzz_sources(target),
+                  "-o", program])
+        else:
+            must(["clang", "-fsanitize=fuzzer,address,undefined", core, *self.bench.fuzzed(target), "-lpcap", "-lz", "-o", program])
+        return program
 
     def inner(self, name, flags):
         """A suite or target that looks inside, compiled with the changed core."""
