@@ -606,6 +606,26 @@ START_TEST(years_are_short)
 }
 END_TEST
 
+/* Who has long to wait is met at most once in a jump of the clock, however far, and once a turn between. */
+START_TEST(jumps_meet_each_once)
+{
+    enum { JUMPS = 1000, MANY = 40 };
+    for (uint8_t i = 0; i < KST__TIMERS; i++)
+        for (uint32_t jump_ms = 1000; jump_ms < 1000000; jump_ms *= 7) {
+            uint32_t steps = 0;
+            about("%s, jumps of %u ms", kst_timer_name(i), jump_ms);
+            rig_new(i, MANY, 0, 77);
+            for (uint32_t slot = 0; slot < MANY; slot++)
+                rig_set(slot, rig.now_ms + (UINT64_C(1) << 32) + slot * 999);
+            for (uint32_t jump = 0; jump < JUMPS; jump++)
+                steps += rig_drain(rig.now_ms + jump_ms, 32);
+            must_be(rig.armed, MANY);
+            must(steps <= MANY * (JUMPS + LEVELS_MAX));
+            rig_free();
+        }
+}
+END_TEST
+
 /* The clock's last moments, and the jump to them. */
 START_TEST(the_last_moment)
 {
@@ -637,4 +657,4 @@ END_TEST
 
 SUITE("timer", as_the_array_says, neither_early_nor_late, prolonged, one_step_at_a_time,
       chunks_suffice, clock_going_backwards, the_clock_ends, each_as_the_array_says,
-      portions_change_nothing, all_at_once, years_are_short, the_last_moment)
+      portions_change_nothing, all_at_once, years_are_short, jumps_meet_each_once, the_last_moment)
