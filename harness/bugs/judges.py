@@ -205,16 +205,19 @@ class Trial:
                    self.bench.limits.get((name, flags is SANITIZED), 120), ROOT,
                    LD_LIBRARY_PATH=str(self.folder), **self._kit())
 
-    def hunter(self, target, core):
-        """A fuzzer with the changed core, of which `core` is the object."""
-        program = self.folder / f"fuzz-{target}"
-        if target in FUZZ_INNER:
-            must(["clang", *FLAGS, "-O1", "-DFUZZ_ENGINE", "-DFUZZ_MUTATOR", "-fsanitize=fuzzer,address,undefined",
-                  "-fno-sanitize-recover=all", "-fno-sanitize-coverage=trace-cmp", f"-I{self.folder}/core", *fuzz_sources(target),
-                  "-o", program])
-        else:
-            must(["clang", "-fsanitize=fuzzer,address,undefined", core, *self.bench.fuzzed(target), "-lpcap", "-lz", "-o", program])
-        return program
+    def hunters(self, targets, optimise):
+        """Fuzzers with the changed core, by target."""
+        core = self.folder / "core-fuzzed.o"
+        must(["clang", *FLAGS, optimise, *FUZZED, f"-I{self.folder}/core", "-c", self.folder / "core.c", "-o", core])
+        for target in targets:
+            program = self.folder / f"fuzz-{target}"
+            if target in FUZZ_INNER:
+                must(["clang", *FLAGS, optimise, "-DFUZZ_ENGINE", "-DFUZZ_MUTATOR", "-fsanitize=fuzzer,address,undefined",
+                      "-fno-sanitize-recover=all", "-fno-sanitize-coverage=trace-cmp", f"-I{self.folder}/core",
+                      *fuzz_sources(target), "-o", program])
+            else:
+                must(["clang", "-fsanitize=fuzzer,address,undefined", core, *self.bench.fuzzed(target), "-lpcap", "-lz", "-o", program])
+        return {target: self.folder / f"fuzz-{target}" for target in targets}
 
     def inner(self, name, flags):
         """A suite or target that looks inside, compiled with the changed core."""

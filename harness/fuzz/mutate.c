@@ -447,9 +447,10 @@ static void touch_packet(uint32_t number)
         case 11: put16(l4 + 14, ONE_OF(0, 1, 512, 8192, 65535)); break;
         case 12: l4[12] = (uint8_t)(any(16) << 4); break;
         default: { /* one more option, with room for it */
-            static const uint8_t options[][4] = {{1, 1, 1, 0}, {3, 3, 14, 0}, {3, 3, 255, 0}, {2, 4, 1, 0}, {4, 2, 1, 1}, {5, 2, 1, 1}, {8, 0, 1, 1}, {254, 4, 0, 0}};
+            static const uint8_t options[][4] = {{1, 1, 1, 0}, {3, 3, 14, 0}, {3, 3, 255, 0}, {2, 4, 1, 0}, {4, 2, 1, 1}, {5, 2, 1, 1}, {8, 0, 1, 1}, {254, 4, 0, 0},
+                                                 {3, 2, 1, 1}, {3, 4, 1, 1}};
             size_t longer = size;
-            if (l4[12] >> 4 < 15 && splice(made, &longer, PACKET_MAX, p.l4_at + 20, 0, options[any(8)], 4))
+            if (l4[12] >> 4 < 15 && splice(made, &longer, PACKET_MAX, p.l4_at + 20, 0, options[any(sizeof options / 4)], 4))
                 l4[12] = (uint8_t)(l4[12] + 0x10);
             size = (uint32_t)longer;
         }

@@ -324,7 +324,13 @@ static void draw_tcp_options(struct wire *w, const struct naive_side *other, boo
     uint8_t *at = w->data + w->size;
     const uint32_t choice = draw8();
     uint32_t bytes = 0;
-    if (syn && choice >= 96) {
+    if (syn && choice >= 252) { /* a scale of a size that it has not */
+        bytes = 8;
+        at[0] = at[1] = 1;
+        at[2] = 3;
+        at[3] = (uint8_t)PICK(4, 2, 5, 6, 1, 0);
+        at[4] = at[5] = at[6] = at[7] = 1;
+    } else if (syn && choice >= 96) {
         static const uint8_t offer[] = {2, 4, 5, 180, 4, 2, 1, 3, 3, 7, 0, 0};
         memcpy(at, offer, bytes = sizeof offer);
         at[9] = (uint8_t)PICK(7, 0, 2, 14, 15, 255);
