@@ -696,6 +696,56 @@ START_TEST(a_port_is_kept_or_stays_in_its_class)
 }
 END_TEST
 
+/* A port is the range's from its first to its last, and no other. */
+START_TEST(a_port_outside_its_range_is_moved)
+{
+    static const uint16_t ports[] = {5999, 6000, 6002, 6003, 6004, 65535};
+    struct kst *t = nat_table(16);
+    const struct kst_nat_range by = range_to(false, 9, 6000, 6003);
+    struct wire out;
+    for (size_t i = 0; i < COUNT(ports); i++)
+        for (uint8_t host = 9; host < 11; host++) { /* the one has the address already */
+            about("port %u, host %u", ports[i], host);
+            must_say(say_to(t, 0, client_of(host, ports[i]), &by, NULL, &out), KST_REASON_NONE);
+            const uint16_t port = kst__be16(out.data + 20);
+            must(port >= 6000 && port <= 6003);
+            must(ports[i] < 6000 || ports[i] > 6003 || port == ports[i]);
+            kst_flush(t);
+        }
+    free(t);
+}
+END_TEST
+
+/* Hosts that ping the same server with one identifier: outside they have one each, and each gets its answer. */
+START_TEST(each_ping_has_its_own_answer)
+{
+    for (uint32_t v6 = 0; v6 < 2; v6++)
+        for (uint16_t low = 0; low < 8; low += 7) { /* whatever identifier, or of some */
+            struct kst *t = nat_table(16);
+            struct kst_nat_range by = range_to(v6, 9, low, (uint16_t)(low + 3));
+            bool taken[65536] = {false};
+            struct wire out;
+            for (uint8_t host = 10; host < 14; host++) {
+                const struct say say = {.protocol = v6 ? (uint8_t)ICMP6 : (uint8_t)ICMP, .v6 = v6, .from = host, .to = 2,
+                                        .sport = 8, .dport = v6 ? 0x8000 : 0x0800};
+                about("IPv%d, host %u", v6 ? 6 : 4, host);
+                must_say(say_to(t, 0, say, &by, NULL, &out), KST_REASON_NONE);
+                const uint16_t id = kst__be16(out.data + out.l4_at + 4);
+                must(!taken[id] && (low == 0 || (id >= 7 && id <= 10)));
+                must(host != 10 || id == 8);
+                taken[id] = true;
+                struct say answer = {.protocol = say.protocol, .v6 = v6, .from = 2, .to = 9, .sport = id,
+                                     .dport = v6 ? 0x8100 : 0};
+                must_be(say_to(t, 1, answer, &by, NULL, &out).direction, KST_REPLY);
+                answer.to = host;
+                answer.sport = 8;
+                must_be_same(out, answer);
+            }
+            free(t);
+        }
+}
+END_TEST
+
 /* One source looks the same to all, unless it is to be random or its port is another's there. */
 START_TEST(a_source_looks_the_same_to_all)
 {
@@ -774,6 +824,17 @@ START_TEST(the_expired_hold_no_port)
         else
             must(kst__be16(out.data + 20) != port);
     }
+
+    /* Nor if what was its own is what the newcomer's answers would look like. */
+    by = range_to(false, 9, 0, 0);
+    for (uint32_t late = 0; late < 2; late++) {
+        say = (struct say){.protocol = UDP, .from = 2, .to = 9, .sport = 53, .dport = 5000};
+        kst_flush(t);
+        about("late: %u", late);
+        must_say(say_to(t, 200000 + late * 100000, say, NULL, NULL, &out), KST_REASON_NONE);
+        must_say(say_to(t, late ? 330000 : 229999, client_of(13, 5000), &by, NULL, &out), KST_REASON_NONE);
+        must_be(kst__be16(out.data + 20) == 5000, late);
+    }
     free(t);
 }
 END_TEST
@@ -801,6 +862,32 @@ START_TEST(a_wide_range_is_nearly_used_up)
     }
     about("%u ports", count);
     must(count > 190 && count <= 200);
+    free(t);
+}
+END_TEST
+
+/* Where one port of 256 is free, a search that looks at 128 finds it half the time; then it looks elsewhere. */
+START_TEST(a_search_goes_on_elsewhere)
+{
+    struct kst *t = nat_table(1024);
+    const struct kst_nat_range address = range_to(false, 9, 0, 0), by = range_to(false, 9, 6000, 7023);
+    uint32_t found = 0;
+    struct wire out;
+    for (uint16_t port = 6000; port < 7024; port++)
+        if (port % 256 != 0)
+            must_say(say_to(t, 0, client_of(10, port), &address, NULL, &out), KST_REASON_NONE);
+    for (uint16_t i = 0; i < 200; i++) {
+        const struct kst_result r = say_to(t, 0, client_of(11, (uint16_t)(100 + i)), &by, NULL, &out);
+        if (r.reason == KST_REASON_NONE) {
+            must_be(kst__be16(out.data + 20) % 256, 0);
+            must(kst_delete(t, r.entry));
+            found++;
+        } else {
+            must_say(r, KST_REASON_NAT_EXHAUSTED);
+        }
+    }
+    about("%u of 200", found);
+    must(found > 120);
     free(t);
 }
 END_TEST
@@ -1490,6 +1577,8 @@ START_TEST(numbers_follow_what_helpers_change)
         must_say(said(&s, by, ACK, own + bytes + 12, other + 8, rows[i].line, NULL, 0), KST_REASON_NONE);
         must_carry(&s, rows[i].changed);
         must_be(seq_of(&s), own + bytes + 12 + grown);
+        must_say(said(&s, !by, ACK, other + 8, own + bytes + 12 + grown, "", NULL, 0), KST_REASON_NONE);
+        must_be(ack_of(&s), own + bytes + 12); /* all before it is as it was after the first */
         must_say(said(&s, !by, ACK, other + 8, own + 2 * (bytes + grown) + 12, "", NULL, 0), KST_REASON_NONE);
         must_be(ack_of(&s), own + 2 * bytes + 12);
         must_say(said(&s, by, ACK, own + 2 * bytes + 12, other + 8, "NOOP\r\n", NULL, 0), KST_REASON_NONE);
@@ -1503,6 +1592,33 @@ START_TEST(numbers_follow_what_helpers_change)
         must_be(seq_of(&s), own + 2 * (bytes + grown) + 18);
         free(s.t);
     }
+}
+END_TEST
+
+/* The line that grows ends behind 2^32; of what follows the server has two parts, with gaps before. */
+START_TEST(numbers_wrap_and_blocks_are_many)
+{
+    const uint32_t isn = UINT32_MAX - 19, line = isn + 9, behind = line + 21;
+    struct session s = session_new("ftp", 21, false, false, 1, "203.0.113.100");
+    uint8_t options[20] = {1, 1, 5, 18};
+    about("line at %u", line);
+    must_say(said(&s, 0, SYN, isn, 0, "", (const uint8_t *)"\4\2\1\1", 4), KST_REASON_NONE);
+    must_say(said(&s, 1, SYN | ACK, 5000, isn + 1, "", (const uint8_t *)"\4\2\1\1", 4), KST_REASON_NONE);
+    must_say(said(&s, 0, ACK, isn + 1, 5001, "USER x\r\n", NULL, 0), KST_REASON_NONE);
+    must_say(said(&s, 0, ACK, line, 5001, "PORT 10,0,0,1,4,210\r\n", NULL, 0), KST_REASON_NONE);
+    must_carry(&s, "PORT 203,0,113,100,4,210\r\n");
+    must_be(seq_of(&s), line);
+    must_say(said(&s, 0, ACK, behind, 5001, "NOOP\r\nNOOP\r\nNOOP\r\nNOOP\r\n", NULL, 0), KST_REASON_NONE);
+    must_be(seq_of(&s), behind + 5);
+    for (uint32_t edge = 0; edge < 4; edge++)
+        put32(options + 4 + 4 * edge, behind + 5 + 6 * (edge + 1));
+    must_say(said(&s, 1, ACK, 5001, behind + 5, "", options, sizeof options), KST_REASON_NONE);
+    must_be(ack_of(&s), behind);
+    for (uint32_t edge = 0; edge < 4; edge++)
+        must_be(kst__be32(s.out.data + s.out.l4_at + 24 + 4 * edge), behind + 6 * (edge + 1));
+    must_say(said(&s, 1, ACK, 5001, line, "", NULL, 0), KST_REASON_NONE);
+    must_be(ack_of(&s), line);
+    free(s.t);
 }
 END_TEST
 
@@ -1699,6 +1815,15 @@ START_TEST(a_port_that_is_expected_already_is_replaced)
     char line[64];
     snprintf(line, sizeof line, "PORT 203,0,113,1,%u,%u\r\n", x.tuple.dst_port >> 8, x.tuple.dst_port & 0xff);
     must_carry(&s, line);
+    /* What comes there is for the port that was named. */
+    struct say data = {.protocol = TCP, .from = 2, .to = 9, .sport = 20, .dport = x.tuple.dst_port, .flags = SYN};
+    w = wire_of(&data);
+    memcpy(w.data + 16, s.outside, 4);
+    wire_seal(&w);
+    must_be(go(s.t, 0, &w, NULL, NULL).state, KST_RELATED);
+    data.to = 3;
+    data.dport = 1234;
+    must_be_same(w, data);
     free(s.t);
 }
 END_TEST
@@ -1923,16 +2048,16 @@ SUITE("nat", a_rejected_connection_is_closed, what_is_pending_can_be_marked, who
       every_protocol_goes_out_and_comes_back, any_checksum_comes_out_right,
       what_cannot_be_rewritten_is_left, what_is_known_can_be_too_short, identifiers_alone_are_identifiers, calls_belong_to_the_receiver,
       a_later_fragment_has_no_ports, a_range_is_used_up_and_says_so, the_expired_hold_no_port,
-      a_wide_range_is_nearly_used_up, nobody_is_his_own_answer,
+      a_wide_range_is_nearly_used_up, a_search_goes_on_elsewhere, nobody_is_his_own_answer,
       zones_and_families_have_mappings_of_their_own, a_foretold_call_gives_way, bytes_may_lie,
       errors_that_are_cut, a_buffer_beyond_any_packet, options_of_any_kind, what_comes_to_the_last_hook,
       whoever_only_watches_shifts_nothing,
-      a_port_is_kept_or_stays_in_its_class, a_source_looks_the_same_to_all,
+      a_port_is_kept_or_stays_in_its_class, a_port_outside_its_range_is_moved, each_ping_has_its_own_answer, a_source_looks_the_same_to_all,
       destinations_are_taken_in_order_or_shifted, an_address_is_chosen_and_kept,
       a_network_is_mapped_to_another, a_binding_is_refused_by_name,
       a_finished_connection_gives_its_port_away, both_tuples_come_and_go_as_one,
       errors_are_rewritten_inside_and_out, some_errors_are_not_passed_on,
-      numbers_follow_what_helpers_change, what_is_foretold_follows_its_master,
+      numbers_follow_what_helpers_change, numbers_wrap_and_blocks_are_many, what_is_foretold_follows_its_master,
       a_port_that_is_expected_already_is_replaced, dcc_names_who_is_seen_outside,
       a_line_that_finds_no_room_is_dropped, sip_names_who_is_seen_outside,
       fragments_leave_as_a_datagram)

@@ -28,7 +28,7 @@ ENVIRONMENT = dict(os.environ, CK_FORK="no", ASAN_OPTIONS="exitcode=99:detect_le
 RUNS = 200  # random inputs of a target, besides its seeds
 
 # Targets of the fuzzers, and what the Makefile links with them; those that look inside, or at one room alone.
-FUZZ_OUTER = ["track", "tcp", "parse", "helper", "frag", "api", "text"]
+FUZZ_OUTER = ["track", "tcp", "parse", "helper", "frag", "api", "text", "nat"]
 FUZZ_INNER = ["index", "timer"]
 FUZZ_DRAWN = ["track", "index", "timer", "api", "nat"]  # whose comparisons are not traced, as in the Makefile
 FUZZ_WITH = {"parse": ["harness/replay/link.c"], "text": ["harness/agree/vec.c", "harness/replay/link.c"]}
