@@ -1,18 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-/* nat.c - properties: translated in one call or hook by hook a packet becomes the same bytes; what was right
- * leaves with right checksums, recomputed from scratch; rewritten back it is what it was; its answer would belong to
+/* nat.c - properties: translated in one call or hook by hook, and with another pair of back ends, a packet becomes the
+ * same bytes; what was right leaves with right checksums, recomputed from scratch; rewritten back it is what it was; its answer would belong to
  * the same connection; no two connections have the same answers, and the table stays sound.
  *
  * The head chooses ranges, narrow ones, so that they are used up; a record is a packet of one of a few conversations,
  * either way, perhaps with a line for a helper, an ICMP error about one of those that left, time, or a deletion. */
-#define KST_IMPLEMENTATION
-#define KST_STATIC
-#include "keepstate.h"
+#include "rig.h"
 
-#include "fuzz.h"
 #include "packet.h"
 
 enum { STEPS_MAX = 400, HEAD = 16, RECORD = 16, ROOM = 700, CONVERSATIONS = 48, ENTRIES = 24 };
+enum { TRIES = 4 }; /* a search for a port may take so many times the steps of a packet */
 
 struct wire {
     uint8_t data[ROOM];
@@ -171,14 +169,27 @@ static const struct kst_nat_range *range_of(enum kst_nat_kind kind, bool v6)
     return rig.bound[kind] ? &rig.range[kind][v6] : NULL;
 }
 
+/* Bytes that a packet may have: every third has no room to grow, so that not even what it could be is read. */
+static uint32_t room_of(const struct wire *w)
+{
+    return rig.step % 3 == 0 ? w->size : ROOM;
+}
+
 static struct kst_result at_once(struct wire *w)
 {
     const bool v6 = w->size > 0 && w->data[0] >> 4 == 6;
-    const struct kst_packet packet = {.data = w->data, .size = w->size};
-    struct kst_nat nat = {.range = {range_of(KST_NAT_SOURCE, v6), range_of(KST_NAT_DESTINATION, v6)}, .bytes = w->data, .room = ROOM};
+    uint8_t *bytes = fuzz_exact(NULL, room_of(w));
+    const struct kst_packet packet = {.data = bytes, .size = w->size};
+    struct kst_nat nat = {.range = {range_of(KST_NAT_SOURCE, v6), range_of(KST_NAT_DESTINATION, v6)}, .bytes = bytes, .room = room_of(w)};
     struct kst_result r;
+    memcpy(bytes, w->data, w->size);
+    const uint64_t begin = rig_begin(rig.now_ms, bytes, w->size);
     kst_track_nat(rig.one, rig.now_ms, &packet, &nat, 1, &r);
+    rig_bounded(begin, w->size, TRIES);
+    rig_result_sound(&r);
     w->size = nat.size;
+    memcpy(w->data, bytes, w->size);
+    fuzz_free(bytes);
     return r;
 }
 
@@ -186,13 +197,16 @@ static struct kst_result by_hooks(struct wire *w)
 {
     static const enum kst_nat_kind hooks[2] = {KST_NAT_DESTINATION, KST_NAT_SOURCE};
     const bool v6 = w->size > 0 && w->data[0] >> 4 == 6;
-    const struct kst_packet packet = {.data = w->data, .size = w->size, .flags = KST_PACKET_DEFER};
+    const uint32_t room = room_of(w);
+    uint8_t *bytes = fuzz_exact(NULL, room);
+    const struct kst_packet packet = {.data = bytes, .size = w->size, .flags = KST_PACKET_DEFER};
     struct kst_result r;
+    memcpy(bytes, w->data, w->size);
     kst_track(rig.steps, rig.now_ms, &packet, 1, &r);
     for (uint32_t i = 0; i < 2 && r.verdict == KST_ACCEPT && r.entry != 0; i++) {
         if (r.flags & KST_CREATED)
             fuzz_must(kst_bind(rig.steps, r.entry, hooks[i], range_of(hooks[i], v6)) != KST_REASON_NAT_RANGE);
-        const enum kst_reason reason = kst_translate(rig.steps, &r, hooks[i], w->data, w->size);
+        const enum kst_reason reason = kst_translate(rig.steps, &r, hooks[i], bytes, w->size);
         if (reason != KST_REASON_NONE) {
             kst_refuse(rig.steps, &r);
             r = (struct kst_result){.reason = (uint16_t)reason, .direction = KST_NO_DIRECTION, .verdict = KST_DROP};
@@ -200,19 +214,14 @@ static struct kst_result by_hooks(struct wire *w)
     }
     size_t size = w->size;
     if (r.verdict == KST_ACCEPT)
-        kst_confirm(rig.steps, rig.now_ms, &packet, &r, w->data, &size, ROOM);
+        kst_confirm(rig.steps, rig.now_ms, &packet, &r, bytes, &size, room);
     w->size = (uint32_t)size;
+    memcpy(w->data, bytes, w->size);
+    fuzz_free(bytes);
     return r;
 }
 
 /* ---- what must hold ---- */
-
-static void checks(const struct kst *t)
-{
-    const char *broken;
-    if (!kst_check(t, &broken))
-        fuzz_fail("%s", broken);
-}
 
 /* The ends of a packet as they stand in it. */
 static struct kst__end end_of(const struct wire *w, enum kst_nat_kind kind)
@@ -287,8 +296,8 @@ static void step_packet(bool error)
     fuzz_same("direction", r.direction, s.direction);
     fuzz_same("reason", r.reason, s.reason);
     fuzz_note(r.reason | (uint64_t)r.state << 16);
-    checks(rig.one);
-    checks(rig.steps);
+    rig_check(rig.one);
+    rig_check(rig.steps);
     if (r.verdict != KST_ACCEPT)
         return;
     fuzz_same("size", one.size, other.size);
@@ -309,7 +318,8 @@ static void step(void)
         step_packet(true);
     } else if (kind < 235) {
         rig.now_ms += PICK(1, 1000, 30000, 130000);
-        fuzz_same("steps", kst_advance(rig.one, rig.now_ms, 64), kst_advance(rig.steps, rig.now_ms, 64));
+        kst_advance(rig.one, rig.now_ms, UINT32_MAX); /* in steps of the timers, which are two */
+        kst_advance(rig.steps, rig.now_ms, UINT32_MAX);
     } else if (kind < 250) {
         const struct kst_tuple tuple = tuple_of(draw_below(CONVERSATIONS));
         fuzz_same("deleted", kst_delete(rig.one, kst_find(rig.one, &tuple, NULL)),
@@ -346,14 +356,16 @@ static void run(const uint8_t *data, size_t size)
             draw_range(&rig.range[kind][v6], v6, (enum kst_nat_kind)kind);
     }
     config.seed[0] = draw8();
-    const size_t bytes = kst_bytes(&config);
-    rig.one = kst_init(fuzz_alloc(bytes, KST_ALIGN), bytes, &config, NULL);
-    rig.steps = kst_init(fuzz_alloc(bytes, KST_ALIGN), bytes, &config, NULL);
-    fuzz_must(rig.one != NULL && rig.steps != NULL);
+    rig_back_ends(&config, false);
+    rig.one = rig_table(&config);
+    rig_back_ends(&config, true);
+    rig.steps = rig_table(&config);
     kst_attach_usual(rig.one);
     kst_attach_usual(rig.steps);
     for (rig.step = 0; draw_record(data, size, rig.step); rig.step++)
         step();
+    fuzz_same("connections", kst_count(rig.one), kst_count(rig.steps));
+    rig_note_table(rig.one);
 }
 
 const struct fuzz_target fuzz_target = {"nat", FUZZ_RECORDS, HEAD, RECORD, STEPS_MAX, run};

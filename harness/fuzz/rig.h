@@ -9,7 +9,9 @@
 #define KST_ASSERT(condition) ((condition) ? (void)0 : fuzz_fail("assertion: %s", #condition))
 #define KST_ALL_BACK_ENDS
 #define KST_IMPLEMENTATION
+#ifndef RIG_SHARED /* with other files of the target */
 #define KST_STATIC
+#endif
 #include "keepstate.h"
 
 /* Gives a configuration the back ends that this run is about, or a pair that differs in both. */
@@ -90,16 +92,27 @@ static inline void rig_note_table(const struct kst *t)
  * packet, and so many more a byte: a few times what the corpora need (600, and 9 a byte of SIP). */
 enum { RIG_STEPS_PACKET = 2000, RIG_STEPS_BYTE = 40 };
 
+/* Shows a packet that is about to be tracked to whoever watches; then, after it, what it took since `begin`. */
+static inline uint64_t rig_begin(uint64_t now_ms, const uint8_t *data, uint32_t size)
+{
+    if (fuzz_watch != NULL)
+        fuzz_watch(now_ms, data, size);
+    return fuzz_steps;
+}
+
+static inline void rig_bounded(uint64_t begin, uint32_t size, uint32_t times)
+{
+    const uint64_t steps = fuzz_steps - begin;
+    if (steps > times * (RIG_STEPS_PACKET + (uint64_t)RIG_STEPS_BYTE * size))
+        fuzz_fail("%" PRIu64 " steps for a packet of %u bytes", steps, size);
+}
+
 static inline struct kst_result rig_track(struct kst *t, uint64_t now_ms, const struct kst_packet *packet)
 {
     struct kst_result result;
-    if (fuzz_watch != NULL)
-        fuzz_watch(now_ms, packet->data, packet->size);
-    const uint64_t begin = fuzz_steps;
+    const uint64_t begin = rig_begin(now_ms, packet->data, packet->size);
     kst_track(t, now_ms, packet, 1, &result);
-    const uint64_t steps = fuzz_steps - begin;
-    if (steps > RIG_STEPS_PACKET + (uint64_t)RIG_STEPS_BYTE * packet->size)
-        fuzz_fail("%" PRIu64 " steps for a packet of %u bytes", steps, packet->size);
+    rig_bounded(begin, packet->size, 1);
     rig_result_sound(&result);
     return result;
 }

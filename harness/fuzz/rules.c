@@ -6,11 +6,8 @@
  * The head chooses the family and whether the rest is the text itself or records, of which each draws a rule out of
  * words that belong together, most of the time; a letter or two may then be spoilt. */
 #define _GNU_SOURCE
-#include "fuzz.h"
-
-#define KST_ASSERT(condition) ((condition) ? (void)0 : fuzz_fail("assertion: %s", #condition))
-#define KST_IMPLEMENTATION
-#include "keepstate.h"
+#define RIG_SHARED
+#include "rig.h"
 
 #include "../rules/path.h"
 #include "../rules/rules.h"
@@ -190,11 +187,10 @@ static uint32_t make_packet(uint8_t *data, uint64_t *chance, bool v6)
 /* Some packets, always the same ones for a text, on their way. */
 static void walk(struct rules *rules, bool v6, uint64_t chance)
 {
-    const struct kst_config config = {.max = 16, .features = KST_WITH_NAT, .expectations = 8, .seed = {5, 6}};
-    const size_t bytes = kst_bytes(&config);
-    struct kst *t = kst_init(fuzz_alloc(bytes, KST_ALIGN), bytes, &config, NULL);
+    struct kst_config config = {.max = 16, .features = KST_WITH_NAT, .expectations = 8, .seed = {5, 6}};
+    rig_back_ends(&config, false);
+    struct kst *t = rig_table(&config);
     struct path *path = path_new(t);
-    const char *broken;
     uint8_t data[128], anew[2048];
     fuzz_must(path != NULL);
     fuzz_must(path_add_route(path, v6 ? "fd00::/125=left" : "10.0.0.0/29=left") && path_add_route(path, "default=right"));
@@ -203,10 +199,11 @@ static void walk(struct rules *rules, bool v6, uint64_t chance)
     for (uint32_t i = 0; i < PACKETS; i++) {
         struct path_end end;
         const uint32_t size = make_packet(data, &chance, v6);
-        path_send(path, i * 500, data, size, 0, NULL, &end);
+        const uint8_t *bytes = fuzz_exact(data, size);
+        rig_begin(i * 500, bytes, size);
+        path_send(path, i * 500, bytes, size, 0, NULL, &end);
         fuzz_note((uint64_t)end.passed << 8 | (uint64_t)end.way);
-        if (!kst_check(t, &broken))
-            fuzz_fail("packet %u: %s", i, broken);
+        rig_check(t);
         if (!end.passed)
             continue;
         fuzz_must(end.size <= sizeof anew);

@@ -963,7 +963,7 @@ static void step(void)
         step_insert();
 }
 
-static void rig_begin(void)
+static void begin(void)
 {
     static const uint64_t starts[] = {0, 0, (UINT64_C(1) << 32) - 100000, (UINT64_C(1) << 38) - 100000, 1000000,
                                       UINT64_C(1) << 62};
@@ -997,7 +997,7 @@ static void rig_begin(void)
 
 static void run(const uint8_t *data, size_t size)
 {
-    rig_begin();
+    begin();
     tell("a table of %u, %u buckets, batches of %u", rig.config.max, rig.config.buckets, rig.batch_max);
     for (uint32_t number = 0; draw_record(data, size, number); number++) {
         rig.step++;
