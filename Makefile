@@ -87,10 +87,11 @@ $(B)/fuzz/$(1)/%.o: %.c $$(FUZZED)
 $(B)/fuzz/$(1)/%: harness/fuzz/%.c $$(FUZZED) $(COMMON:%.c=$(B)/fuzz/$(1)/%.o) $$$$(addprefix $(B)/fuzz/$(1)/,$$$$(addsuffix .o,$$$$(basename $$$$(WITH_$$$$*))))
 	$(2) $$(UNTRACED) $(C11) -Icore $$(filter %.c %.o,$$^) $$(LIBS_$$*) $(3) -o $$@
 endef
-# These draw typed choices: what is compared with what says nothing about their input, and to trace it takes most of
-# libFuzzer's time.
-DRAWN := track index timer api nat
-$(DRAWN:%=$(B)/fuzz/libfuzzer/%) $(DRAWN:%=$(B)/fuzz/plainer/%): private UNTRACED := -fno-sanitize-coverage=trace-cmp
+# What is compared with what helps where words are looked for. All others draw typed choices, or have packets of a
+# mutator that knows them: they reach more without, as tracing takes most of libFuzzer's time.
+WORDY := helper text rules
+$(foreach way,libfuzzer plainer,$(patsubst %,$(B)/fuzz/$(way)/%,$(filter-out $(WORDY),$(TARGETS)))): \
+    private UNTRACED := -fno-sanitize-coverage=trace-cmp
 
 HARDER := -g -fno-omit-frame-pointer
 $(eval $(call fuzzer,plain,gcc -O1 $(HARDER) $(SANITIZE)))

@@ -136,6 +136,16 @@ END_TEST
 
 /* Rules with any byte changed, lost or doubled are read or refused; what is read prints what is read
  * again. */
+/* Whatever C calls a blank parts words, and a line may have nothing else. */
+START_TEST(lines_of_blanks)
+{
+    struct rules *rules = read_text(" \n\v\n\f\t\r\n*filter\n\v\f\n:INPUT\fACCEPT\v[0:0]\n\nCOMMIT\n\v", KST_IPV4);
+    if (rules == NULL)
+        ck_abort_msg("%s", why);
+    rules_free(rules);
+}
+END_TEST
+
 START_TEST(damaged_files_do_no_harm)
 {
     char text[8192];
@@ -372,5 +382,5 @@ START_TEST(short_packets)
 }
 END_TEST
 
-SUITE("rules", reads_and_prints_as_iptables_does, bad_files_are_named, damaged_files_do_no_harm, matches,
+SUITE("rules", reads_and_prints_as_iptables_does, bad_files_are_named, lines_of_blanks, damaged_files_do_no_harm, matches,
       chains_call_chains, work_is_bounded, limit_fills_up_again, short_packets)

@@ -30,7 +30,7 @@ RUNS = 200  # random inputs of a target, besides its seeds
 # Targets of the fuzzers, and what the Makefile links with them; those that look inside, or at one room alone.
 FUZZ_OUTER = ["track", "tcp", "parse", "helper", "frag", "api", "text", "nat"]
 FUZZ_INNER = ["index", "timer"]
-FUZZ_DRAWN = ["track", "index", "timer", "api", "nat"]  # whose comparisons are not traced, as in the Makefile
+FUZZ_WORDY = ["helper", "text", "rules"]  # whose comparisons are traced, as in the Makefile
 FUZZ_WITH = {"parse": ["harness/replay/link.c"], "text": ["harness/agree/vec.c", "harness/replay/link.c"]}
 
 # Likewise the suites. What stands in NOT_ABOUT has nothing of the core to judge.
@@ -142,7 +142,7 @@ class Bench:
 
     def fuzzed(self, target):
         """Everything of a fuzzer but the core."""
-        untraced = ["-fno-sanitize-coverage=trace-cmp"] if target in FUZZ_DRAWN else []
+        untraced = [] if target in FUZZ_WORDY else ["-fno-sanitize-coverage=trace-cmp"]
         return [str(self._object(s, "-fuzzed", ["clang", "-O2", "-fPIC", "-fsemantic-interposition", "-DFUZZ_ENGINE", "-DFUZZ_MUTATOR",
                                               *FUZZED, *untraced]))
                 for s in fuzz_sources(target)]

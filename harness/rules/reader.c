@@ -555,10 +555,12 @@ static bool commit(struct reader *r)
 static bool read_line(struct reader *r, char *line)
 {
     struct rules_rule counted = {0};
-    if (line[0] == '#' || line[strspn(line, " \t\r")] == '\0')
+    if (line[0] == '#')
         return true;
     if (!cut_line(r, line))
         return false;
+    if (r->count == 0) /* blanks of any kind */
+        return true;
     if (r->words[0][0] == '*')
         return r->count == 1 ? begin_table(r, r->words[0] + 1) : fail(r, r->words[1], "too many words");
     if (r->table == NULL)
