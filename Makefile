@@ -9,6 +9,7 @@ CAPTURE ?= corpus/captures/desk.pcap
 VEC     ?= $(wildcard tests/vectors/*.vec.gz)
 PACKETS ?= 100000
 CONNECTIONS ?= 1000000
+CORE    ?= core# the folder of the keepstate.h that is fuzzed
 T       ?= track
 ENGINE  ?= libfuzzer
 J       ?= 1
@@ -70,7 +71,7 @@ agree: $(B)/agree $(B)/agree-kernel            ## the core against the vectors; 
 # needs beside the common driver stands here.
 TARGETS := parse helper frag tcp track index timer text api nat rules
 COMMON  := harness/fuzz/driver.c harness/fuzz/mutate.c harness/agree/describe.c
-FUZZED   = $(wildcard harness/*.h harness/fuzz/*.h harness/agree/*.h) $(ROOMS)
+FUZZED   = $(wildcard harness/*.h harness/fuzz/*.h harness/agree/*.h $(CORE)/*.h)
 each     = $(TARGETS:%=$(B)/fuzz/$1/%)
 
 WITH_parse := harness/replay/link.c
@@ -83,9 +84,9 @@ WITH_rules := $(RULES)
 define fuzzer # $(1): folder below build/fuzz, $(2): compiler and flags
 $(B)/fuzz/$(1)/%.o: %.c $$(FUZZED)
 	@mkdir -p $$(@D)
-	$(2) $(C11) -Icore -c $$< -o $$@
+	$(2) $(C11) -I$(CORE) -c $$< -o $$@
 $(B)/fuzz/$(1)/%: harness/fuzz/%.c $$(FUZZED) $(COMMON:%.c=$(B)/fuzz/$(1)/%.o) $$$$(addprefix $(B)/fuzz/$(1)/,$$$$(addsuffix .o,$$$$(basename $$$$(WITH_$$$$*))))
-	$(2) $$(UNTRACED) $(C11) -Icore $$(filter %.c %.o,$$^) $$(LIBS_$$*) $(3) -o $$@
+	$(2) $$(UNTRACED) $(C11) -I$(CORE) $$(filter %.c %.o,$$^) $$(LIBS_$$*) $(3) -o $$@
 endef
 # What is compared with what helps where words are looked for. All others draw typed choices, or have packets of a
 # mutator that knows them: they reach more without, as tracing takes most of libFuzzer's time.
@@ -186,7 +187,7 @@ bugs:                                          ## plants 320 bugs and tells who 
 	    $(if $(ABLATION),--ablation --out harness/bugs/ladder.md,$(if $(N)$(EMPTY),,--out harness/bugs/results.md)) $(if $(EMPTY),--empty) $(if $(RESUME),--resume)
 
 mutants:                                       ## N=500 changes of the core made by machine: who notices?
-	python3 harness/bugs/mutants.py --build $(B)/mutants --sample $(or $(N),500) $(if $(SEED),--seed $(SEED))
+	python3 harness/bugs/mutants.py --build $(B)/mutants --sample $(or $(N),500) $(if $(SEED),--seed $(SEED)) $(if $(RESUME),--resume)
 
 coverage:                                      ## lines, branches and MC/DC of core/ that tests and corpora reach
 	python3 ci/coverage.py --build $(B)/coverage
@@ -216,6 +217,7 @@ help:                                          ## this list
 	@echo
 	@echo "settings: CC, CFLAGS, PREFIX, CAPTURE=file.pcap (run, agree, report), VEC=file.vec, PACKETS=n, SEED=n (agree),"
 	@echo "          T=target ENGINE=libfuzzer|afl TIME=seconds, J=jobs, SEED=n, F=file (fuzz, crash); targets: $(TARGETS),"
+	@echo "          CORE=folder of the keepstate.h to fuzz, a copy of yours,"
 	@echo "          RUNS=n sequences (test), CONNECTIONS=n (flood),"
 	@echo "          N=n, SEED=n, RESUME=1 (bugs, mutants), ABLATION=1, EMPTY=1 (bugs),"
 	@echo "          ARGS='...' (bench), ROUNDS=n, HUGE=1, KIT=index/timer (ratios),"

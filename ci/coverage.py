@@ -5,7 +5,7 @@ and as a summary; what is not reached must stand in ci/uncovered.txt, with its r
 
 The core is one instrumented object for all programs, whatever their back ends, so that what they reach adds
 up; suites that bring their own core are compiled under the name of that object's source for the same reason.
-Needs clang-19 for MC/DC: ci/deps coverage.
+Needs clang-19 for MC/DC: ci/deps proof.
 """
 import argparse
 import json
@@ -23,7 +23,6 @@ import judges  # noqa: E402
 KITS = [("swiss", "wheel"), ("chain", "hashed"), ("cuckoo", "lists"), ("robin", "heap")]
 MAPPED = ["-O0", "-g", "-fprofile-instr-generate", "-fcoverage-mapping", "-fcoverage-mcdc",
           "-Xclang", "-fmcdc-max-conditions=32", "-Xclang", "-fmcdc-max-test-vectors=100000"]
-UNSEEDED = {"nat": [], "rules": sorted((ROOT / "harness/rules").glob("*.c"))}  # targets of the fuzzers
 # The hashes that KST_HASH did not choose are called by their suite alone.
 CORE = """#define KST_IMPLEMENTATION
 #include "keepstate.h"
@@ -87,12 +86,6 @@ def main():
         for kit in KITS[:1] if fuzzed else KITS:
             call(name, [made, *bench.arguments(name)], kit)
 
-    def unseeded(name):
-        """A target that has no seeds: random inputs."""
-        sources = [*judges.fuzz_sources(name), *UNSEEDED[name]]
-        made = program(name, core, *(bench._object(source) for source in sources), "-lpcap", "-lz")
-        call(name, [made, "--no-shrink", "--runs", "3000", "--keep", "/dev/null"])
-
     def command(_):
         """The program that people use, with the captures and rules."""
         parts = [*sorted((ROOT / "harness/replay").glob("*.c")), *sorted((ROOT / "harness/rules").glob("*.c")),
@@ -104,7 +97,6 @@ def main():
 
     jobs = {name: outer for name in bench.sources}
     jobs.update({name: inner for name in judges.INNER + judges.FUZZ_INNER})
-    jobs.update({name: unseeded for name in UNSEEDED})
     jobs["command"] = command
     with ThreadPoolExecutor(options.jobs) as pool:
         for job in [pool.submit(run, name) for name, run in jobs.items() if not options.only or name in options.only]:

@@ -28,10 +28,11 @@ ENVIRONMENT = dict(os.environ, CK_FORK="no", ASAN_OPTIONS="exitcode=99:detect_le
 RUNS = 200  # random inputs of a target, besides its seeds
 
 # Targets of the fuzzers, and what the Makefile links with them; those that look inside, or at one room alone.
-FUZZ_OUTER = ["track", "tcp", "parse", "helper", "frag", "api", "text", "nat"]
+FUZZ_OUTER = ["track", "tcp", "parse", "helper", "frag", "api", "text", "nat", "rules"]
 FUZZ_INNER = ["index", "timer"]
 FUZZ_WORDY = ["helper", "text", "rules"]  # whose comparisons are traced, as in the Makefile
-FUZZ_WITH = {"parse": ["harness/replay/link.c"], "text": ["harness/agree/vec.c", "harness/replay/link.c"]}
+FUZZ_WITH = {"parse": ["harness/replay/link.c"], "text": ["harness/agree/vec.c", "harness/replay/link.c"],
+             "rules": sorted(str(p.relative_to(ROOT)) for p in (ROOT / "harness/rules").glob("*.c"))}
 
 # Likewise the suites. What stands in NOT_ABOUT has nothing of the core to judge.
 SUITE_WITH = {"test_rules": sorted((ROOT / "harness/rules").glob("*.c"))}

@@ -25,6 +25,7 @@ from bugs import each, progress
 from judges import CORE, PLAIN, ROOT, Bench, Trial
 
 HERE = Path(__file__).resolve().parent
+MISSED = "?\tby who asks quickly"
 ROOMS_WITHOUT = {"api.h", "config.h", "invariants.h", "keepstate.h", "kit.h", "index.h", "timer.h"}
 COMPARISONS = {"<": ["<=", ">="], "<=": ["<", ">"], ">": [">=", "<="], ">=": [">", "<"], "==": ["!="], "!=": ["=="]}
 OTHERS = {"&&": ["||"], "||": ["&&"], "+": ["-"], "-": ["+"], "*": ["+"], "/": ["*"], "%": ["/"], "<<": [">>"],
@@ -131,6 +132,8 @@ def main():
     parser.add_argument("--sample", type=int, default=500)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="", help="rooms, a regular expression")
+    parser.add_argument("--resume", action="store_true", help="go on where the last one of this seed ended")
+    parser.add_argument("--minutes", type=float, default=1e9, help="then nobody is asked about further who was missed by the quick ones")
     parser.add_argument("--list", action="store_true")
     options = parser.parse_args()
     rooms = [room.name for room in sorted(CORE.glob("*.h")) if room.name not in ROOMS_WITHOUT]
@@ -146,38 +149,67 @@ def main():
     bench.prebuild()
     clean = Trial(bench, build / "clean", judges.DEFAULT_KIT)
     judges.measure(bench, clean)
-    objects = []
+    objects = [object_of(clean)]
     begin = time.time()
+    book = build / f"asked-{options.seed}"
+    asked = dict(line.split("\t", 1) for line in book.read_text().splitlines()) if options.resume and book.exists() else {}
+    book.write_text("".join(f"{key}\t{words}\n" for key, words in asked.items()))
 
-    def work(mutant, number):
-        kit = judges.kit_of(mutant.room)
-        trial = Trial(bench, build / f"trial{number}", kit)
+    def key(mutant):
+        return f"{mutant.name} {squeeze(mutant.after)}"
+
+    def note(mutant, oracle, words):
+        asked[key(mutant)] = f"{oracle}\t{words}"
+        with book.open("a") as file:
+            file.write(f"{key(mutant)}\t{oracle}\t{words}\n")
+
+    def ask(mutant, number, quick):
+        """Who asks quickly is asked about all, before the others are about those that are left."""
+        if not quick and time.time() - begin > options.minutes * 60 or asked.get(key(mutant), MISSED) != MISSED or \
+                quick and key(mutant) in asked:
+            return
+        trial = Trial(bench, build / f"trial{number}", judges.kit_of(mutant.room))
         mutant.plant(trial.folder / "core")
+        if not quick:
+            found = judges.judge(bench, trial, judges.inner(mutant.rooms()))
+            note(mutant, found.oracle, found.witness or "SURVIVES")
+            return
         found = judges.judge(bench, trial, (), [PLAIN])
         if found is None:
-            return "no mutant", "does not compile"
-        if found:
-            return found.oracle, found.witness
-        if not objects:
-            objects.append(object_of(clean))
-        if object_of(trial) == objects[0]:
-            return "no mutant", "the same object code"
-        found = judges.judge(bench, trial, judges.inner(mutant.rooms()))
-        return (found.oracle, found.witness) if found else ("", "SURVIVES")
+            note(mutant, "no mutant", "does not compile")
+        elif found:
+            note(mutant, found.oracle, found.witness)
+        elif object_of(trial) == objects[0]:
+            note(mutant, "no mutant", "the same object code")
+        else:
+            asked[key(mutant)] = MISSED
+            with book.open("a") as file:
+                file.write(f"{key(mutant)}\t{MISSED}\n")
+
+    for quick in (True, False):
+        for count, (mutant, _) in enumerate(each(options.jobs, sample, lambda mutant, number: ask(mutant, number, quick)), 1):
+            if quick:
+                progress(count, len(sample), mutant, asked[key(mutant)].replace("\t", "  "))
+        missed = [mutant for mutant in sample if asked[key(mutant)] == MISSED]
+        if quick:
+            print(f"{len(missed)} of {len(sample)} are missed by recorded answers, seeds and quick suites, and asked about further "
+                  f"({time.time() - begin:.0f} s)", flush=True)
 
     known = survivors()
     results = collections.Counter()
     unknown = []
-    for count, (mutant, (oracle, words)) in enumerate(each(options.jobs, sample, work), 1):
-        reason = known.get((mutant.room, squeeze(mutant.after))) if oracle == "" else None
-        results["classified" if reason else oracle or "survives"] += 1
+    for mutant in sample:
+        oracle, words = asked[key(mutant)].split("\t", 1)
+        reason = known.get((mutant.room, squeeze(mutant.after))) if oracle in ("", "?") else None
+        results["classified" if reason else {"": "survives", "?": "open"}.get(oracle, oracle)] += 1
         if oracle == "" and not reason:
             unknown.append(mutant)
-        progress(count, len(sample), mutant, f"{oracle:12} {words}" + (f": {reason}" if reason else ""))
     real = len(sample) - results["no mutant"]
-    dead = real - results["survives"] - results["classified"]
+    dead = real - results["survives"] - results["classified"] - results["open"]
     print(f"\n{len(mutants)} mutants there are, {len(sample)} tried, {results['no mutant']} of them none after all; of the "
           f"{real} others {dead} die, {100 * dead / max(real, 1):.1f} %, in {time.time() - begin:.0f} s")
+    if results["open"]:
+        print(f"{results['open']} were missed by who asks quickly, and then the time was up")
     if results["classified"]:
         print(f"{results['classified']} survive for the reasons in survivors.txt")
     for mutant in unknown:
