@@ -255,7 +255,8 @@ static void call_expect(void)
     memset(&x, 0, sizeof x);
     x.master = draw_id();
     x.tuple = draw_tuple();
-    x.flags = (uint8_t)(draw8() & (draw_chance(16) ? 255 : 63));
+    const uint32_t flags = draw8();
+    x.flags = (uint8_t)(flags & (draw_chance(16) ? 255 : 63));
     if (x.flags & KST_EXPECT_ANY_SRC)
         memset(x.tuple.src, 0, sizeof x.tuple.src);
     x.timeout_ms = PICK(1000, 0, 1, 300000);
@@ -330,7 +331,11 @@ static void call_odd(void)
         fuzz_same("kst_set_labels", kst_set_labels(rig.t, id, choice & 128 ? labels : odd),
                   there && (rig.config.features & KST_WITH_LABELS));
         break;
-    case 2: kst_attach(rig.t, (uint8_t)PICK(TCP, UDP, SCTP), (uint16_t)PICK(21, 1, 2, 3), (uint8_t)draw_below(7)); break;
+    case 2: {
+        const uint32_t protocol = PICK(TCP, UDP, SCTP), port = PICK(21, 1, 2, 3);
+        kst_attach(rig.t, (uint8_t)protocol, (uint16_t)port, (uint8_t)draw_below(7));
+        break;
+    }
     case 3: kst_attach_usual(rig.t); break;
     case 4: fuzz_must(!kst_refuse(rig.t, &rig.last) || (rig.last.flags & KST_CREATED)); break;
     case 5: {

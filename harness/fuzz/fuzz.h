@@ -126,8 +126,15 @@ static inline bool draw_chance(uint32_t of_256)
     return draw8() >= 256 - of_256;
 }
 
+/* A call, so that what stands among the choices is drawn before the choice, by every compiler. Never draw twice in one
+ * expression: C does not say which comes first. */
+static inline uint32_t draw_pick(const uint32_t *choices, size_t count)
+{
+    return choices[draw_below((uint32_t)count)];
+}
+
 #define PICK(...)                                                                                  \
-    (((const uint32_t[]){__VA_ARGS__})[draw_below(sizeof((const uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t))])
+    draw_pick((const uint32_t[]){__VA_ARGS__}, sizeof((const uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t))
 
 /* Draws come from the input's head. */
 static inline void draw_head(const uint8_t *data, size_t size)

@@ -28,8 +28,15 @@ static bool one_in(uint32_t times)
     return any(times) == 0;
 }
 
+/* A call, so that what stands among the choices is drawn before the choice, by every compiler. Two draws in one
+ * expression are a bug for the same reason: C does not say which comes first. */
+static uint32_t one_of(const uint32_t *choices, size_t count)
+{
+    return choices[any((uint32_t)count)];
+}
+
 #define ONE_OF(...)                                                                                \
-    (((const uint32_t[]){__VA_ARGS__})[any(sizeof((const uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t))])
+    one_of((const uint32_t[]){__VA_ARGS__}, sizeof((const uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t))
 
 /* ---- bytes ---- */
 
@@ -214,7 +221,7 @@ static uint32_t make_first(uint8_t *data)
     const bool v6 = one_in(3);
     if (protocol == ICMP && v6)
         protocol = ICMP6;
-    const uint32_t at = packet_begin(data, v6, 1 + any(3), 1 + any(4), protocol);
+    const uint32_t from = 1 + any(3), to = 1 + any(4), at = packet_begin(data, v6, from, to, protocol);
     uint8_t *l4 = data + at;
     uint32_t bytes = 8 + any(16);
     memset(l4, 0, 64);
@@ -383,7 +390,10 @@ static uint32_t make_attack(uint32_t number)
         if (p.bytes < 20)
             return 0;
         l4[13] = (uint8_t)ONE_OF(TCP_RST, TCP_SYN, TCP_RST | TCP_ACK, TCP_ACK, TCP_SYN | TCP_ACK, TCP_FIN | TCP_ACK);
-        put32(l4 + 4, ONE_OF(0, get32(l4 + 4) + any(65536), get32(l4 + 4) - any(65536), any(UINT32_MAX)));
+        {
+            const uint32_t seq = get32(l4 + 4), off = any(65536), anywhere = any(UINT32_MAX);
+            put32(l4 + 4, ONE_OF(0, seq + off, seq - off, anywhere));
+        }
         if (one_in(2))
             put32(l4 + 8, any(UINT32_MAX));
         break;
@@ -394,7 +404,10 @@ static uint32_t make_attack(uint32_t number)
         l4[13] = (uint8_t)any(2);
         put32(l4 + 4, ONE_OF(0, 1, any(UINT32_MAX)));
         break;
-    default: l4[any(p.bytes < 8 ? p.bytes : 8)] ^= (uint8_t)(1 << any(8)); break;
+    default: {
+        const uint32_t at = any(p.bytes < 8 ? p.bytes : 8);
+        l4[at] ^= (uint8_t)(1 << any(8));
+    }
     }
     packet_seal(made, size, true);
     return size;
@@ -412,9 +425,10 @@ static void touch_packet(uint32_t number)
     } else {
         uint8_t *l4 = made + p.l4_at;
         const bool v6 = made[0] >> 4 == 6;
-        switch (any(p.protocol == TCP && p.bytes >= 20 ? 14 : 8)) {
-        case 0: made[p.addresses_at + any(p.addresses_bytes)] ^= (uint8_t)ONE_OF(1, 2, 3, 128); break;
-        case 1: put16(l4 + 2 * any(2), ONE_OF(0, 21, 69, 80, 1723, 5060, 6667, any(65536))); break;
+        const uint32_t what = any(p.protocol == TCP && p.bytes >= 20 ? 14 : 8), where = any(p.addresses_bytes);
+        switch (what) {
+        case 0: made[p.addresses_at + where] ^= (uint8_t)ONE_OF(1, 2, 3, 128); break;
+        case 1: put16(l4 + 2 * (where & 1), ONE_OF(0, 21, 69, 80, 1723, 5060, 6667, any(65536))); break;
         case 2: made[v6 ? 6 : 9] = (uint8_t)ONE_OF(TCP, UDP, ICMP, ICMP6, SCTP, GRE, UDPLITE, 0, 43, 44, 51, 59, 60, any(256)); break;
         case 3: size = p.l4_at + any(p.bytes + 1); break;
         case 4: /* options, extension headers */
@@ -500,9 +514,9 @@ static void cut_up(uint32_t number)
 static void change_packets(const uint8_t *other, size_t other_size)
 {
     if (in.count == 0 || one_in(12)) {
-        const uint32_t size = make_first(made);
+        const uint32_t size = make_first(made), number = any(in.count + 1), wait = draw_wait();
         packet_seal(made, size, true);
-        frame_put(any(in.count + 1), 0, draw_wait(), draw_flags(), made, size);
+        frame_put(number, 0, wait, draw_flags(), made, size);
         return;
     }
     const uint32_t number = one_in(2) ? in.count - 1 : any(in.count), choice = any(20);
@@ -521,8 +535,10 @@ static void change_packets(const uint8_t *other, size_t other_size)
         in.data[in.at[number] + 1] = (uint8_t)(one_in(2) ? 0 : any(256));
     else
         shuffle_frames(other, other_size);
-    if (size > 0 && size <= PACKET_MAX)
-        frame_put(one_in(6) ? any(in.count + 1) : number + 1, 0, draw_wait(), draw_flags(), made, size);
+    if (size > 0 && size <= PACKET_MAX) {
+        const uint32_t to = one_in(6) ? any(in.count + 1) : number + 1, wait = draw_wait();
+        frame_put(to, 0, wait, draw_flags(), made, size);
+    }
 }
 
 /* ---- text ---- */
@@ -654,7 +670,8 @@ static void change_messages(const uint8_t *other, size_t other_size)
     const uint32_t helper = in.head > 0 ? in.data[0] : 0, choice = any(10);
     if (in.count == 0 || choice < 2) {
         const uint32_t size = make_message(helper, message);
-        frame_put(any(in.count + 1), 0, draw_wait(), any(256), message, size);
+        const uint32_t number = any(in.count + 1), wait = draw_wait();
+        frame_put(number, 0, wait, any(256), message, size);
         return;
     }
     const uint32_t number = any(in.count), size = frame_size(number);
@@ -711,9 +728,10 @@ static void change_records(const uint8_t *other, size_t other_size)
             splice(in.data, &in.size, in.max, to, 0, other + in.head + first * record, take * record);
         }
         break;
-    default: /* one choice */
-        in.data[at + any((uint32_t)record)] = (uint8_t)(one_in(4) ? ONE_OF(0, 255, 128) : any(256));
-        break;
+    default: { /* one choice */
+        const uint32_t choice = any((uint32_t)record);
+        in.data[at + choice] = (uint8_t)(one_in(4) ? ONE_OF(0, 255, 128) : any(256));
+    }
     }
 }
 
@@ -722,7 +740,8 @@ static void change_records(const uint8_t *other, size_t other_size)
 static void change_once(const uint8_t *other, size_t other_size)
 {
     if (in.head > 0 && one_in(20)) {
-        in.data[any((uint32_t)in.head)] = (uint8_t)(one_in(2) ? any(8) : any(256));
+        const uint32_t at = any((uint32_t)in.head);
+        in.data[at] = (uint8_t)(one_in(2) ? any(8) : any(256));
         return;
     }
     switch (fuzz_target.shape) {
