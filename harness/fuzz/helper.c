@@ -290,6 +290,20 @@ static void in_pieces(uint32_t connection, uint32_t dir, const uint8_t *message,
     rig.seq[connection][dir] = seq;
 }
 
+/* Whether a number in it is the address of the client: what an IRC client offers from elsewhere is a lie. */
+static bool names_client(const uint8_t *message, uint32_t bytes)
+{
+    const uint32_t client = UINT32_C(10) << 24 | 1;
+    uint64_t number = 0;
+    for (uint32_t i = 0; i < bytes; i++) {
+        const bool digit = message[i] >= '0' && message[i] <= '9';
+        number = digit ? number * 10 + message[i] - '0' : 0;
+        if (digit && (uint32_t)number == client)
+            return true;
+    }
+    return false;
+}
+
 static void say(const struct fuzz_frame *frame)
 {
     const uint32_t connection = (frame->flags & FLAG_OTHER) != 0, dir = frame->flags & FLAG_REPLY;
@@ -323,6 +337,9 @@ static void say(const struct fuzz_frame *frame)
     for (uint32_t i = 0; i < after.count && !rig.policy->only[dir]; i++)
         if (!lists(&before, &after.x[i]))
             fuzz_fail("what the %s says opens something", dir ? "server" : "client");
+    for (uint32_t i = 0; i < after.count && strcmp(rig.policy->name, "irc") == 0; i++)
+        if (!lists(&before, &after.x[i]) && !names_client(frame->bytes, bytes))
+            fuzz_fail("IRC: an address that is not the client's opens something");
     if (frame->flags & FLAG_ERROR) {
         static uint8_t data[200];
         const uint32_t at = packet_begin(data, rig.v6, 9, 1, rig.v6 ? ICMP6 : ICMP);
