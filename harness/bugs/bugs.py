@@ -96,10 +96,10 @@ def planted(bench, bug, folder):
     return trial
 
 
-def find(bench, bug, folder, quick=False):
-    """Who finds it first."""
+def find(bench, bug, folder, quick=False, again=False):
+    """Who finds it first. `again`: the quick ones have not."""
     trial = planted(bench, bug, folder)
-    found = judges.judge(bench, trial, (), [PLAIN]) if quick else judges.judge(bench, trial, judges.inner(bug.rooms()))
+    found = judges.judge(bench, trial, (), [PLAIN]) if quick else judges.judge(bench, trial, judges.inner(bug.rooms()), again=again)
     if found is None:
         raise SystemExit(f"{bug.name}: does not compile")
     return found
@@ -279,7 +279,7 @@ def main():
             elif options.ablation:
                 found = climb(bench, bug, folder)
             else:
-                found = find(bench, bug, folder, quick)
+                found = find(bench, bug, folder, quick, missed)
             known[bug.name] = f"{found.oracle}\t{found.witness}"
             if not found and quick and not options.quick: # the second round has it
                 known[bug.name] = MISSED

@@ -279,20 +279,23 @@ def measure(bench, trial, builds=(PLAIN, SANITIZED), inner=True):
     bench.order = sorted(bench.sources, key=lambda name: bench.limits[name, False])
 
 
-def inner(rooms):
-    """Who looks inside these rooms: the back ends have suites of their own."""
+def inner(rooms, found=None):
+    """Who looks inside these rooms: the back ends have suites of their own. First who has `found` most in them so far, then
+    whose name is the room's."""
     index, timer = ["test_index", "index", "test_toys"], ["test_timer", "timer", "test_toys"]
     own = {"index": index, "timer": timer}
     rest = sorted(INNER + FUZZ_INNER, key=lambda name: name in index + timer)
-    return list(dict.fromkeys(name for room in rooms for name in own.get(room[:5], rest)))
+    names = dict.fromkeys(name for room in rooms for name in own.get(room[:5], rest))
+    return sorted(names, key=lambda name: (-sum((found or {}).get((room, name), 0) for room in rooms),
+                                           name.removeprefix("test_") not in " ".join(rooms)))
 
 
-def judge(bench, trial, inner=(), builds=(PLAIN, SANITIZED)):
-    """The first that notices, cheap ones first. None if the core does not compile."""
+def judge(bench, trial, inner=(), builds=(PLAIN, SANITIZED), again=False):
+    """The first that notices, cheap ones first. None if the core does not compile. `again`: the cheap ones have not."""
     for flags in builds:
         if trial.core(flags) is None:
             return None
-        for name in bench.order:
+        for name in () if again and flags is PLAIN else bench.order:
             found = verdict(name, *trial.ask(name, flags))
             if found:
                 return found

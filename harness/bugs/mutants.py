@@ -150,6 +150,7 @@ def main():
     clean = Trial(bench, build / "clean", judges.DEFAULT_KIT)
     judges.measure(bench, clean)
     objects = [object_of(clean)]
+    finders = collections.Counter()
     begin = time.time()
     book = build / f"asked-{options.seed}"
     asked = dict(line.split("\t", 1) for line in book.read_text().splitlines()) if options.resume and book.exists() else {}
@@ -171,7 +172,8 @@ def main():
         trial = Trial(bench, build / f"trial{number}", judges.kit_of(mutant.room))
         mutant.plant(trial.folder / "core")
         if not quick:
-            found = judges.judge(bench, trial, judges.inner(mutant.rooms()))
+            found = judges.judge(bench, trial, judges.inner(mutant.rooms(), finders), again=True)
+            finders[mutant.room, found.witness.split(":")[0]] += 1
             note(mutant, found.oracle, found.witness or "SURVIVES")
             return
         found = judges.judge(bench, trial, (), [PLAIN])
