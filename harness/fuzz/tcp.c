@@ -365,6 +365,7 @@ static void run(const uint8_t *data, size_t size)
             kst_advance(rig.other, rig.now_ms + rig.shift_ms, UINT32_MAX);
         }
         send(&frame);
+        rig_check(rig.one);
         if (rig.step % 8 == 0)
             compare();
         if (rig.step % 4 == 1)

@@ -2,7 +2,7 @@
 /* text.c - property: whatever text or file is read, it is read or refused, and never reads past its end: settings
  * by name, lines of the table, addresses, .vec files, captures. A setting that is taken reads back, one that is
  * refused leaves all as it was. A line that names a connection which the table takes comes out again and names
- * the same one: parse, print, parse is the identity, in every format; a line that is cut is the front of the
+ * the same one: parse, print, parse is the identity, as /proc and conntrack print; a line that is cut is the front of the
  * whole. Addresses mean what inet_pton says they mean.
  *
  * The head chooses what the rest is. */
