@@ -10,14 +10,15 @@
 #include "../agree/describe.h"
 #include "packet.h"
 
-enum { STEPS_MAX = 100, PIECES_MAX = 64, MAP_MAX = 4096 };
+enum { STEPS_MAX = 100, PIECES_MAX = 64, MANY_MAX = KST_FRAGMENTS_MAX + 16, LONG = 8 * MANY_MAX, MAP_MAX = 4096 };
 
 enum { /* of a frame */
     FLAG_ORDER = 3,       /* in order, backwards, anyhow, and with harm done */
     FLAG_AMONG = 4,       /* among the pieces of the next one */
     FLAG_SIZE = 8 | 16,   /* of the pieces */
     FLAG_ZONE = 32,
-    FLAG_TRUSTED = 64     /* nobody looks at checksums */
+    FLAG_TRUSTED = 64,    /* nobody looks at checksums */
+    FLAG_LONG = 128       /* with zeros it becomes so long that in pieces of 8 bytes these are too many */
 };
 
 struct piece {
@@ -29,10 +30,10 @@ static struct datagram {
     uint8_t data[MAP_MAX];
     uint32_t size, id, flags, count, next;
     struct packet_layout p;
-    struct piece pieces[2 * PIECES_MAX];
+    struct piece pieces[2 * MANY_MAX];
     /* The model of what is held: to which run each byte belongs, 0 for none. */
     uint16_t run[MAP_MAX];
-    uint32_t runs, last_end, end, held, joined; /* the last: bytes of the datagram that was completed */
+    uint32_t runs, last_end, end, held, fragments, joined; /* the last: bytes of the datagram that was completed */
     bool end_seen, there;
 } datagrams[2];
 
@@ -46,7 +47,7 @@ static struct {
 static void forget(struct datagram *d)
 {
     memset(d->run, 0, sizeof d->run);
-    d->runs = d->last_end = d->end = d->held = 0;
+    d->runs = d->last_end = d->end = d->held = d->fragments = 0;
     d->end_seen = d->there = false;
 }
 
@@ -75,6 +76,10 @@ static enum kst_reason expect(struct datagram *d, const struct piece *piece)
     if (!none_in) {
         forget(d);
         return KST_REASON_FRAGMENT_OVERLAP;
+    }
+    if (d->fragments++ == KST_FRAGMENTS_MAX) {
+        forget(d);
+        return KST_REASON_FRAGMENT_MANY;
     }
     /* Right behind all that is there, it goes on with the last run; else it begins one. */
     const bool joins = piece->begin > 0 && piece->begin == d->last_end && d->run[piece->begin - 1] != 0;
@@ -171,7 +176,7 @@ static void harm(struct datagram *d, uint64_t *random)
         switch (fuzz_random(random) % 6) {
         case 0: /* twice */
         case 1:
-            if (d->count < 2 * PIECES_MAX) {
+            if (d->count < 2 * MANY_MAX) {
                 memmove(&d->pieces[to + 1], &d->pieces[to], (d->count - to) * sizeof *piece);
                 d->pieces[to] = d->pieces[number + (to <= number)];
                 d->count++;
@@ -212,6 +217,12 @@ static bool cut_up(struct datagram *d, const struct fuzz_frame *frame)
     if (d->size > frame->size || d->size < d->p.l4_at + 25 || (!v4 && (d->p.l4_at != 40 || d->p.protocol == 59)))
         return false;
     memcpy(d->data, data, d->size);
+    const bool many = (frame->flags & FLAG_LONG) && d->size < d->p.l4_at + LONG;
+    if (many) {
+        memset(d->data + d->size, 0, d->p.l4_at + LONG - d->size);
+        d->size = d->p.l4_at + LONG;
+        packet_seal(d->data, d->size, true);
+    }
     d->p.bytes = d->size - d->p.l4_at;
     if (v4) {
         put16(d->data + 10, 0);
@@ -222,9 +233,12 @@ static bool cut_up(struct datagram *d, const struct fuzz_frame *frame)
     d->count = d->next = 0;
     forget(d);
     const uint32_t wanted = sizes[frame->flags >> 3 & 3], least = (d->p.bytes / PIECES_MAX + 8) / 8 * 8;
-    for (uint32_t at = 0, step = wanted > least ? wanted : least; at < d->p.bytes; at += step) {
+    const uint32_t usual = many ? 8 : wanted > least ? wanted : least;
+    for (uint32_t at = 0; at < d->p.bytes;) {
+        const uint32_t step = at == 0 && usual < 24 ? 24 : usual; /* the first has all headers */
         const bool more = at + step < d->p.bytes;
         d->pieces[d->count++] = (struct piece){at, more ? at + step : d->p.bytes, more};
+        at = d->pieces[d->count - 1].end;
     }
     if (d->count < 2)
         return false;
