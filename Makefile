@@ -184,10 +184,12 @@ test: all $(B)/keepstate-sanitized $(B)/agree-sanitized $(B)/agree $(B)/agree-ke
 # What the harnesses are worth: each takes minutes, or hours, and needs ci/deps proof.
 bugs:                                          ## plants 320 bugs and tells who finds them; ABLATION=1, EMPTY=1
 	python3 harness/bugs/bugs.py --build $(B)/bugs $(if $(N),--sample $(N)) $(if $(SEED),--seed $(SEED)) \
-	    $(if $(ABLATION),--ablation --out harness/bugs/ladder.md,$(if $(N)$(EMPTY),,--out harness/bugs/results.md)) $(if $(EMPTY),--empty) $(if $(RESUME),--resume)
+	    $(if $(ABLATION),--ablation --out harness/bugs/ladder.md,$(if $(EMPTY),--empty --out harness/bugs/hunted.md,\
+	    $(if $(N),,--out harness/bugs/results.md))) $(if $(RESUME),--resume) $(if $(MINUTES),--minutes $(MINUTES))
 
 mutants:                                       ## N=500 changes of the core made by machine: who notices?
-	python3 harness/bugs/mutants.py --build $(B)/mutants --sample $(or $(N),500) $(if $(SEED),--seed $(SEED)) $(if $(RESUME),--resume)
+	python3 harness/bugs/mutants.py --build $(B)/mutants --sample $(or $(N),500) $(if $(SEED),--seed $(SEED)) $(if $(RESUME),--resume) \
+	    $(if $(MINUTES),--minutes $(MINUTES))
 
 coverage:                                      ## lines, branches and MC/DC of core/ that tests and corpora reach
 	python3 ci/coverage.py --build $(B)/coverage
@@ -219,6 +221,6 @@ help:                                          ## this list
 	@echo "          T=target ENGINE=libfuzzer|afl TIME=seconds, J=jobs, SEED=n, F=file (fuzz, crash); targets: $(TARGETS),"
 	@echo "          CORE=folder of the keepstate.h to fuzz, a copy of yours,"
 	@echo "          RUNS=n sequences (test), CONNECTIONS=n (flood),"
-	@echo "          N=n, SEED=n, RESUME=1 (bugs, mutants), ABLATION=1, EMPTY=1 (bugs),"
+	@echo "          N=n, SEED=n, RESUME=1, MINUTES=n (bugs, mutants), ABLATION=1, EMPTY=1 (bugs),"
 	@echo "          ARGS='...' (bench), ROUNDS=n, HUGE=1, KIT=index/timer (ratios),"
 	@echo "          QUICK=1, SECONDS=n, SIZES=64k,1M, FILTER=regex (report, compare), BASE, NEW, THRESHOLD=percent (compare)"

@@ -118,13 +118,15 @@ def climb(bench, bug, folder):
 
     status, output = trial.ask("vectors", SANITIZED, ["--digest", "--index", bug.kit()[0], "--timer", bug.kit()[1], *judges.VECTORS])
     note(judges.verdict("vectors", status, output))
-    for name in ["track"] if "crash" not in rungs else []: # the target that can leave oracles out
+    def track(level): # the target that can leave oracles out
+        return judges.verdict("track", *trial.ask("track", SANITIZED, ["--oracles", str(level), *bench.arguments("track")]))
+
+    if "crash" not in rungs and track(3): # whom all together miss, none finds
         for level, oracles in enumerate(LADDER[:4]):
-            if any(rung in rungs for rung in LADDER[: level + 1]):
-                break
-            found = judges.verdict(name, *trial.ask(name, SANITIZED, ["--oracles", str(level), *bench.arguments(name)]))
+            found = track(level)
             if found:
                 note(found if found.oracle == "crash" else Verdict(oracles, found.witness))
+                break
     if not {"crash", "invariants", "differential"} & set(rungs):
         trial.core(PLAIN)
         for index, timer in OTHER_KITS:
@@ -219,6 +221,19 @@ def table(rows, out):
         out.write(f"| {kind} | {len(of)} | " + " | ".join(map(str, counts)) + " |\n")
 
 
+def hunted(rows, known, unasked, options):
+    """Who was found from nothing, and when."""
+    with open(options.out, "w") as out:
+        times = sorted(spent_s(known[bug.name]) for bug, found in rows if found)
+        out.write("# Planted bugs, hunted from nothing\nMade by `make bugs EMPTY=1`: libFuzzer with an empty corpus, the targets that reach the "
+                  f"room of the bug by turns, {options.seconds} CPU-seconds at most; compiling is not counted.\n\n"
+                  f"- {len(times)} of {len(rows)} that were hunted are found" +
+                  (f", half of them within {statistics.median(times):.1f} CPU-seconds, the last after {times[-1]:.0f}" if times else "") +
+                  f"\n- {len(unasked)} were not hunted yet\n\n| bug | class | found by | after |\n|---|---|---|---|\n")
+        for bug, found in rows:
+            out.write(f"| {bug.name} | {bug.kind} | {found.oracle or 'nobody'} | {found.witness} |\n")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", default=str(ROOT / "build/bugs"), help="folder to work in")
@@ -258,6 +273,10 @@ def main():
     rows, book = [], build / ("hunted" if options.empty else "climbed" if options.ablation else "found")
     known = dict(line.split("\t", 1) for line in book.read_text().splitlines()) \
         if options.resume and book.exists() else {}
+    if options.empty and options.resume and not known and options.out and Path(options.out).exists():
+        known = dict(re.findall(r"^\| (\S+) \| [^|]* \| (.*) \|$", Path(options.out).read_text(), re.M))
+        known = {name: "\t".join(("" if part == "nobody" else part) for part in words.split(" | ")) for name, words in known.items()
+                 if words.endswith("CPU-seconds")}
     if options.empty: # who was missed is hunted again, if for longer
         known = {name: words for name, words in known.items() if not words.startswith("\t") or spent_s(words) >= options.seconds}
     book.write_text("".join(f"{name}\t{words}\n" for name, words in known.items()))
@@ -318,7 +337,9 @@ def main():
         print(f"the time was up: {len(open_)} were missed by the quick round and not asked further, {len(unasked)} not at all")
     if options.ablation:
         table(rows, sys.stdout)
-    if options.out:
+    if options.out and options.empty:
+        hunted(rows, known, unasked, options)
+    elif options.out:
         with open(options.out, "w") as out:
             out.write("# Planted bugs, and who finds them\nMade by `make bugs ABLATION=1`. The witness is what "
                       "found it first on the lowest rung.\n\n" if options.ablation else
