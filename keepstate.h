@@ -1077,6 +1077,14 @@ KST_INLINE uint64_t kst__be64(const uint8_t *p)
     return (uint64_t)kst__be32(p) << 32 | kst__be32(p + 4);
 }
 
+/* The other way round, for hashes, which are the same on every machine. */
+KST_INLINE uint64_t kst__le64(const uint8_t *p)
+{
+    return (uint64_t)p[7] << 56 | (uint64_t)p[6] << 48 | (uint64_t)p[5] << 40 |
+           (uint64_t)p[4] << 32 | (uint64_t)p[3] << 24 | (uint64_t)p[2] << 16 |
+           (uint64_t)p[1] << 8 | (uint64_t)p[0];
+}
+
 KST_INLINE void kst__put16(uint8_t *at, uint32_t value)
 {
     at[0] = (uint8_t)(value >> 8);
@@ -2705,13 +2713,6 @@ KST_INLINE uint32_t kst__group_match(const struct kst__group *group, uint8_t tag
 }
 
 #else
-
-/* The first byte becomes the lowest, on every machine. */
-KST_INLINE uint64_t kst__le64(const uint8_t *p)
-{
-    return (uint64_t)p[0] | (uint64_t)p[1] << 8 | (uint64_t)p[2] << 16 | (uint64_t)p[3] << 24 |
-           (uint64_t)p[4] << 32 | (uint64_t)p[5] << 40 | (uint64_t)p[6] << 48 | (uint64_t)p[7] << 56;
-}
 
 /* A bit for each of eight bytes that is 0. No byte's sum carries into the next one's. */
 KST_INLINE uint32_t kst__zero_bytes(uint64_t word)
@@ -4675,7 +4676,7 @@ static void kst__expect_init(struct kst *t)
 /* The bucket of all that goes to this place, from wherever. */
 static uint32_t *kst__expect_bucket(const struct kst *t, const struct kst_tuple *tuple)
 {
-    const uint64_t words[3] = {kst__word(tuple->dst), kst__word(tuple->dst + 8),
+    const uint64_t words[3] = {kst__le64(tuple->dst), kst__le64(tuple->dst + 8),
                                (uint64_t)tuple->dst_port << 32 | (uint64_t)tuple->zone << 16 |
                                    (uint64_t)tuple->family << 8 | tuple->protocol};
     const uint64_t hash = kst__siphash(t->seed, words, 3, 1, 3);
@@ -5765,7 +5766,7 @@ static void kst__sources_init(struct kst *t)
 /* The list of all that have the source of this tuple. */
 static uint32_t *kst__source_list(const struct kst *t, const struct kst_tuple *tuple)
 {
-    const uint64_t words[3] = {kst__word(tuple->src), kst__word(tuple->src + 8),
+    const uint64_t words[3] = {kst__le64(tuple->src), kst__le64(tuple->src + 8),
                                (uint64_t)tuple->src_port << 32 | (uint64_t)tuple->zone << 16 |
                                    (uint64_t)tuple->family << 8 | tuple->protocol};
     const uint64_t hash = kst__siphash(t->seed, words, 3, 1, 3);
@@ -6487,9 +6488,9 @@ static void kst__nat_choose(const struct kst *t, const struct kst_tuple *outside
                             const struct kst_nat_range *range, uint8_t *address)
 {
     const bool persistent = (range->flags & KST_NAT_PERSISTENT) != 0;
-    const uint64_t words[5] = {kst__word(outside->src), kst__word(outside->src + 8),
-                               persistent ? 0 : kst__word(outside->dst),
-                               persistent ? 0 : kst__word(outside->dst + 8), outside->zone};
+    const uint64_t words[5] = {kst__le64(outside->src), kst__le64(outside->src + 8),
+                               persistent ? 0 : kst__le64(outside->dst),
+                               persistent ? 0 : kst__le64(outside->dst + 8), outside->zone};
     const uint32_t count = outside->family == KST_IPV4 ? 1 : 4;
     uint64_t hash = kst__siphash(t->seed, words, 5, 1, 3);
     bool at_low = true, at_high = true;

@@ -47,6 +47,14 @@ KST_INLINE uint64_t kst__be64(const uint8_t *p)
     return (uint64_t)kst__be32(p) << 32 | kst__be32(p + 4);
 }
 
+/* The other way round, for hashes, which are the same on every machine. */
+KST_INLINE uint64_t kst__le64(const uint8_t *p)
+{
+    return (uint64_t)p[7] << 56 | (uint64_t)p[6] << 48 | (uint64_t)p[5] << 40 |
+           (uint64_t)p[4] << 32 | (uint64_t)p[3] << 24 | (uint64_t)p[2] << 16 |
+           (uint64_t)p[1] << 8 | (uint64_t)p[0];
+}
+
 KST_INLINE void kst__put16(uint8_t *at, uint32_t value)
 {
     at[0] = (uint8_t)(value >> 8);

@@ -46,7 +46,7 @@ static void kst__expect_init(struct kst *t)
 /* The bucket of all that goes to this place, from wherever. */
 static uint32_t *kst__expect_bucket(const struct kst *t, const struct kst_tuple *tuple)
 {
-    const uint64_t words[3] = {kst__word(tuple->dst), kst__word(tuple->dst + 8),
+    const uint64_t words[3] = {kst__le64(tuple->dst), kst__le64(tuple->dst + 8),
                                (uint64_t)tuple->dst_port << 32 | (uint64_t)tuple->zone << 16 |
                                    (uint64_t)tuple->family << 8 | tuple->protocol};
     const uint64_t hash = kst__siphash(t->seed, words, 3, 1, 3);

@@ -77,13 +77,6 @@ KST_INLINE uint32_t kst__group_match(const struct kst__group *group, uint8_t tag
 
 #else
 
-/* The first byte becomes the lowest, on every machine. */
-KST_INLINE uint64_t kst__le64(const uint8_t *p)
-{
-    return (uint64_t)p[0] | (uint64_t)p[1] << 8 | (uint64_t)p[2] << 16 | (uint64_t)p[3] << 24 |
-           (uint64_t)p[4] << 32 | (uint64_t)p[5] << 40 | (uint64_t)p[6] << 48 | (uint64_t)p[7] << 56;
-}
-
 /* A bit for each of eight bytes that is 0. No byte's sum carries into the next one's. */
 KST_INLINE uint32_t kst__zero_bytes(uint64_t word)
 {

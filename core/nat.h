@@ -135,9 +135,9 @@ static void kst__nat_choose(const struct kst *t, const struct kst_tuple *outside
                             const struct kst_nat_range *range, uint8_t *address)
 {
     const bool persistent = (range->flags & KST_NAT_PERSISTENT) != 0;
-    const uint64_t words[5] = {kst__word(outside->src), kst__word(outside->src + 8),
-                               persistent ? 0 : kst__word(outside->dst),
-                               persistent ? 0 : kst__word(outside->dst + 8), outside->zone};
+    const uint64_t words[5] = {kst__le64(outside->src), kst__le64(outside->src + 8),
+                               persistent ? 0 : kst__le64(outside->dst),
+                               persistent ? 0 : kst__le64(outside->dst + 8), outside->zone};
     const uint32_t count = outside->family == KST_IPV4 ? 1 : 4;
     uint64_t hash = kst__siphash(t->seed, words, 5, 1, 3);
     bool at_low = true, at_high = true;

@@ -16,7 +16,7 @@ static void kst__sources_init(struct kst *t)
 /* The list of all that have the source of this tuple. */
 static uint32_t *kst__source_list(const struct kst *t, const struct kst_tuple *tuple)
 {
-    const uint64_t words[3] = {kst__word(tuple->src), kst__word(tuple->src + 8),
+    const uint64_t words[3] = {kst__le64(tuple->src), kst__le64(tuple->src + 8),
                                (uint64_t)tuple->src_port << 32 | (uint64_t)tuple->zone << 16 |
                                    (uint64_t)tuple->family << 8 | tuple->protocol};
     const uint64_t hash = kst__siphash(t->seed, words, 3, 1, 3);
