@@ -44,7 +44,8 @@ libs_absl    := $(shell pkg-config --libs absl_raw_hash_set absl_hash 2>/dev/nul
 libs_glib    := $(shell pkg-config --libs glib-2.0 2>/dev/null)
 libs_kernel  := -lbpf
 libs_urcu    := -lurcu-cds -lurcu-qsbr -lurcu-common
-there = $(shell echo '\#include <$(header_$1)>' | $(CXX) $(cflags_$1) -E -x c++ - >/dev/null 2>&1 && echo $1)
+hash := \#
+there = $(shell echo '$(hash)include <$(header_$1)>' | $(CXX) $(cflags_$1) -E -x c++ - >/dev/null 2>&1 && echo $1)
 PEERS := $(foreach peer,$(peers),$(call there,$(peer)))
 endif
 
