@@ -63,6 +63,7 @@ after=$(find "$found" -type f | wc -l)
 core=$(git log -1 --format=%h -- core 2>/dev/null || echo unknown)
 git diff --quiet HEAD -- core 2>/dev/null || core=$core+
 # The processor's time of all that ran, which is less than the clock's where others want the machine, too.
+# Of AFL++ only a part of it: it does not wait for the targets that it starts.
 times >"$log.times" # not in a subshell, which has no children to speak of
 cpu=$(awk -F'[ms ]+' 'NR == 2 {printf "%d", $1 * 60 + $2 + $3 * 60 + $4}' "$log.times")
 printf '%s\t%s\t%s\t%s\t%s\t%s\n' "$core" "$target" "$engine" "$cpu" "${executions:-0}" \
