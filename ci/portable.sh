@@ -3,7 +3,7 @@
 # portable.sh - one verdict everywhere: all answers to the vectors, and what the committed inputs of the fuzz targets
 # and some random ones come to, are the same numbers with every compiler, at every level of optimisation, on x86-64,
 # i386 and big-endian s390x (by qemu), and under Valgrind. `text` is left out, as it needs libpcap on each of them.
-# Needs ci/deps portable; what is not installed is said, and fails. Takes some twenty minutes.
+# Needs ci/deps portable; what is not installed is said, and fails. Takes half an hour or more.
 #     ci/portable.sh [RUNS]      so many random inputs a target, 300
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -156,8 +156,7 @@ HUNTERS = [("index_", ["index", "track"]), ("timer_", ["timer", "track"]), ("hel
 
 
 def hunters(bug):
-    named = [targets for room in bug.rooms() for front, targets in HUNTERS if room.startswith(front)][0]
-    return [*named, *([] if bug.kind != "reassembly" or "frag" in named else ["frag"])]
+    return next(targets for front, targets in HUNTERS if bug.rooms()[0].startswith(front))
 
 
 def hunt(bug, folder, bench, seconds, seed):

@@ -184,9 +184,7 @@ def main():
         elif object_of(trial) == objects[0]:
             note(mutant, "no mutant", "the same object code")
         else:
-            asked[key(mutant)] = MISSED
-            with book.open("a") as file:
-                file.write(f"{key(mutant)}\t{MISSED}\n")
+            note(mutant, *MISSED.split("\t"))
 
     for quick in (True, False):
         for count, (mutant, _) in enumerate(each(options.jobs, sample, lambda mutant, number: ask(mutant, number, quick)), 1):

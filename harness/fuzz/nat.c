@@ -318,8 +318,7 @@ static void step(void)
         step_packet(true);
     } else if (kind < 235) {
         rig.now_ms += PICK(1, 1000, 30000, 130000);
-        kst_advance(rig.one, rig.now_ms, UINT32_MAX); /* in steps of the timers, which are two */
-        kst_advance(rig.steps, rig.now_ms, UINT32_MAX);
+        fuzz_same("steps", kst_advance(rig.one, rig.now_ms, 64), kst_advance(rig.steps, rig.now_ms, 64));
     } else if (kind < 250) {
         const struct kst_tuple tuple = tuple_of(draw_below(CONVERSATIONS));
         fuzz_same("deleted", kst_delete(rig.one, kst_find(rig.one, &tuple, NULL)),
