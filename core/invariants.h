@@ -84,7 +84,7 @@ static const char *kst__check_classes(const struct kst *t)
 static const char *kst__check_all(const struct kst *t)
 {
     const char *broken;
-    uint32_t live = 0, bound = 0, with_nat = 0, spare = 0, nodes = 0, armed = 0, apart = 0;
+    uint32_t live = 0, bound = 0, tuples = 0, spare = 0, nodes = 0, armed = 0, apart = 0;
     uint32_t states[KST__PROTOCOLS + 1][KST_TCP_STATES] = {{0}};
     const struct kst_stats *s = &t->stats;
     if (t->used > kst__slots(t) || t->count > t->capacity)
@@ -114,7 +114,8 @@ static const char *kst__check_all(const struct kst *t)
         states[kst__protocol_row(e->tuple.protocol)][e->state]++;
         live++;
         bound += (kst__entry_at(t, slot)->status & KST_SRC_NAT_DONE) != 0;
-        with_nat += (kst__entry_at(t, slot)->kind & KST__KIND_NAT) != 0;
+        tuples += kst__has_original_node(t, slot);
+        tuples += (kst__entry_at(t, slot)->kind & KST__KIND_NAT) != 0;
         apart += kst__is_apart(t, slot);
     }
     if (apart != t->apart)
@@ -135,7 +136,7 @@ static const char *kst__check_all(const struct kst *t)
         return broken;
     if ((broken = kst__check_classes(t)) != NULL)
         return broken;
-    if (nodes != live + with_nat)
+    if (nodes != tuples)
         return "index: it does not hold each entry once for each tuple of its own";
     if (t->expect_at != 0)
         armed -= kst__expectations_of(t)->count + kst__expectations_of(t)->keys;

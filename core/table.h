@@ -63,6 +63,23 @@ KST_INLINE bool kst__is_apart(const struct kst *t, uint32_t slot)
     return (e->kind & KST__KIND_NAT) && kst__reply_tuple(t, slot)->zone != e->tuple.zone;
 }
 
+/* Whether the original tuple of an entry has a node of its own. Not if it is what the answers look like, too:
+ * of a connection turned round to who began it. Linux takes all its packets for answers. */
+KST_INLINE bool kst__has_original_node(const struct kst *t, uint32_t slot)
+{
+    const struct kst__entry *e = kst__entry_at(t, slot);
+    return KST_LIKELY(!(e->kind & KST__KIND_NAT)) || !kst__tuple_same(kst__reply_tuple(t, slot), &e->tuple);
+}
+
+/* Takes an entry's nodes out of the index; `hash` is that of its original tuple. */
+static void kst__index_out(struct kst *t, uint32_t slot, uint64_t hash)
+{
+    if (kst__entry_at(t, slot)->kind & KST__KIND_NAT)
+        kst__index_ops(t)->remove(kst__index(t), slot + kst__slots(t), kst__reply_hash(t, slot));
+    if (kst__has_original_node(t, slot))
+        kst__index_ops(t)->remove(kst__index(t), slot, hash);
+}
+
 /* The node that a key finds, KST__NONE if there is none. Where zones of one direction let a
  * tuple be that of one connection and the answer to another, the newer of them, as in Linux. */
 KST_INLINE uint32_t kst__find(const struct kst *t, const struct kst__key *key)
@@ -130,9 +147,7 @@ static void kst__unlink(struct kst *t, uint32_t slot, uint64_t hash, enum kst_ca
         t->apart--;
     if (KST_UNLIKELY(e->status & KST_SRC_NAT_DONE))
         kst__source_leave(t, slot);
-    if (e->kind & KST__KIND_NAT)
-        kst__index_ops(t)->remove(kst__index(t), slot + kst__slots(t), kst__reply_hash(t, slot));
-    kst__index_ops(t)->remove(kst__index(t), slot, hash);
+    kst__index_out(t, slot, hash);
     if (KST_UNLIKELY(t->tallies_at != 0)) {
         kst__tally_drop(t, &e->tuple, true);
         kst__tally_drop(t, &e->tuple, false);
@@ -382,11 +397,13 @@ static struct kst__help *kst__help_of(const struct kst *t, uint32_t slot)
  * false, with nothing changed, if the index has no place. */
 static bool kst__index_in(struct kst *t, uint32_t slot, uint64_t hash)
 {
-    if (!kst__index_ops(t)->insert(kst__index(t), slot, hash))
+    const bool original = kst__has_original_node(t, slot);
+    if (original && !kst__index_ops(t)->insert(kst__index(t), slot, hash))
         return false;
     if ((kst__entry_at(t, slot)->kind & KST__KIND_NAT) &&
         !kst__index_ops(t)->insert(kst__index(t), slot + kst__slots(t), kst__reply_hash(t, slot))) {
-        kst__index_ops(t)->remove(kst__index(t), slot, hash);
+        if (original)
+            kst__index_ops(t)->remove(kst__index(t), slot, hash);
         return false;
     }
     return true;
@@ -452,9 +469,7 @@ static uint16_t kst__admit(struct kst *t, uint32_t slot, uint64_t hash)
         kst__confirm(t, slot);
         return reason;
     }
-    if (kst__entry_at(t, slot)->kind & KST__KIND_NAT)
-        kst__index_ops(t)->remove(kst__index(t), slot + kst__slots(t), kst__reply_hash(t, slot));
-    kst__index_ops(t)->remove(kst__index(t), slot, hash);
+    kst__index_out(t, slot, hash);
     return reason;
 }
 

@@ -910,6 +910,34 @@ START_TEST(nobody_is_his_own_answer)
 }
 END_TEST
 
+/* Where the ranges leave no choice it does. All that comes later is then taken for answers, as in Linux
+ * (own-answer-udp, own-answer-tcp), whatever the index. */
+START_TEST(turned_round_all_is_an_answer)
+{
+    struct kst *t = nat_table(4);
+    const struct kst_nat_range by = range_to(false, 2, 5060, 5060), to = range_to(false, 1, 6000, 6000);
+    const struct say say = {.protocol = UDP, .from = 1, .to = 2, .sport = 6000, .dport = 5060};
+    struct wire out;
+    struct kst_flow flow;
+    struct kst_result r = say_to(t, 0, say, &by, &to, &out);
+    uint8_t direction = 99;
+    must_be(r.direction, KST_ORIGINAL);
+    must(kst_get(t, r.entry, &flow));
+    must(memcmp(&flow.tuple[KST_ORIGINAL], &flow.tuple[KST_REPLY], sizeof flow.tuple[0]) == 0);
+    must(kst_find(t, &flow.tuple[KST_ORIGINAL], &direction) == r.entry);
+    must_be(direction, KST_REPLY);
+    must(kst_check(t, NULL));
+    r = say_to(t, 1, say, &by, &to, &out);
+    must_be(r.verdict, KST_ACCEPT);
+    must_be(r.state, KST_ESTABLISHED);
+    must_be(r.direction, KST_REPLY);
+    must(kst_delete(t, r.entry));
+    must(kst_find(t, &flow.tuple[KST_ORIGINAL], NULL) == 0);
+    must(kst_check(t, NULL));
+    free(t);
+}
+END_TEST
+
 /* What one zone, or family, has bound is no precedent in another. */
 START_TEST(zones_and_families_have_mappings_of_their_own)
 {
@@ -2048,7 +2076,7 @@ SUITE("nat", a_rejected_connection_is_closed, what_is_pending_can_be_marked, who
       every_protocol_goes_out_and_comes_back, any_checksum_comes_out_right,
       what_cannot_be_rewritten_is_left, what_is_known_can_be_too_short, identifiers_alone_are_identifiers, calls_belong_to_the_receiver,
       a_later_fragment_has_no_ports, a_range_is_used_up_and_says_so, the_expired_hold_no_port,
-      a_wide_range_is_nearly_used_up, a_search_goes_on_elsewhere, nobody_is_his_own_answer,
+      a_wide_range_is_nearly_used_up, a_search_goes_on_elsewhere, nobody_is_his_own_answer, turned_round_all_is_an_answer,
       zones_and_families_have_mappings_of_their_own, a_foretold_call_gives_way, bytes_may_lie,
       errors_that_are_cut, a_buffer_beyond_any_packet, options_of_any_kind, what_comes_to_the_last_hook,
       whoever_only_watches_shifts_nothing,
