@@ -21,13 +21,15 @@ before=$(find "$found" -type f | wc -l)
 log=$B/fuzz/$target-$engine.log
 executions=0
 ok=0
+spent() { python3 harness/fuzz/spent.py "$log.cpu" "$@"; } # the processor's time, not the clock's, on which others sit, too
+rm -f "$log.cpu"
 
 case $engine in
     libfuzzer) # which weighs its corpus by features, if let: with inputs as rich as ours that takes a third of its time
         fork=() weigh=0
         [ "$target" != text ] || weigh=1
         [ "$jobs" -le 1 ] || fork=(-fork="$jobs" -ignore_crashes=0)
-        "$B/fuzz/libfuzzer/$name" -max_total_time="$seconds" -max_len=8192 -timeout=20 -rss_limit_mb=2048 \
+        spent "$B/fuzz/libfuzzer/$name" -max_total_time="$seconds" -max_len=8192 -timeout=20 -rss_limit_mb=2048 \
             -entropic="$weigh" -print_final_stats=1 -seed="$SEED" ${dictionary:+-dict="$dictionary"} \
             -artifact_prefix="$found/" "${fork[@]}" "$corpus" >"$log" 2>&1 || ok=1
         executions=$(sed -n 's/^stat::number_of_executed_units: *//p; s/^#\([0-9]*\): cov.*/\1/p' "$log" | tail -n 1)
@@ -40,10 +42,10 @@ case $engine in
         pids=()
         for job in $(seq "$jobs"); do
             if [ "$job" -eq 1 ]; then
-                AFL_CUSTOM_MUTATOR_LIBRARY=$(realpath "$B/fuzz/mutator/$name") afl-fuzz -V "$seconds" -S "a$job" -t 20000 -m none \
+                AFL_CUSTOM_MUTATOR_LIBRARY=$(realpath "$B/fuzz/mutator/$name") spent afl-fuzz -V "$seconds" -S "a$job" -t 20000 -m none \
                     -i "$corpus" -o "$out" ${dictionary:+-x "$dictionary"} -- "$B/fuzz/afl/$name" >"$log" 2>&1 &
             else
-                AFL_CMPLOG_ONLY_NEW=1 AFL_FAST_CAL=1 afl-fuzz -V "$seconds" -S "a$job" -t 20000 -m none -c 0 \
+                AFL_CMPLOG_ONLY_NEW=1 AFL_FAST_CAL=1 spent afl-fuzz -V "$seconds" -S "a$job" -t 20000 -m none -c 0 \
                     -i "$corpus" -o "$out" ${dictionary:+-x "$dictionary"} -- "$B/fuzz/cmplog/$name" >"$log.$job" 2>&1 &
             fi
             pids+=($!)
@@ -62,10 +64,7 @@ after=$(find "$found" -type f | wc -l)
 [ "$after" -eq "$before" ] || ok=1
 core=$(git log -1 --format=%h -- core 2>/dev/null || echo unknown)
 git diff --quiet HEAD -- core 2>/dev/null || core=$core+
-# The processor's time of all that ran, which is less than the clock's where others want the machine, too.
-# Of AFL++ only a part of it: it does not wait for the targets that it starts.
-times >"$log.times" # not in a subshell, which has no children to speak of
-cpu=$(awk -F'[ms ]+' 'NR == 2 {printf "%d", $1 * 60 + $2 + $3 * 60 + $4}' "$log.times")
+cpu=$(awk '{sum += $1} END {printf "%d", sum}' "$log.cpu")
 printf '%s\t%s\t%s\t%s\t%s\t%s\n' "$core" "$target" "$engine" "$cpu" "${executions:-0}" \
     "$([ $ok -eq 0 ] && echo clean || echo FAILED)" >>"$B/fuzz/campaigns.tsv"
 echo "$target, $engine: ${executions:-0} executions in $cpu CPU-seconds, $((after - before)) found"
