@@ -183,7 +183,7 @@ test: all $(B)/keepstate-sanitized $(B)/agree-sanitized $(B)/agree $(B)/agree-ke
 	B=$(B) TARGETS="$(TARGETS)" RUNS=$(RUNS) tests/run.sh $(SUITES)
 
 # What the harnesses are worth: each takes minutes, or hours, and needs ci/deps proof.
-bugs:                                          ## plants 320 bugs and tells who finds them; ABLATION=1, EMPTY=1
+bugs:                                          ## plants bugs in the core and tells who finds them; ABLATION=1, EMPTY=1
 	python3 harness/bugs/bugs.py --build $(B)/bugs $(if $(N),--sample $(N)) $(if $(SEED),--seed $(SEED)) \
 	    $(if $(ABLATION),--ablation --out harness/bugs/ladder.md,$(if $(EMPTY),--empty --out harness/bugs/hunted.md,\
 	    $(if $(N),,--out harness/bugs/results.md))) $(if $(RESUME),--resume) $(if $(MINUTES),--minutes $(MINUTES))

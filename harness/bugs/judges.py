@@ -144,7 +144,7 @@ class Bench:
     def fuzzed(self, target):
         """Everything of a fuzzer but the core."""
         untraced = [] if target in FUZZ_WORDY else ["-fno-sanitize-coverage=trace-cmp"]
-        return [str(self._object(s, "-fuzzed", ["clang", "-O2", "-fPIC", "-fsemantic-interposition", "-DFUZZ_ENGINE", "-DFUZZ_MUTATOR",
+        return [str(self._object(s, "-fuzzed", ["clang", "-O2", "-fPIC", "-fsemantic-interposition", "-fno-addrsig", "-DFUZZ_ENGINE", "-DFUZZ_MUTATOR",
                                               *FUZZED, *untraced]))
                 for s in fuzz_sources(target)]
 
@@ -196,15 +196,15 @@ class Trial:
                                       self.folder / "core.c", "-o", self.folder / "libcore.so"])
         return self.folder / "libcore.so" if status == 0 else None
 
-    def _kit(self):
-        return {"INDEX": self.kit[0], "TIMER": self.kit[1]}
+    def environment(self):
+        """What a judge is told: where the core is, which back ends are asked for."""
+        return {"LD_LIBRARY_PATH": str(self.folder), "INDEX": self.kit[0], "TIMER": self.kit[1]}
 
     def ask(self, name, flags, arguments=None):
         """Runs a judge with the core as compiled last; (status, output)."""
         program = self.bench.program(name, [f for f in flags if "sanitize" in f])
         return run([program, *(arguments or self.bench.arguments(name, self.kit))],
-                   self.bench.limits.get((name, flags is SANITIZED), 120), ROOT,
-                   LD_LIBRARY_PATH=str(self.folder), **self._kit())
+                   self.bench.limits.get((name, flags is SANITIZED), 120), ROOT, **self.environment())
 
     def hunters(self, targets, optimise):
         """Fuzzers with the changed core, by target."""
@@ -220,18 +220,22 @@ class Trial:
                 must(["clang", "-fsanitize=fuzzer,address,undefined", core, *self.bench.fuzzed(target), "-lpcap", "-lz", "-o", program])
         return {target: self.folder / f"fuzz-{target}" for target in targets}
 
-    def inner(self, name, flags):
-        """A suite or target that looks inside, compiled with the changed core."""
+    def inside(self, name, flags):
+        """A suite or target that looks inside, compiled with the changed core; None if it does not compile."""
         target = name in FUZZ_INNER
         sources = fuzz_sources(name) if target else [ROOT / f"tests/{name}.c", *SUITE_WITH.get(name, [])]
         program = self.folder / name
-        status, output = run(["clang", *FLAGS, *flags,
-                              f"-I{self.folder}/core", f"-I{ROOT}/tests", *sources,
-                              *(["-lpcap", "-lz"] if target else self.bench.check), "-o", program])
-        if status != 0:
+        status, _ = run(["clang", *FLAGS, *flags, f"-I{self.folder}/core", f"-I{ROOT}/tests", *sources,
+                         *(["-lpcap", "-lz"] if target else self.bench.check), "-o", program])
+        return program if status == 0 else None
+
+    def inner(self, name, flags):
+        """What such a one says."""
+        program = self.inside(name, flags)
+        if program is None:
             return Verdict("tests", f"{name}: does not compile")
         return verdict(name, *run([program, *self.bench.arguments(name)], self.bench.limits.get((name, flags is SANITIZED), 240),
-                                  ROOT, **self._kit()))
+                                  ROOT, **self.environment()))
 
 
 def verdict(name, status, output):
