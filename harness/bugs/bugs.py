@@ -18,7 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import judges
-from judges import PLAIN, ROOT, SANITIZED, Bench, Trial, Verdict
+from judges import CORE, PLAIN, ROOT, SANITIZED, Bench, Trial, Verdict
+from switches import Switches
 
 HERE = Path(__file__).resolve().parent
 MISSED = "?\tby the quick round"
@@ -34,27 +35,21 @@ class Bug:
     def rooms(self):
         return [room for room, _, _, _ in self.changes]
 
-    def kit(self):
-        for room in self.rooms():
-            if judges.kit_of(room) != judges.DEFAULT_KIT:
-                return judges.kit_of(room)
-        return judges.DEFAULT_KIT
-
-    def plant(self, core):
-        """Changes the copy of the core. An error if what is to be changed is not there just once."""
+    def texts(self):
+        """What it changes: the rooms, as they read then. An error if what is to be changed is not there just once."""
+        texts = {room: (CORE / room).read_text() for room in self.rooms()}
         for room, after, old, new in self.changes:
-            path = core / room
-            text = path.read_text()
             begin = 0
             if after is not None:
-                place = pattern(after).search(text)
+                place = pattern(after).search(texts[room])
                 if not place:
                     raise SystemExit(f"{self.name}: {room} has no `{after}`")
                 begin = place.end()
-            found = list(pattern(old).finditer(text, begin))
+            found = list(pattern(old).finditer(texts[room], begin))
             if not found or (len(found) > 1 and after is None):
                 raise SystemExit(f"{self.name}: {room} has {len(found)} times\n  {old}")
-            path.write_text(text[: found[0].start()] + new + text[found[0].end() :])
+            texts[room] = texts[room][: found[0].start()] + new + texts[room][found[0].end() :]
+        return texts
 
 
 def pattern(text):
@@ -90,24 +85,16 @@ def read(path):
     return bugs
 
 
-def planted(bench, bug, folder):
-    trial = Trial(bench, folder, bug.kit())
-    bug.plant(trial.folder / "core")
-    return trial
-
-
-def find(bench, bug, folder, quick=False, again=False):
+def find(bench, bug, trial, quick=False, again=False):
     """Who finds it first. `again`: the quick ones have not."""
-    trial = planted(bench, bug, folder)
     found = judges.judge(bench, trial, (), [PLAIN]) if quick else judges.judge(bench, trial, judges.inner(bug.rooms()), again=again)
     if found is None:
         raise SystemExit(f"{bug.name}: does not compile")
     return found
 
 
-def climb(bench, bug, folder):
+def climb(bench, bug, trial):
     """The lowest rung of the ladder that finds it over the whole of the corpora."""
-    trial = planted(bench, bug, folder)
     if trial.core(SANITIZED) is None:
         raise SystemExit(f"{bug.name}: does not compile\n{trial.complaint}")
     rungs = {}
@@ -116,7 +103,7 @@ def climb(bench, bug, folder):
         if found and found.oracle not in rungs:
             rungs[found.oracle] = found.witness
 
-    status, output = trial.ask("vectors", SANITIZED, ["--digest", "--index", bug.kit()[0], "--timer", bug.kit()[1], *judges.VECTORS])
+    status, output = trial.ask("vectors", SANITIZED, ["--digest", "--index", trial.kit[0], "--timer", trial.kit[1], *judges.VECTORS])
     note(judges.verdict("vectors", status, output))
     def track(level): # the target that can leave oracles out
         return judges.verdict("track", *trial.ask("track", SANITIZED, ["--oracles", str(level), *bench.arguments("track")]))
@@ -132,7 +119,7 @@ def climb(bench, bug, folder):
         for index, timer in OTHER_KITS:
             again = ["--digest", "--index", index, "--timer", timer, *judges.VECTORS]
             if digest(trial.ask("vectors", PLAIN, again)[1]) != digest(output):
-                note(Verdict("differential", f"vectors: {'-'.join(bug.kit())} and {index}-{timer} differ"))
+                note(Verdict("differential", f"vectors: {'-'.join(trial.kit)} and {index}-{timer} differ"))
                 break
     if not rungs:
         note(judges.judge(bench, trial, judges.inner(bug.rooms())))
@@ -159,28 +146,23 @@ def hunters(bug):
     return next(targets for front, targets in HUNTERS if bug.rooms()[0].startswith(front))
 
 
-def hunt(bug, folder, bench, seconds, seed):
+def hunt(bug, trial, seconds, seed):
     """libFuzzer from nothing, its targets by turns, each turn longer: (CPU-seconds, who found it), or (CPU-seconds, '')."""
-    trial = planted(bench, bug, folder)
-    names = hunters(bug)
-    for target in names:
-        shutil.rmtree(trial.folder / f"corpus-{target}", ignore_errors=True)
-        (trial.folder / f"corpus-{target}").mkdir()
-    used = 0.0
-    # Most die within seconds, of which a core that is quickly compiled takes fewest; the others get one that runs faster.
-    for optimise, turn_s, until_s in (("-O0", 5, min(30, seconds)), ("-O1", 20, seconds)):
-        if used < until_s:
-            programs = trial.hunters(names, optimise)
-        while used < until_s:
-            for target, program in programs.items():
-                turn = max(1, int(min(turn_s, until_s - used)))
-                status, _, spent = judges.run_timed([program, f"-max_total_time={turn}", "-max_len=4096", "-timeout=5",
-                                                     "-entropic=0", f"-seed={seed}", "-rss_limit_mb=2048", "-verbosity=0",
-                                                     f"-artifact_prefix={trial.folder}/", trial.folder / f"corpus-{target}"], turn + 60)
-                used += spent
-                if status != 0:
-                    return used, target
-            turn_s *= 2
+    corpora = {target: trial.folder / f"corpus-{bug.name}-{target}" for target in hunters(bug)}
+    for corpus in corpora.values():
+        shutil.rmtree(corpus, ignore_errors=True)
+        corpus.mkdir()
+    used, turn_s, target = 0.0, 5, ""
+    while used < seconds:
+        for target, corpus in corpora.items():
+            turn = max(1, int(min(turn_s, seconds - used)))
+            status, _, spent = judges.run_timed([trial.fuzzer(target), f"-max_total_time={turn}", "-max_len=4096", "-timeout=5",
+                                                 "-entropic=0", f"-seed={seed}", "-rss_limit_mb=2048", "-verbosity=0",
+                                                 f"-artifact_prefix={corpus}/", corpus], turn + 60, **trial.environment())
+            used += spent
+            if status != 0:
+                return used, target
+        turn_s *= 2
     return used, ""
 
 
@@ -257,16 +239,17 @@ def main():
     begin = time.time()
     bench = Bench(build / "objects")
     if options.check:
-        wrong = [bug for bug in bugs if planted(bench, bug, build / "check").core(["-fsyntax-only"]) is None]
+        wrong = [bug for bug in bugs if Trial(bench, build / "check", bug.texts()).core(["-fsyntax-only"]) is None]
         for bug in wrong:
             print(f"{bug.name}: does not compile")
         print(f"{len(bugs) - len(wrong)} bugs can be planted")
         return 1 if wrong else 0
+    switches = Switches(bench, build / "switches", bugs)
     if not options.empty:
         bench.prebuild()
-        judges.measure(bench, Trial(bench, build / "clean", judges.DEFAULT_KIT), [PLAIN], options.ablation)
+        judges.measure(bench, switches.trial(), [PLAIN], options.ablation)
         if options.ablation:
-            judges.measure(bench, Trial(bench, build / "clean", judges.DEFAULT_KIT), [SANITIZED], False)
+            judges.measure(bench, switches.trial(), [SANITIZED], False)
         print(f"the clean core: nobody complains ({time.time() - begin:.0f} s)", flush=True)
         begin = time.time()
     rows, book = [], build / ("hunted" if options.empty else "climbed" if options.ablation else "found")
@@ -289,15 +272,15 @@ def main():
         if (missed or bug.name not in known) and time.time() - begin > options.minutes * 60:
             late.append(bug)
             return None
-        folder = build / f"trial{number}"
         if missed or bug.name not in known:
+            trial = switches.trial(bug, build / f"trial{number}")
             if options.empty:
-                seconds, target = hunt(bug, folder, bench, options.seconds, options.seed)
+                seconds, target = hunt(bug, trial, options.seconds, options.seed)
                 found = Verdict(target, f"{seconds:.1f} CPU-seconds")
             elif options.ablation:
-                found = climb(bench, bug, folder)
+                found = climb(bench, bug, trial)
             else:
-                found = find(bench, bug, folder, quick, missed)
+                found = find(bench, bug, trial, quick, missed)
             known[bug.name] = f"{found.oracle}\t{found.witness}"
             if not found and quick and not options.quick: # the second round has it
                 known[bug.name] = MISSED
@@ -311,7 +294,7 @@ def main():
         print(f"{len(first)} of {len(bugs)} at once, by recorded answers, seeds and suites ({time.time() - begin:.0f} s)", flush=True)
         late.clear()
         if len(first) < len(bugs) and time.time() - begin < options.minutes * 60:
-            judges.measure(bench, Trial(bench, build / "clean", judges.DEFAULT_KIT), [SANITIZED])
+            judges.measure(bench, switches.trial(), [SANITIZED])
     for bug, found in each(options.jobs, bugs, work):
         if found is None:
             continue

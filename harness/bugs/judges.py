@@ -3,8 +3,9 @@
 sequences beside the naive tracker, suites.
 
 Harness and suites are compiled once, each a library with the core as it is inside. A changed core is a library,
-too, that is found before: its public functions replace those. So a verdict costs one quick compile of the core, and
-only who looks at the core's inside (kst__...), or sets its limits, is compiled anew, and asked last.
+too, that is found before: its public functions replace those. So a verdict costs at most a quick compile of the core
+(none where switches.py has put the change behind a number), and only who looks at the core's inside (kst__...), or
+sets its limits, is compiled anew, and asked last.
 """
 import os
 import re
@@ -63,10 +64,11 @@ def run(command, limit_s=120, cwd=None, **environment):
         return "hang", (e.stdout or b"").decode("utf-8", "replace")
 
 
-def run_timed(command, limit_s):
+def run_timed(command, limit_s, **environment):
     """As run(), with the processor's seconds that it took."""
     with tempfile.TemporaryFile() as out:
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=ENVIRONMENT, stdin=subprocess.DEVNULL)
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=dict(ENVIRONMENT, **environment),
+                                   stdin=subprocess.DEVNULL)
         timer = threading.Timer(limit_s, process.kill)
         timer.start()
         _, status, usage = os.wait4(process.pid, 0)
@@ -93,11 +95,14 @@ class Verdict:
         return self.oracle != ""
 
 
-def kit_of(path):
-    """The back ends with which a change in this file of core/ shows."""
-    name = Path(path).stem
-    index = name[6:] if name.startswith("index_") and name != "index_group" else DEFAULT_KIT[0]
-    timer = name[6:] if name.startswith("timer_") else DEFAULT_KIT[1]
+def kit_of(rooms):
+    """The back ends with which a change in these rooms shows."""
+    index, timer = DEFAULT_KIT
+    for name in (Path(room).stem for room in rooms):
+        if name.startswith("index_") and name != "index_group":
+            index = name[6:]
+        if name.startswith("timer_"):
+            timer = name[6:]
     return index, timer
 
 
@@ -180,14 +185,14 @@ class Bench:
 
 
 class Trial:
-    """A copy of core/ with a change, in a folder of its own."""
+    """A copy of core/ in which some rooms read otherwise, in a folder of its own."""
 
-    def __init__(self, bench, folder, kit):
-        self.bench, self.folder, self.kit = bench, Path(folder).resolve(), kit
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "core").mkdir(exist_ok=True)
+    def __init__(self, bench, folder, texts=None):
+        self.bench, self.folder, self.kit = bench, Path(folder).resolve(), kit_of(texts or {})
+        (self.folder / "core").mkdir(parents=True, exist_ok=True)
         for room in CORE.glob("*.h"):
-            (self.folder / "core" / room.name).write_text(room.read_text())
+            (self.folder / "core" / room.name).write_text((texts or {}).get(room.name) or room.read_text())
+        self.fuzzers = set()
         (self.folder / "core.c").write_text('#define KST_IMPLEMENTATION\n#include "keepstate.h"\n')
 
     def core(self, flags):
@@ -206,19 +211,22 @@ class Trial:
         return run([program, *(arguments or self.bench.arguments(name, self.kit))],
                    self.bench.limits.get((name, flags is SANITIZED), 120), ROOT, **self.environment())
 
-    def hunters(self, targets, optimise):
-        """Fuzzers with the changed core, by target."""
+    def fuzzer(self, target):
+        """A fuzzer with the changed core."""
+        program = self.folder / f"fuzz-{target}"
+        if program in self.fuzzers:
+            return program
         core = self.folder / "core-fuzzed.o"
-        must(["clang", *FLAGS, optimise, *FUZZED, f"-I{self.folder}/core", "-c", self.folder / "core.c", "-o", core])
-        for target in targets:
-            program = self.folder / f"fuzz-{target}"
-            if target in FUZZ_INNER:
-                must(["clang", *FLAGS, optimise, "-DFUZZ_ENGINE", "-DFUZZ_MUTATOR", "-fsanitize=fuzzer,address,undefined",
-                      "-fno-sanitize-recover=all", "-fno-sanitize-coverage=trace-cmp", f"-I{self.folder}/core",
-                      *fuzz_sources(target), "-o", program])
-            else:
-                must(["clang", "-fsanitize=fuzzer,address,undefined", core, *self.bench.fuzzed(target), "-lpcap", "-lz", "-o", program])
-        return {target: self.folder / f"fuzz-{target}" for target in targets}
+        if not self.fuzzers:
+            must(["clang", *FLAGS, "-O1", *FUZZED, f"-I{self.folder}/core", "-c", self.folder / "core.c", "-o", core])
+        if target in FUZZ_INNER:
+            must(["clang", *FLAGS, "-O1", "-DFUZZ_ENGINE", "-DFUZZ_MUTATOR", "-fsanitize=fuzzer,address,undefined",
+                  "-fno-sanitize-recover=all", "-fno-sanitize-coverage=trace-cmp", f"-I{self.folder}/core",
+                  *fuzz_sources(target), "-o", program])
+        else:
+            must(["clang", "-fsanitize=fuzzer,address,undefined", core, *self.bench.fuzzed(target), "-lpcap", "-lz", "-o", program])
+        self.fuzzers.add(program)
+        return program
 
     def inside(self, name, flags):
         """A suite or target that looks inside, compiled with the changed core; None if it does not compile."""

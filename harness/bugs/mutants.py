@@ -19,13 +19,13 @@ import hashlib
 import random
 import re
 import sys
-import threading
 import time
 from pathlib import Path
 
 import judges
 from bugs import each, progress
 from judges import CORE, PLAIN, ROOT, Bench, Trial
+from switches import Switches
 
 HERE = Path(__file__).resolve().parent
 MISSED = "?\tby who asks quickly"
@@ -51,12 +51,11 @@ class Mutant:
     def rooms(self):
         return [self.room]
 
-    def plant(self, core):
-        path = core / self.room
-        lines = path.read_text().split("\n")
-        assert lines[self.line - 1] == self.before
+    def texts(self):
+        """What it changes: the rooms, as they read then."""
+        lines = (CORE / self.room).read_text().split("\n")
         lines[self.line - 1] = self.after
-        path.write_text("\n".join(lines))
+        return {self.room: "\n".join(lines)}
 
 
 def code_lines(text):
@@ -117,138 +116,6 @@ def mutants_of(room):
     return made
 
 
-HEAD = re.compile(r"(?P<type>[\w *]+[ *])(?P<name>\w+)\((?P<parameters>[^()]*)\)$")
-
-
-def functions(lines):
-    """(match of HEAD, number of the brace's line, of the last line), from 1, of each function."""
-    brace = 0
-    for number, line in enumerate(lines, 1):
-        if line == "{":
-            head = number - 1
-            while lines[head - 1].startswith(" "):
-                head -= 1
-            match = HEAD.match(" ".join(part.strip() for part in lines[head - 1 : number - 1]))
-            brace = number
-        elif line == "}" and brace and match:
-            yield match, head, brace, number
-            brace = 0
-
-
-class Switches:
-    """A core with many mutants in it, of which MUTANT in the environment chooses one by its number, none by 0."""
-
-    SWITCH = """#ifndef SWITCH
-#define SWITCH
-#include <stdlib.h>
-static int kst__mutant;
-__attribute__((constructor)) static void kst__mutant_chosen(void)
-{
-    const char *number = getenv("MUTANT");
-    kst__mutant = number != NULL ? atoi(number) : 0;
-}
-#endif
-"""
-
-    def __init__(self, bench, folder, mutants):
-        """`numbers` has those that could be put in; what stands outside functions cannot. `broken` do not compile."""
-        self.lock = threading.Lock()
-        self.builds = {}  # by flags
-        self.bench, self.folder = bench, Path(folder)
-        self.numbers = {mutant: number for number, mutant in enumerate(mutants, 1)}
-        self.broken = set()
-        inside = set()
-        while True:
-            trial = Trial(bench, self.folder / "all", judges.DEFAULT_KIT)
-            places = {}  # (room, line) of the copy -> mutant
-            for room in sorted({mutant.room for mutant in mutants}):
-                text, where, known = self.room(room)
-                (trial.folder / "core" / room).write_text(text)
-                places.update({(room, line): mutant for line, mutant in where.items()})
-                inside |= known
-            base = trial.folder / "core/base.h"
-            base.write_text(self.SWITCH + base.read_text())
-            lines_before = self.SWITCH.count("\n")
-            status, output = judges.run(["clang", *judges.FLAGS, "-fsyntax-only", "-ferror-limit=0", f"-I{trial.folder}/core",
-                                         trial.folder / "core.c"])
-            if status == 0:
-                break
-            wrong = {places.get((room, int(line) - (lines_before if room == "base.h" else 0)))
-                     for room, line in re.findall(r"core/(\w+\.h):(\d+):\d+: error", output)} - {None}
-            if not wrong:
-                raise SystemExit(output)
-            self.broken |= wrong
-        self.numbers = {mutant: number for mutant, number in self.numbers.items() if mutant in inside and mutant not in self.broken}
-
-    def room(self, room):
-        """Its text with the copies, whose each line is, and which mutants are in it."""
-        lines = (CORE / room).read_text().split("\n")
-        mine = [mutant for mutant in self.numbers if mutant.room == room and mutant not in self.broken]
-        out, where, known, done = [], {}, set(), 0
-        for match, head, brace, end in functions(lines):
-            here = [mutant for mutant in mine if brace < mutant.line < end]
-            if not here:
-                continue
-            known.update(here)
-            out += lines[done : head - 1]
-            declared, name, parameters = match.group("type", "name", "parameters")
-            arguments = ", ".join(re.search(r"(\w+)(\[\w*\])?$", one).group(1) for one in parameters.split(",")) if parameters != "void" else ""
-            static = declared if re.match("static|KST_INLINE", declared) else "static " + declared
-            void = re.sub(r"static|KST_INLINE|inline", "", declared).strip() == "void"
-            out.append(f"{declared}{name}({parameters});")
-            for mutant in here:
-                begin = len(out)
-                body = lines[brace - 1 : end]
-                body[mutant.line - brace] = mutant.after
-                out += [f"{static}{name}__m{self.numbers[mutant]}({parameters})", *body]
-                where.update({line: mutant for line in range(begin + 1, len(out) + 1)})
-            out += lines[head - 1 : brace]
-            out.append("    switch (kst__mutant) {")
-            for mutant in here:
-                call = f"{name}__m{self.numbers[mutant]}({arguments});"
-                out.append(f"    case {self.numbers[mutant]}: {call + ' return;' if void else 'return ' + call}")
-            out.append("    }")
-            done = brace
-        return "\n".join(out + lines[done:]), where, known
-
-    def build(self, flags):
-        """A trial whose core is compiled so."""
-        with self.lock:
-            if str(flags) not in self.builds:
-                trial = Trial(self.bench, self.folder / f"build{len(self.builds)}", judges.DEFAULT_KIT)
-                for room in (self.folder / "all/core").glob("*.h"):
-                    (trial.folder / "core" / room.name).write_text(room.read_text())
-                if Trial.core(trial, flags) is None:
-                    raise SystemExit(trial.complaint)
-                trial.suites = {}
-                self.builds[str(flags)] = trial
-            return self.builds[str(flags)]
-
-    def suite(self, name, flags):
-        trial = self.build(flags)
-        with self.lock:
-            if name not in trial.suites:
-                trial.suites[name] = Trial.inside(trial, name, flags)
-            return trial.suites[name]
-
-
-class Switched(Trial):
-    """One mutant of a Switches, or with 0 the core as it is."""
-
-    def __init__(self, switches, number, kit):
-        self.bench, self.switches, self.number, self.kit = switches.bench, switches, number, kit
-
-    def core(self, flags):
-        self.folder = self.switches.build(flags).folder
-        return self.folder
-
-    def inside(self, name, flags):
-        return self.switches.suite(name, flags)
-
-    def environment(self):
-        return dict(super().environment(), MUTANT=str(self.number))
-
-
 def object_of(trial):
     """What gcc -O2 makes of the core, names and lines aside; None if it does not compile."""
     out = trial.folder / "o2.o"
@@ -283,8 +150,8 @@ def main():
     bench = Bench(build / "objects")
     bench.prebuild()
     switches = Switches(bench, build / "switches", sample)
-    judges.measure(bench, Switched(switches, 0, judges.DEFAULT_KIT))
-    clean = object_of(Trial(bench, build / "clean", judges.DEFAULT_KIT))
+    judges.measure(bench, switches.trial())
+    clean = object_of(Trial(bench, build / "clean"))
     known = survivors()
     finders = collections.Counter()
     begin = time.time()
@@ -303,21 +170,13 @@ def main():
     def reason_of(mutant):
         return known.get((mutant.room, squeeze(mutant.after)))
 
-    def alone(mutant, number):
-        trial = Trial(bench, build / f"trial{number}", judges.kit_of(mutant.room))
-        mutant.plant(trial.folder / "core")
-        return trial
-
     def ask(mutant, number, quick):
         """Who asks quickly is asked about all, before the others are about those that are left."""
         if not quick and (time.time() - begin > options.minutes * 60 or asked[key(mutant)] != MISSED or reason_of(mutant)) or \
                 quick and key(mutant) in asked:
             return
-        if mutant in switches.broken:
-            note(mutant, "no mutant", "does not compile")
-            return
-        trial = Switched(switches, switches.numbers[mutant], judges.kit_of(mutant.room)) if mutant in switches.numbers else \
-            alone(mutant, number)
+        folder = build / f"trial{number}"
+        trial = switches.trial(mutant, folder)
         found = judges.judge(bench, trial, (), [PLAIN]) if quick else \
             judges.judge(bench, trial, judges.inner(mutant.rooms(), finders), again=True)
         if found is None:
@@ -327,7 +186,7 @@ def main():
             note(mutant, found.oracle, found.witness)
         elif quick:
             note(mutant, *MISSED.split("\t"))
-        elif object_of(alone(mutant, number)) == clean:
+        elif object_of(Trial(bench, folder, mutant.texts())) == clean:
             note(mutant, "no mutant", "the same object code")
         else:
             note(mutant, "", "SURVIVES")
