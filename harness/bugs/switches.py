@@ -36,12 +36,15 @@ class Function:
         each = [] if self.parameters == "void" else self.parameters.split(",")
         return ", ".join(re.search(r"(\w+)(\[\w*\])?$", one).group(1) for one in each)
 
+    def returns(self):
+        return re.sub(r"static|KST_INLINE|inline", "", self.type).strip()
+
     def copy(self, number, body):
-        static = "" if re.match("static|KST_INLINE", self.type) else "static "
-        return [f"{static}{self.type}{self.name}__m{number}({self.parameters})", *body]
+        """Never inlined: that would double the code at every call, of calls within calls again and again."""
+        return [f"static __attribute__((noinline)) {self.returns()} {self.name}__m{number}({self.parameters})", *body]
 
     def go(self, number):
-        void = re.sub(r"static|KST_INLINE|inline", "", self.type).strip() == "void"
+        void = self.returns() == "void"
         call = f"{self.name}__m{number}({self.arguments()});"
         return f"    case {number}: " + (f"{call} return;" if void else f"return {call}")
 
