@@ -312,6 +312,8 @@ static uint32_t make_next(uint32_t number, bool answer)
         } else if (one_in(12)) { /* a selective acknowledgement */
             static const uint8_t sack[] = {1, 1, 5, 10};
             memcpy(made + end, sack, sizeof sack);
+            if (one_in(8))
+                made[end + 3] = (uint8_t)ONE_OF(7, 8, 9, 11); /* of blocks that are not whole */
             put32(made + end + 4, near(next_ack, 100));
             put32(made + end + 8, near(next_ack + 10, 8192));
             l4[12] = 0x80;

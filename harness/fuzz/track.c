@@ -342,11 +342,11 @@ static void draw_tcp_options(struct wire *w, const struct naive_side *other, boo
         bytes = 4 + 4 * (choice % 5);
         for (uint32_t i = 0; i < bytes; i++)
             at[i] = (uint8_t)(i % 3 == 0 ? PICK(1, 5, 3, 4, 8, 0, 255) : PICK(10, 2, 3, 0, 4, 18, 1));
-    } else if (choice >= 200) { /* SACK, with or without a timestamp before it */
+    } else if (choice >= 200) { /* SACK, sometimes of blocks that are not whole */
         bytes = 12;
         at[0] = at[1] = 1;
         at[2] = 5;
-        at[3] = 10;
+        at[3] = choice >= 230 ? (uint8_t)(choice - 230 + 6) : 10;
         put32(at + 4, draw_near(other != NULL ? other->end - 10 : 0, 8192));
         put32(at + 8, draw_near(other != NULL ? other->end : 0, 8192));
     } else if (choice >= 184) {
