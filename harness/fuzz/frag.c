@@ -10,7 +10,8 @@
 #include "../agree/describe.h"
 #include "packet.h"
 
-enum { STEPS_MAX = 100, PIECES_MAX = 64, MANY_MAX = KST_FRAGMENTS_MAX + 16, LONG = 8 * MANY_MAX, MAP_MAX = 4096 };
+enum { STEPS_MAX = 100, PIECES_MAX = 64, MANY_MAX = KST_FRAGMENTS_MAX + 16, LONG = 8 * MANY_MAX, FRAME_MAX = 4096 };
+enum { IP_MAX = 65535, MAP_MAX = IP_MAX + 65, GIANT_PIECE = 8192 };
 
 enum { /* of a frame */
     FLAG_ORDER = 3,       /* in order, backwards, anyhow, and with harm done */
@@ -18,7 +19,8 @@ enum { /* of a frame */
     FLAG_SIZE = 8 | 16,   /* of the pieces */
     FLAG_ZONE = 32,
     FLAG_TRUSTED = 64,    /* nobody looks at checksums */
-    FLAG_LONG = 128       /* with zeros it becomes so long that in pieces of 8 bytes these are too many */
+    FLAG_LONG = 128       /* with zeros it becomes so long that in pieces of 8 bytes these are too many, or, if these are to be
+                             large, as long as a datagram can be, or a little longer */
 };
 
 struct piece {
@@ -34,6 +36,7 @@ static struct datagram {
     /* The model of what is held: to which run each byte belongs, 0 for none. */
     uint16_t run[MAP_MAX];
     uint32_t runs, last_end, end, held, fragments, joined; /* the last: bytes of the datagram that was completed */
+    uint32_t touched; /* `run` is 0 behind here */
     bool end_seen, there;
 } datagrams[2];
 
@@ -46,8 +49,8 @@ static struct {
 
 static void forget(struct datagram *d)
 {
-    memset(d->run, 0, sizeof d->run);
-    d->runs = d->last_end = d->end = d->held = d->fragments = 0;
+    memset(d->run, 0, d->touched * sizeof d->run[0]);
+    d->touched = d->runs = d->last_end = d->end = d->held = d->fragments = 0;
     d->end_seen = d->there = false;
 }
 
@@ -87,13 +90,13 @@ static enum kst_reason expect(struct datagram *d, const struct piece *piece)
     for (uint32_t i = piece->begin; i < piece->end; i++)
         d->run[i] = (uint16_t)own;
     if (piece->end > d->last_end)
-        d->last_end = piece->end;
+        d->last_end = d->touched = piece->end;
     d->held += piece->end - piece->begin;
     if (!d->end_seen || d->held != d->end)
         return KST_REASON_FRAGMENT_HELD;
     d->joined = d->end;
     forget(d);
-    return KST_REASON_NONE;
+    return v4 && d->p.l4_at + d->joined > IP_MAX ? KST_REASON_FRAGMENT_BAD : KST_REASON_NONE;
 }
 
 static struct kst_result track(struct kst *t, const uint8_t *data, uint32_t size, uint32_t flags)
@@ -210,17 +213,20 @@ static bool cut_up(struct datagram *d, const struct fuzz_frame *frame)
     static const uint32_t sizes[] = {24, 64, 160, 512};
     uint64_t random = (uint64_t)frame->flags << 8 | frame->wait;
     const uint8_t *data = frame->bytes;
-    if (frame->size < 40 || frame->size > MAP_MAX || !packet_lay_out(data, frame->size, &d->p) || d->p.fragment)
+    if (frame->size < 40 || frame->size > FRAME_MAX || !packet_lay_out(data, frame->size, &d->p) || d->p.fragment)
         return false;
     const bool v4 = data[0] >> 4 == 4;
     d->size = v4 ? get16(data + 2) : 40 + get16(data + 4);
     if (d->size > frame->size || d->size < d->p.l4_at + 25 || (!v4 && (d->p.l4_at != 40 || d->p.protocol == 59)))
         return false;
     memcpy(d->data, data, d->size);
-    const bool many = (frame->flags & FLAG_LONG) && d->size < d->p.l4_at + LONG;
-    if (many) {
-        memset(d->data + d->size, 0, d->p.l4_at + LONG - d->size);
-        d->size = d->p.l4_at + LONG;
+    const bool giant = (frame->flags & FLAG_LONG) && (frame->flags & FLAG_SIZE) == FLAG_SIZE;
+    const uint32_t edge = v4 ? IP_MAX - d->p.l4_at - 16 + frame->wait % 32 : (uint32_t)IP_MAX - frame->wait % 32;
+    const uint32_t longer = d->p.l4_at + (giant ? edge : LONG);
+    const bool many = (frame->flags & FLAG_LONG) && !giant && d->size < longer;
+    if (giant || many) {
+        memset(d->data + d->size, 0, longer - d->size);
+        d->size = longer;
         packet_seal(d->data, d->size, true);
     }
     d->p.bytes = d->size - d->p.l4_at;
@@ -233,7 +239,7 @@ static bool cut_up(struct datagram *d, const struct fuzz_frame *frame)
     d->count = d->next = 0;
     forget(d);
     const uint32_t wanted = sizes[frame->flags >> 3 & 3], least = (d->p.bytes / PIECES_MAX + 8) / 8 * 8;
-    const uint32_t usual = many ? 8 : wanted > least ? wanted : least;
+    const uint32_t usual = many ? 8 : giant ? GIANT_PIECE : wanted > least ? wanted : least;
     for (uint32_t at = 0; at < d->p.bytes;) {
         const uint32_t step = at == 0 && usual < 24 ? 24 : usual; /* the first has all headers */
         const bool more = at + step < d->p.bytes;
@@ -254,6 +260,18 @@ static bool cut_up(struct datagram *d, const struct fuzz_frame *frame)
     if ((frame->flags & FLAG_ORDER) == 3)
         harm(d, &random);
     return d->count > 0;
+}
+
+/* Two of one identifier, which are two if any one thing more tells them apart. */
+static void collide(struct datagram *d, const struct datagram *other, uint32_t how)
+{
+    const bool one_family = (d->data[0] ^ other->data[0]) >> 4 == 0, v4 = d->data[0] >> 4 == 4;
+    const uint32_t at = v4 ? 12 : 8, bytes = v4 ? 8 : 32;
+    if (one_family && (how & 1))
+        memcpy(d->data + at, other->data + at, bytes);
+    if (one_family && memcmp(d->data + at, other->data + at, bytes) == 0 && (!v4 || d->p.protocol == other->p.protocol))
+        d->flags = (d->flags & ~(uint32_t)FLAG_ZONE) | (~other->flags & FLAG_ZONE);
+    d->id = other->id;
 }
 
 static void send_all(uint32_t count)
@@ -310,6 +328,8 @@ static void run(const uint8_t *data, size_t size)
         if (waiting == 0)
             rig.now_ms += fuzz_wait_ms(frame.wait);
         if (cut_up(&datagrams[waiting], &frame)) {
+            if (waiting == 1 && (frame.wait & 128))
+                collide(&datagrams[1], &datagrams[0], frame.wait >> 6);
             waiting++;
             if (waiting == 1 && (frame.flags & FLAG_AMONG))
                 continue;
