@@ -126,7 +126,8 @@ static void send_piece(struct datagram *d, const struct piece *piece)
         put16(data + 6, piece->begin / 8 | (piece->more ? 0x2000u : 0));
     } else {
         data[6] = 44;
-        data[40] = (uint8_t)d->p.protocol;
+        /* Of what kind it is the first one says; in others it may be said wrong (RFC 8200 §4.5). */
+        data[40] = (uint8_t)(piece->begin == 0 || (d->id & 1) ? d->p.protocol : d->p.protocol == UDP ? TCP : UDP);
         data[41] = 0;
         put16(data + 42, piece->begin | piece->more);
         put32(data + 44, d->id);
