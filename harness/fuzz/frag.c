@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* frag.c - property: a datagram that comes in pieces is judged as the whole one is, by a table that knows no
- * fragments, in whatever order they come, among whatever others; what becomes of each piece - held, a copy, an
+/* frag.c - property: a datagram that comes in pieces becomes what it was, and is judged as the whole one is, by a table
+ * that knows no fragments, in whatever order they come, among whatever others; what becomes of each piece - held, a copy, an
  * overlap, a wrong end - is what a map of bytes says; and when the time for all is over, no memory is in use.
  *
  * Frames hold whole datagrams; their flags say how each is cut up, and are the seed of what is left to chance. A
@@ -26,6 +26,8 @@ enum { /* of a frame */
 struct piece {
     uint32_t begin, end;
     bool more;
+    uint8_t checksum; /* enum kst_checksum: what its network card says */
+    uint32_t late_ms; /* it comes so much later than the one before */
 };
 
 static struct datagram {
@@ -37,6 +39,8 @@ static struct datagram {
     uint16_t run[MAP_MAX];
     uint32_t runs, last_end, end, held, fragments, joined; /* the last: bytes of the datagram that was completed */
     uint32_t touched; /* `run` is 0 behind here */
+    uint64_t expires_ms;
+    uint8_t checksum; /* of all that are held together */
     bool end_seen, there;
 } datagrams[2];
 
@@ -57,7 +61,12 @@ static void forget(struct datagram *d)
 /* What becomes of a piece; NONE: it completes the datagram. */
 static enum kst_reason expect(struct datagram *d, const struct piece *piece)
 {
-    const bool v4 = d->data[0] >> 4 == 4, fresh = !d->there;
+    const bool v4 = d->data[0] >> 4 == 4;
+    if (d->there && d->expires_ms <= rig.now_ms)
+        forget(d);
+    const bool fresh = !d->there;
+    if (fresh)
+        d->expires_ms = rig.now_ms + (v4 ? 30000 : 60000);
     bool all_in = true, none_in = true;
     const uint32_t run = d->run[piece->begin];
     d->there = true;
@@ -84,6 +93,10 @@ static enum kst_reason expect(struct datagram *d, const struct piece *piece)
         forget(d);
         return KST_REASON_FRAGMENT_MANY;
     }
+    if (d->fragments == 1)
+        d->checksum = piece->checksum;
+    else if (d->checksum != piece->checksum)
+        d->checksum = d->checksum == KST_CHECKSUM_BAD || piece->checksum == KST_CHECKSUM_BAD ? KST_CHECKSUM_BAD : KST_CHECKSUM_VERIFY;
     /* Right behind all that is there, it goes on with the last run; else it begins one. */
     const bool joins = piece->begin > 0 && piece->begin == d->last_end && d->run[piece->begin - 1] != 0;
     const uint32_t own = joins ? d->run[piece->begin - 1] : ++d->runs;
@@ -99,10 +112,15 @@ static enum kst_reason expect(struct datagram *d, const struct piece *piece)
     return v4 && d->p.l4_at + d->joined > IP_MAX ? KST_REASON_FRAGMENT_BAD : KST_REASON_NONE;
 }
 
-static struct kst_result track(struct kst *t, const uint8_t *data, uint32_t size, uint32_t flags)
+/* Of a whole one, and of a piece but where harm is done. */
+static uint8_t checksum_of(uint32_t flags)
 {
-    struct kst_packet packet = {.size = size, .zone = flags & FLAG_ZONE ? 7 : 0};
-    packet.checksum = flags & FLAG_TRUSTED ? KST_CHECKSUM_GOOD : KST_CHECKSUM_VERIFY;
+    return flags & FLAG_TRUSTED ? KST_CHECKSUM_GOOD : KST_CHECKSUM_VERIFY;
+}
+
+static struct kst_result track(struct kst *t, const uint8_t *data, uint32_t size, uint32_t flags, uint8_t checksum)
+{
+    struct kst_packet packet = {.size = size, .zone = flags & FLAG_ZONE ? 7 : 0, .checksum = checksum};
     packet.data = fuzz_exact(data, size);
     const struct kst_result r = rig_track(t, rig.now_ms, &packet);
     fuzz_free((void *)(uintptr_t)packet.data);
@@ -137,8 +155,9 @@ static void send_piece(struct datagram *d, const struct piece *piece)
         put16(data + 10, 0);
         put16(data + 10, packet_fold(packet_sum(0, data, header)));
     }
+    rig.now_ms += piece->late_ms;
     const enum kst_reason expected = rig.apart ? KST_REASON_NONE : expect(d, piece);
-    struct kst_result r = track(rig.cut, data, header + bytes, d->flags);
+    struct kst_result r = track(rig.cut, data, header + bytes, d->flags, piece->checksum);
     rig_note_result(&r);
     if (rig.apart)
         return;
@@ -151,10 +170,17 @@ static void send_piece(struct datagram *d, const struct piece *piece)
         memcpy(data, d->data, bytes_all);
         put16(data + (v4 ? 2 : 4), v4 ? bytes_all : bytes_all - 40);
         if (v4) {
+            put16(data + 4, d->id);
+            put16(data + 6, 0);
             put16(data + 10, 0);
             put16(data + 10, packet_fold(packet_sum(0, data, d->p.l4_at)));
         }
-        const struct kst_result whole = track(rig.whole, data, bytes_all, d->flags);
+        size_t joined_bytes;
+        const uint8_t *joined = kst_datagram(rig.cut, &joined_bytes);
+        fuzz_same("bytes of what was put together", joined_bytes, bytes_all);
+        if (memcmp(joined, data, bytes_all) != 0)
+            fuzz_fail("what was put together is not what was cut up");
+        const struct kst_result whole = track(rig.whole, data, bytes_all, d->flags, d->checksum);
         fuzz_must(r.flags & KST_REASSEMBLED);
         r.flags ^= KST_REASSEMBLED;
         if (!rig_same_result(&r, &whole))
@@ -174,6 +200,8 @@ static void send_piece(struct datagram *d, const struct piece *piece)
 /* What happens to the pieces on their way. */
 static void harm(struct datagram *d, uint64_t *random)
 {
+    const uint32_t most = d->size <= FRAME_MAX ? d->p.bytes + 8 : d->p.bytes;
+    memset(d->data + d->size, 0, most - d->p.bytes);
     for (uint32_t times = 1 + (uint32_t)fuzz_random(random) % 3; times > 0 && d->count > 0; times--) {
         const uint32_t number = (uint32_t)fuzz_random(random) % d->count, to = (uint32_t)fuzz_random(random) % d->count;
         struct piece *piece = &d->pieces[number];
@@ -191,8 +219,8 @@ static void harm(struct datagram *d, uint64_t *random)
             if (piece->begin >= 8)
                 piece->begin -= 8;
             break;
-        case 4: /* and into the one behind */
-            if (piece->end + 8 <= d->p.bytes)
+        case 4: /* and into the one behind, or behind them all */
+            if (piece->end + 8 <= most)
                 piece->end += 8;
             break;
         default: piece->more = !piece->more; break;
@@ -203,8 +231,16 @@ static void harm(struct datagram *d, uint64_t *random)
         if (piece->begin == 0 && piece->end < 24 && d->data[0] >> 4 == 6)
             piece->end = 24;
         const bool whole = piece->begin == 0 && !piece->more; /* that is no fragment */
-        if (piece->end <= piece->begin || piece->end > d->p.bytes || whole)
+        if (piece->end <= piece->begin || piece->end > most || whole)
             *piece = d->pieces[--d->count];
+    }
+    static const uint32_t late_ms[] = {0, 29999, 30000, 59999, 60000, 1};
+    for (uint32_t i = 0; i < d->count; i++) {
+        const uint64_t chance = fuzz_random(random);
+        if (chance % 8 == 0)
+            d->pieces[i].late_ms = late_ms[(chance >> 8) % 6];
+        if ((chance >> 16) % 8 == 0)
+            d->pieces[i].checksum = (chance >> 24) & 3;
     }
 }
 
@@ -244,7 +280,7 @@ static bool cut_up(struct datagram *d, const struct fuzz_frame *frame)
     for (uint32_t at = 0; at < d->p.bytes;) {
         const uint32_t step = at == 0 && usual < 24 ? 24 : usual; /* the first has all headers */
         const bool more = at + step < d->p.bytes;
-        d->pieces[d->count++] = (struct piece){at, more ? at + step : d->p.bytes, more};
+        d->pieces[d->count++] = (struct piece){at, more ? at + step : d->p.bytes, more, checksum_of(frame->flags), 0};
         at = d->pieces[d->count - 1].end;
     }
     if (d->count < 2)
@@ -337,7 +373,7 @@ static void run(const uint8_t *data, size_t size)
             send_all(waiting);
             waiting = 0;
         } else {
-            const struct kst_result r = track(rig.cut, frame.bytes, frame.size, frame.flags);
+            const struct kst_result r = track(rig.cut, frame.bytes, frame.size, frame.flags, checksum_of(frame.flags));
             rig_note_result(&r);
             struct packet_layout p;
             /* An IPv6 fragment header, if only of one that is all there is, counts in one table alone. */
@@ -345,7 +381,7 @@ static void run(const uint8_t *data, size_t size)
                 (frame.bytes[0] >> 4 == 6 && p.l4_at != 40) ||
                 (r.reason >= KST_REASON_FRAGMENT && r.reason <= KST_REASON_FRAGMENT_FULL))
                 rig.apart = true;
-            const struct kst_result whole = track(rig.whole, frame.bytes, frame.size, frame.flags);
+            const struct kst_result whole = track(rig.whole, frame.bytes, frame.size, frame.flags, checksum_of(frame.flags));
             if (!rig.apart && !rig_same_result(&r, &whole))
                 fuzz_fail("what is no fragment is %s %s, and %s %s without reassembly",
                           kst_state_name((enum kst_state)r.state), kst_reason_name((enum kst_reason)r.reason),
