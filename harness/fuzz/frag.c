@@ -11,10 +11,10 @@
 #include "packet.h"
 
 enum { STEPS_MAX = 100, PIECES_MAX = 64, MANY_MAX = KST_FRAGMENTS_MAX + 16, LONG = 8 * MANY_MAX, FRAME_MAX = 4096 };
-enum { IP_MAX = 65535, MAP_MAX = IP_MAX + 65, GIANT_PIECE = 8192 };
+enum { IP_MAX = 65535, HEADERS_MAX = 300, MAP_MAX = IP_MAX + HEADERS_MAX, GIANT_PIECE = 8192 };
 
 enum { /* of a frame */
-    FLAG_ORDER = 3,       /* in order, backwards, anyhow, and with harm done */
+    FLAG_ORDER = 3,       /* in order, backwards, anyhow, or with harm done, too */
     FLAG_AMONG = 4,       /* among the pieces of the next one */
     FLAG_SIZE = 8 | 16,   /* of the pieces */
     FLAG_ZONE = 32,
@@ -33,6 +33,7 @@ struct piece {
 static struct datagram {
     uint8_t data[MAP_MAX];
     uint32_t size, id, flags, count, next;
+    uint32_t names; /* IPv6: the byte that names the transport protocol */
     struct packet_layout p;
     struct piece pieces[2 * MANY_MAX];
     /* The model of what is held: to which run each byte belongs, 0 for none. */
@@ -62,6 +63,17 @@ static void forget(struct datagram *d)
 static enum kst_reason expect(struct datagram *d, const struct piece *piece)
 {
     const bool v4 = d->data[0] >> 4 == 4;
+    const uint32_t needed = d->p.protocol == TCP ? 20 : d->p.protocol == UDP || d->p.protocol == ICMP6 ? 8 : 1;
+    uint32_t end = piece->end;
+    if (!v4 && piece->begin == 0 && end < needed) /* RFC 7112 */
+        return KST_REASON_FRAGMENT;
+    if (piece->more && end % 8 != 0) { /* IPv4 goes without the rest, IPv6 without it all */
+        end -= end % 8;
+        if (!v4 || end == piece->begin) {
+            forget(d);
+            return v4 ? KST_REASON_FRAGMENT_BAD : KST_REASON_FRAGMENT;
+        }
+    }
     if (d->there && d->expires_ms <= rig.now_ms)
         forget(d);
     const bool fresh = !d->there;
@@ -70,16 +82,16 @@ static enum kst_reason expect(struct datagram *d, const struct piece *piece)
     bool all_in = true, none_in = true;
     const uint32_t run = d->run[piece->begin];
     d->there = true;
-    if (piece->more ? d->end_seen && piece->end > d->end
-                    : piece->end < d->end || (d->end_seen && piece->end != d->end)) {
+    if (piece->more ? d->end_seen && end > d->end
+                    : end < d->end || (d->end_seen && end != d->end)) {
         if (v4 || fresh)
             forget(d);
         return KST_REASON_FRAGMENT_BAD;
     }
-    if (piece->end > d->end)
-        d->end = piece->end;
+    if (end > d->end)
+        d->end = end;
     d->end_seen = d->end_seen || !piece->more;
-    for (uint32_t i = piece->begin; i < piece->end; i++) {
+    for (uint32_t i = piece->begin; i < end; i++) {
         all_in = all_in && d->run[i] != 0 && d->run[i] == run;
         none_in = none_in && d->run[i] == 0;
     }
@@ -100,19 +112,19 @@ static enum kst_reason expect(struct datagram *d, const struct piece *piece)
     /* Right behind all that is there, it goes on with the last run; else it begins one. */
     const bool joins = piece->begin > 0 && piece->begin == d->last_end && d->run[piece->begin - 1] != 0;
     const uint32_t own = joins ? d->run[piece->begin - 1] : ++d->runs;
-    for (uint32_t i = piece->begin; i < piece->end; i++)
+    for (uint32_t i = piece->begin; i < end; i++)
         d->run[i] = (uint16_t)own;
-    if (piece->end > d->last_end)
-        d->last_end = d->touched = piece->end;
-    d->held += piece->end - piece->begin;
+    if (end > d->last_end)
+        d->last_end = d->touched = end;
+    d->held += end - piece->begin;
     if (!d->end_seen || d->held != d->end)
         return KST_REASON_FRAGMENT_HELD;
     d->joined = d->end;
     forget(d);
-    return v4 && d->p.l4_at + d->joined > IP_MAX ? KST_REASON_FRAGMENT_BAD : KST_REASON_NONE;
+    return d->p.l4_at + d->joined > IP_MAX + (v4 ? 0u : 40u) ? KST_REASON_FRAGMENT_BAD : KST_REASON_NONE;
 }
 
-/* Of a whole one, and of a piece but where harm is done. */
+/* Of a whole one, and of a piece but where it is changed on its way. */
 static uint8_t checksum_of(uint32_t flags)
 {
     return flags & FLAG_TRUSTED ? KST_CHECKSUM_GOOD : KST_CHECKSUM_VERIFY;
@@ -134,7 +146,7 @@ static struct kst_result track(struct kst *t, const uint8_t *data, uint32_t size
 
 static void send_piece(struct datagram *d, const struct piece *piece)
 {
-    uint8_t data[MAP_MAX + 48];
+    uint8_t data[MAP_MAX];
     const bool v4 = d->data[0] >> 4 == 4;
     const uint32_t header = v4 ? d->p.l4_at : d->p.l4_at + 8, bytes = piece->end - piece->begin;
     memcpy(data, d->data, d->p.l4_at);
@@ -143,12 +155,13 @@ static void send_piece(struct datagram *d, const struct piece *piece)
         put16(data + 4, d->id);
         put16(data + 6, piece->begin / 8 | (piece->more ? 0x2000u : 0));
     } else {
-        data[6] = 44;
+        uint8_t *fragment = data + d->p.l4_at;
+        data[d->names] = 44;
         /* Of what kind it is the first one says; in others it may be said wrong (RFC 8200 §4.5). */
-        data[40] = (uint8_t)(piece->begin == 0 || (d->id & 1) ? d->p.protocol : d->p.protocol == UDP ? TCP : UDP);
-        data[41] = 0;
-        put16(data + 42, piece->begin | piece->more);
-        put32(data + 44, d->id);
+        fragment[0] = (uint8_t)(piece->begin == 0 || (d->id & 1) ? d->p.protocol : d->p.protocol == UDP ? TCP : UDP);
+        fragment[1] = 0;
+        put16(fragment + 2, piece->begin | piece->more);
+        put32(fragment + 4, d->id);
     }
     put16(data + (v4 ? 2 : 4), v4 ? header + bytes : header + bytes - 40);
     if (v4) {
@@ -190,11 +203,15 @@ static void send_piece(struct datagram *d, const struct piece *piece)
         fuzz_same("the connection", r.entry, whole.entry);
         return;
     }
+    fuzz_must(r.entry == 0 && r.flags == 0);
+    if (expected == KST_REASON_FRAGMENT) { /* judged as the packet that it is */
+        fuzz_must(r.state == KST_INVALID && r.verdict != KST_HOLD);
+        return;
+    }
     if (r.reason != expected)
         fuzz_fail("the bytes %u to %u are %s, and the map says %s", piece->begin, piece->end,
                   kst_reason_name((enum kst_reason)r.reason), kst_reason_name(expected));
     fuzz_must(r.verdict == (expected == KST_REASON_FRAGMENT_HELD ? KST_HOLD : KST_DROP));
-    fuzz_must(r.entry == 0 && r.flags == 0);
 }
 
 /* What happens to the pieces on their way. */
@@ -205,7 +222,7 @@ static void harm(struct datagram *d, uint64_t *random)
     for (uint32_t times = 1 + (uint32_t)fuzz_random(random) % 3; times > 0 && d->count > 0; times--) {
         const uint32_t number = (uint32_t)fuzz_random(random) % d->count, to = (uint32_t)fuzz_random(random) % d->count;
         struct piece *piece = &d->pieces[number];
-        switch (fuzz_random(random) % 6) {
+        switch (fuzz_random(random) % 7) {
         case 0: /* twice */
         case 1:
             if (d->count < 2 * MANY_MAX) {
@@ -223,18 +240,22 @@ static void harm(struct datagram *d, uint64_t *random)
             if (piece->end + 8 <= most)
                 piece->end += 8;
             break;
-        default: piece->more = !piece->more; break;
+        case 5: piece->more = !piece->more; break;
+        default: piece->end -= 1 + (uint32_t)fuzz_random(random) % 24; break; /* its end is lost */
         }
-        /* Whose length is no multiple of 8 must be the last; an IPv6 one at the front has all headers. */
-        if (piece->more && piece->end % 8 != 0)
-            piece->end -= piece->end % 8;
-        if (piece->begin == 0 && piece->end < 24 && d->data[0] >> 4 == 6)
-            piece->end = 24;
         const bool whole = piece->begin == 0 && !piece->more; /* that is no fragment */
-        if (piece->end <= piece->begin || piece->end > most || whole)
+        if ((int32_t)(piece->end - piece->begin) <= 0 || piece->end > most || whole)
             *piece = d->pieces[--d->count];
     }
+}
+
+/* Some come late, some are trusted otherwise, and what they carry may be wrong. */
+static void change(struct datagram *d, uint64_t *random)
+{
     static const uint32_t late_ms[] = {0, 29999, 30000, 59999, 60000, 1};
+    const uint64_t wrong = fuzz_random(random);
+    if (wrong % 4 == 0)
+        d->data[d->p.l4_at + (wrong >> 8) % d->p.bytes] ^= 1;
     for (uint32_t i = 0; i < d->count; i++) {
         const uint64_t chance = fuzz_random(random);
         if (chance % 8 == 0)
@@ -254,8 +275,16 @@ static bool cut_up(struct datagram *d, const struct fuzz_frame *frame)
         return false;
     const bool v4 = data[0] >> 4 == 4;
     d->size = v4 ? get16(data + 2) : 40 + get16(data + 4);
-    if (d->size > frame->size || d->size < d->p.l4_at + 25 || (!v4 && (d->p.l4_at != 40 || d->p.protocol == 59)))
+    if (d->size > frame->size || d->size < d->p.l4_at + 25 || d->p.l4_at > HEADERS_MAX || (!v4 && d->p.protocol == 59))
         return false;
+    d->names = 6;
+    for (uint32_t at = 40; !v4 && at < d->p.l4_at;) {
+        const uint8_t kind = data[d->names];
+        d->names = at;
+        at += kind == 51 ? (data[at + 1] + 2u) * 4 : (data[at + 1] + 1u) * 8;
+        if (kind == 44 || data[d->names] == 44)
+            return false;
+    }
     memcpy(d->data, data, d->size);
     const bool giant = (frame->flags & FLAG_LONG) && (frame->flags & FLAG_SIZE) == FLAG_SIZE;
     const uint32_t edge = v4 ? IP_MAX - d->p.l4_at - 16 + frame->wait % 32 : (uint32_t)IP_MAX - frame->wait % 32;
@@ -296,6 +325,8 @@ static bool cut_up(struct datagram *d, const struct fuzz_frame *frame)
     }
     if ((frame->flags & FLAG_ORDER) == 3)
         harm(d, &random);
+    if ((frame->flags & FLAG_ORDER) >= 2)
+        change(d, &random);
     return d->count > 0;
 }
 
