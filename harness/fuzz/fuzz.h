@@ -29,6 +29,7 @@ struct fuzz_target {
     uint32_t record;   /* FUZZ_RECORDS: bytes of one */
     uint32_t steps_max; /* records or frames that are looked at */
     void (*run)(const uint8_t *data, size_t size);
+    bool flags_often;   /* a frame's flags say how it comes; else they are for rare events */
 };
 extern const struct fuzz_target fuzz_target;
 

@@ -142,7 +142,7 @@ static uint32_t draw_wait(void)
 
 static uint32_t draw_flags(void)
 {
-    return one_in(6) ? any(256) : 0;
+    return one_in(fuzz_target.flags_often ? 2 : 6) ? any(256) : 0;
 }
 
 /* Frames change places, come twice, go, or come from elsewhere. */
@@ -162,7 +162,12 @@ static void shuffle_frames(const uint8_t *other, size_t other_size)
         frames_remove(number, count);
         splice(in.data, &in.size, in.max, in.at[to < in.count ? to : in.count], 0, copy, bytes);
         break;
-    case 2: in.data[in.at[number]] = (uint8_t)draw_wait(); break;
+    case 2:
+        if (one_in(2))
+            in.data[in.at[number]] = (uint8_t)draw_wait();
+        else
+            in.data[in.at[number] + 1] = (uint8_t)draw_flags();
+        break;
     case 3: /* spliced */
         if (other != NULL && other_size > in.head + FRAME_HEAD) {
             const uint8_t *at = other + in.head, *from = at;
