@@ -466,4 +466,4 @@ static void run(const uint8_t *data, size_t size)
     rig_note_table(rig.t);
 }
 
-const struct fuzz_target fuzz_target = {"api", FUZZ_RECORDS, 8, 20, STEPS_MAX, run};
+const struct fuzz_target fuzz_target = {"api", FUZZ_RECORDS, 8, 20, STEPS_MAX, run, false};

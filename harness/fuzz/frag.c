@@ -437,4 +437,4 @@ static void run(const uint8_t *data, size_t size)
     fuzz_same("datagrams", kst__defrag_at(rig.cut)->queues_count, 0);
 }
 
-const struct fuzz_target fuzz_target = {"frag", FUZZ_PACKETS, 4, 0, STEPS_MAX, run, .flags_often = true};
+const struct fuzz_target fuzz_target = {"frag", FUZZ_PACKETS, 4, 0, STEPS_MAX, run, true};

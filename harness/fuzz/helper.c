@@ -405,4 +405,4 @@ static void run(const uint8_t *data, size_t size)
     rig_note_table(rig.t);
 }
 
-const struct fuzz_target fuzz_target = {"helper", FUZZ_MESSAGES, 4, 0, STEPS_MAX, run};
+const struct fuzz_target fuzz_target = {"helper", FUZZ_MESSAGES, 4, 0, STEPS_MAX, run, false};

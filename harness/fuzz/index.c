@@ -224,4 +224,4 @@ static void run(const uint8_t *data, size_t size)
     }
 }
 
-const struct fuzz_target fuzz_target = {"index", FUZZ_RECORDS, 4, 12, STEPS_MAX, run};
+const struct fuzz_target fuzz_target = {"index", FUZZ_RECORDS, 4, 12, STEPS_MAX, run, false};

@@ -312,6 +312,8 @@ static uint32_t make_next(uint32_t number, bool answer)
         if ((flags & TCP_SYN) && one_in(2)) {
             static const uint8_t offer[] = {2, 4, 5, 180, 4, 2, 1, 3, 3, 2, 0, 0};
             memcpy(made + end, offer, sizeof offer);
+            if (one_in(4))
+                made[end + 9] = (uint8_t)ONE_OF(0, 7, 14, 15, 255);
             l4[12] = 0x80;
             end += sizeof offer;
         } else if (one_in(12)) { /* a selective acknowledgement */

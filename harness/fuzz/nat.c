@@ -368,4 +368,4 @@ static void run(const uint8_t *data, size_t size)
     rig_note_table(rig.one);
 }
 
-const struct fuzz_target fuzz_target = {"nat", FUZZ_RECORDS, HEAD, RECORD, STEPS_MAX, run};
+const struct fuzz_target fuzz_target = {"nat", FUZZ_RECORDS, HEAD, RECORD, STEPS_MAX, run, false};

@@ -152,4 +152,4 @@ static void run(const uint8_t *data, size_t size)
         cut(&packet, packet.size * at / 255);
 }
 
-const struct fuzz_target fuzz_target = {"parse", FUZZ_PACKET, 4, 0, 1, run};
+const struct fuzz_target fuzz_target = {"parse", FUZZ_PACKET, 4, 0, 1, run, false};

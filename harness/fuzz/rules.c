@@ -255,4 +255,4 @@ static void run(const uint8_t *data, size_t size)
     rules_free(rules);
 }
 
-const struct fuzz_target fuzz_target = {"rules", FUZZ_RECORDS, HEAD, RECORD, STEPS_MAX, run};
+const struct fuzz_target fuzz_target = {"rules", FUZZ_RECORDS, HEAD, RECORD, STEPS_MAX, run, false};

@@ -22,7 +22,8 @@ enum { /* of a frame */
     FLAG_HEAD = 8,     /* only the front of it */
     FLAG_ZONE = 16,
     FLAG_ADVANCE = 32, /* some work before it */
-    FLAG_POLICY = 64
+    FLAG_POLICY = 64,
+    FLAGS_AGAIN = 32 | 64 | 128 /* all of them: it comes as often as a byte counts, or nearly */
 };
 
 enum { /* of the head: how the second table differs */
@@ -364,7 +365,9 @@ static void run(const uint8_t *data, size_t size)
             kst_advance(rig.one, rig.now_ms, UINT32_MAX);
             kst_advance(rig.other, rig.now_ms + rig.shift_ms, UINT32_MAX);
         }
-        send(&frame);
+        const uint32_t times = (frame.flags & FLAGS_AGAIN) == FLAGS_AGAIN ? 254 + frame.wait % 8 : 1;
+        for (uint32_t i = 0; i < times && kst_count(rig.one) < MAX; i++)
+            send(&frame);
         rig_check(rig.one);
         if (rig.step % 8 == 0)
             compare();
@@ -375,4 +378,4 @@ static void run(const uint8_t *data, size_t size)
     rig_note_table(rig.one);
 }
 
-const struct fuzz_target fuzz_target = {"tcp", FUZZ_PACKETS, 8, 0, STEPS_MAX, run};
+const struct fuzz_target fuzz_target = {"tcp", FUZZ_PACKETS, 8, 0, STEPS_MAX, run, false};

@@ -331,4 +331,4 @@ static void run(const uint8_t *data, size_t size)
     }
 }
 
-const struct fuzz_target fuzz_target = {"text", FUZZ_TEXT, 1, 0, 0, run};
+const struct fuzz_target fuzz_target = {"text", FUZZ_TEXT, 1, 0, 0, run, false};

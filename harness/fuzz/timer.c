@@ -194,4 +194,4 @@ static void run(const uint8_t *data, size_t size)
     fuzz_note(count(false));
 }
 
-const struct fuzz_target fuzz_target = {"timer", FUZZ_RECORDS, 4, 10, STEPS_MAX, run};
+const struct fuzz_target fuzz_target = {"timer", FUZZ_RECORDS, 4, 10, STEPS_MAX, run, false};

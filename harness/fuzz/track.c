@@ -1011,4 +1011,4 @@ static void run(const uint8_t *data, size_t size)
     rig_note_table(rig.one);
 }
 
-const struct fuzz_target fuzz_target = {"track", FUZZ_RECORDS, 10, 20, STEPS_MAX, run};
+const struct fuzz_target fuzz_target = {"track", FUZZ_RECORDS, 10, 20, STEPS_MAX, run, false};
