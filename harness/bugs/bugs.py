@@ -156,9 +156,11 @@ def hunt(bug, trial, seconds, seed):
     while used < seconds:
         for target, corpus in corpora.items():
             turn = max(1, int(min(turn_s, seconds - used)))
+            words = ROOT / f"harness/fuzz/{target}.dict"
             status, _, spent = judges.run_timed([trial.fuzzer(target), f"-max_total_time={turn}", "-max_len=4096", "-timeout=5",
                                                  "-entropic=0", f"-seed={seed}", "-rss_limit_mb=2048", "-verbosity=0",
-                                                 f"-artifact_prefix={corpus}/", corpus], turn + 60, **trial.environment())
+                                                 f"-artifact_prefix={corpus}/", *([f"-dict={words}"] if words.exists() else []),
+                                                 corpus], turn + 60, **trial.environment())
             used += spent
             if status != 0:
                 return used, target
@@ -202,14 +204,15 @@ def table(rows, out):
         out.write(f"| {kind} | {len(of)} | " + " | ".join(map(str, counts)) + " |\n")
 
 
-def hunted(rows, known, unasked, options):
+def hunted(rows, unasked, options):
     """Who was found from nothing, and when."""
     with open(options.out, "w") as out:
-        times = sorted(spent_s(known[bug.name]) for bug, found in rows if found)
+        times = sorted(float(found.witness.split()[0]) for _, found in rows if found)
         out.write("# Planted bugs, hunted from nothing\nMade by `make bugs EMPTY=1`: libFuzzer with an empty corpus, the targets that reach the "
                   f"room of the bug by turns, {options.seconds} CPU-seconds at most; compiling is not counted.\n\n"
                   f"- {len(times)} of {len(rows)} that were hunted are found" +
                   (f", half of them within {statistics.median(times):.1f} CPU-seconds, the last after {times[-1]:.0f}" if times else "") +
+                  f"\n- {len(rows) - len(times)} are not, some of which were hunted for less: how long, the table says"
                   f"\n- {len(unasked)} were not hunted yet\n\n| bug | class | found by | after |\n|---|---|---|---|\n")
         for bug, found in rows:
             out.write(f"| {bug.name} | {bug.kind} | {found.oracle or 'nobody'} | {found.witness} |\n")
@@ -259,9 +262,9 @@ def main():
         known = dict(re.findall(r"^\| (\S+) \| [^|]* \| (.*) \|$", Path(options.out).read_text(), re.M))
         known = {name: "\t".join(("" if part == "nobody" else part) for part in words.split(" | ")) for name, words in known.items()
                  if words.endswith("CPU-seconds")}
-    if options.empty: # who was missed is hunted again, if for longer
-        known = {name: words for name, words in known.items() if not words.startswith("\t") or spent_s(words) >= options.seconds}
     book.write_text("".join(f"{name}\t{words}\n" for name, words in known.items()))
+    short = {name: words for name, words in known.items() if options.empty and words.startswith("\t") and spent_s(words) < options.seconds}
+    known = {name: words for name, words in known.items() if name not in short} # who was missed is hunted again, if for longer
 
     late = []
 
@@ -320,7 +323,8 @@ def main():
     if options.ablation:
         table(rows, sys.stdout)
     if options.out and options.empty:
-        hunted(rows, known, unasked, options)
+        rows += [(bug, Verdict("", words.strip())) for bug in late for words in [short.get(bug.name)] if words]
+        hunted(sorted(rows, key=lambda row: bugs.index(row[0])), [name for name in unasked if name not in short], options)
     elif options.out:
         with open(options.out, "w") as out:
             out.write("# Planted bugs, and who finds them\nMade by `make bugs ABLATION=1`. The witness is what "
