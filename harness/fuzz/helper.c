@@ -9,6 +9,8 @@
  * flags say otherwise. Each payload ends its packet, which ends its allocation. */
 #include "rig.h"
 
+#include <ctype.h>
+
 #include "packet.h"
 
 enum { STEPS_MAX = 200, HELPERS = 5, MESSAGE_MAX = 4096, EXPECTATIONS = 24 };
@@ -24,7 +26,7 @@ enum { /* of a frame */
     FLAG_END = 128    /* then that connection ends */
 };
 
-/* What a helper may open. A port is never 0. */
+/* What a helper may open. A port is never 0, but of FTP's six numbers, as in Linux. */
 static const struct policy {
     const char *name;
     uint16_t port;
@@ -175,6 +177,9 @@ static void check_policy(const struct kst *t)
             fuzz_must(memcmp(x.tuple.src, ends->dst, 16) == 0 && memcmp(x.tuple.dst, ends->src, 16) == 0 &&
                       x.tuple.dst_port == ends->src_port);
         fuzz_must(!(x.flags & KST_EXPECT_ANY_SRC_PORT) || x.tuple.src_port == 0);
+        fuzz_must(x.tuple.dst_port != 0 || x.tuple.protocol == GRE || strcmp(policy->name, "ftp") == 0);
+        if (strcmp(policy->name, "sip") == 0 && x.class_ != 0 && x.tuple.dst_port < 1024)
+            fuzz_fail("media for port %u", x.tuple.dst_port);
         const struct kst_helper *helper = kst__helper(rig.helper);
         fuzz_must(x.class_ < KST_EXPECT_CLASSES);
         if (policy->timeout_s != 0)
@@ -291,18 +296,63 @@ static void in_pieces(uint32_t connection, uint32_t dir, const uint8_t *message,
     rig.seq[connection][dir] = seq;
 }
 
-/* Whether a number in it is the address of the client: what an IRC client offers from elsewhere is a lie. */
-static bool names_client(const uint8_t *message, uint32_t bytes)
+/* Whether a word is in it, in letters of any size. */
+static bool contains(const uint8_t *message, uint32_t bytes, const char *word)
 {
-    const uint32_t client = UINT32_C(10) << 24 | 1;
-    uint64_t number = 0;
-    for (uint32_t i = 0; i < bytes; i++) {
-        const bool digit = message[i] >= '0' && message[i] <= '9';
-        number = digit ? number * 10 + message[i] - '0' : 0;
-        if (digit && (uint32_t)number == client)
+    const uint32_t length = (uint32_t)strlen(word);
+    for (uint32_t at = 0; at + length <= bytes; at++) {
+        uint32_t same = 0;
+        while (same < length && tolower(message[at + same]) == word[same])
+            same++;
+        if (same == length)
             return true;
     }
     return false;
+}
+
+/* Whether a number in it is `wanted`, or two with a comma between are. Those that are too long are cut, as in Linux. */
+static bool names_number(const uint8_t *message, uint32_t bytes, uint32_t wanted, uint32_t mask)
+{
+    uint32_t number = 0, before = 0;
+    bool comma = false;
+    for (uint32_t i = 0; i <= bytes; i++) { /* what has no digits counts as 0 */
+        const bool digit = i < bytes && message[i] >= '0' && message[i] <= '9';
+        if (digit)
+            number = number * 10 + message[i] - '0';
+        if ((number & mask) == wanted || (comma && ((before << 8 | number) & mask) == wanted))
+            return true;
+        if (digit || i == bytes)
+            continue;
+        comma = message[i] == ',';
+        before = number;
+        number = 0;
+    }
+    return false;
+}
+
+/* What a message has opened stands in it. */
+static void check_named(const struct kst_expectation *x, uint32_t dir, const uint8_t *message, uint32_t bytes)
+{
+    const char *name = rig.policy->name;
+    if (strcmp(name, "ftp") == 0) {
+        if (!contains(message, bytes, dir ? "227" : "port") && !contains(message, bytes, dir ? "229" : "eprt"))
+            fuzz_fail("FTP: something opens without a word of that side");
+        if (x->tuple.dst_port == 0 && !contains(message, bytes, dir ? "227" : "port"))
+            fuzz_fail("FTP: port 0, which only PORT and 227 may name");
+        if (!names_number(message, bytes, x->tuple.dst_port, UINT16_MAX))
+            fuzz_fail("FTP: port %u, which nobody named", x->tuple.dst_port);
+    }
+    if (strcmp(name, "irc") == 0) {
+        const uint32_t client = UINT32_C(10) << 24 | 1;
+        if (!names_number(message, bytes, client, UINT32_MAX))
+            fuzz_fail("IRC: an address that is not the client's opens something");
+        if (!contains(message, bytes, "privmsg ") || !contains(message, bytes, "dcc "))
+            fuzz_fail("IRC: something opens without the words for it");
+        if (!names_number(message, bytes, x->tuple.dst_port, UINT16_MAX))
+            fuzz_fail("IRC: port %u, which nobody named", x->tuple.dst_port);
+    }
+    if (strcmp(name, "sip") == 0 && x->class_ != 0 && !contains(message, bytes, "in ip"))
+        fuzz_fail("SIP: media without an address");
 }
 
 static void say(const struct fuzz_frame *frame)
@@ -338,9 +388,9 @@ static void say(const struct fuzz_frame *frame)
     for (uint32_t i = 0; i < after.count && !rig.policy->only[dir]; i++)
         if (!lists(&before, &after.x[i]))
             fuzz_fail("what the %s says opens something", dir ? "server" : "client");
-    for (uint32_t i = 0; i < after.count && strcmp(rig.policy->name, "irc") == 0; i++)
-        if (!lists(&before, &after.x[i]) && !names_client(frame->bytes, bytes))
-            fuzz_fail("IRC: an address that is not the client's opens something");
+    for (uint32_t i = 0; i < after.count; i++)
+        if (!lists(&before, &after.x[i]))
+            check_named(&after.x[i], dir, frame->bytes, bytes);
     if (frame->flags & FLAG_ERROR) {
         static uint8_t data[200];
         const uint32_t at = packet_begin(data, rig.v6, 9, 1, rig.v6 ? ICMP6 : ICMP);
