@@ -191,7 +191,7 @@ static void shuffle_frames(const uint8_t *other, size_t other_size)
 
 /* ---- packets ---- */
 
-static uint8_t made[PACKET_MAX + 256];
+static uint8_t made[PACKET_MAX + 1200]; /* what is put behind a packet is no more */
 
 /* Sequence numbers that a segment uses up. */
 static uint32_t segment_length(const uint8_t *l4, uint32_t bytes)
@@ -372,6 +372,8 @@ static uint32_t make_error(uint32_t number)
     const bool v6 = packet[0] >> 4 == 6;
     if (size > 1200 || one_in(4))
         size = p.l4_at + (p.bytes < 8 ? p.bytes : 8);
+    if (size > PACKET_MAX) /* nothing but extension headers */
+        return 0;
     const uint32_t at = packet_begin(made, v6, 9, 1, v6 ? ICMP6 : ICMP);
     uint8_t *l4 = made + at;
     const uint32_t half = p.addresses_bytes / 2;
