@@ -72,12 +72,14 @@ KST_INLINE bool kst__has_original_node(const struct kst *t, uint32_t slot)
 }
 
 /* Takes an entry's nodes out of the index; `hash` is that of its original tuple. */
-static void kst__index_out(struct kst *t, uint32_t slot, uint64_t hash)
+KST_INLINE void kst__index_out(struct kst *t, uint32_t slot, uint64_t hash)
 {
-    if (kst__entry_at(t, slot)->kind & KST__KIND_NAT)
+    if (kst__entry_at(t, slot)->kind & KST__KIND_NAT) {
         kst__index_ops(t)->remove(kst__index(t), slot + kst__slots(t), kst__reply_hash(t, slot));
-    if (kst__has_original_node(t, slot))
-        kst__index_ops(t)->remove(kst__index(t), slot, hash);
+        if (!kst__has_original_node(t, slot))
+            return;
+    }
+    kst__index_ops(t)->remove(kst__index(t), slot, hash);
 }
 
 /* The node that a key finds, KST__NONE if there is none. Where zones of one direction let a
