@@ -211,17 +211,22 @@ END_TEST
 
 START_TEST(residence_is_respected)
 {
-    const struct kst_config config = {
-        .max = 1, .start_ms = 12345, .residence_ms = {5000, 3000, 0, 0}};
-    struct kst *t = table_new(config);
-    track(t, 12345, stranger(1));
-    must_say(track(t, 12345 + 5000 - 65, stranger(2)), KST_REASON_TABLE_FULL);
-    must_be(track(t, 12345 + 5000 - 65, answer_to(stranger(1))).direction, KST_REPLY);
-    must_say(track(t, 12345 + 8000 - 65 - 65, stranger(2)), KST_REASON_TABLE_FULL); /* anew */
-    must_say(track(t, 12345 + 8000, stranger(2)), KST_REASON_TABLE_EVICTED);
-    must_say(track(t, 12345 + 13000 - 65, stranger(3)), KST_REASON_TABLE_FULL);
-    must_say(track(t, 12345 + 13000 + 64, stranger(3)), KST_REASON_TABLE_EVICTED);
-    free(t);
+    /* At any time; also while the 32 bits of beats that an entry has run over, after nine years. */
+    static const uint64_t starts_ms[] = {12345, KST__BEAT_MS * (UINT64_C(1) << 32) - 3072 + 57};
+    for (uint32_t i = 0; i < 2; i++) {
+        const uint64_t start_ms = starts_ms[i];
+        const struct kst_config config = {
+            .max = 1, .start_ms = start_ms, .residence_ms = {5000, 3000, 0, 0}};
+        struct kst *t = table_new(config);
+        track(t, start_ms, stranger(1));
+        must_say(track(t, start_ms + 5000 - 65, stranger(2)), KST_REASON_TABLE_FULL);
+        must_be(track(t, start_ms + 5000 - 65, answer_to(stranger(1))).direction, KST_REPLY);
+        must_say(track(t, start_ms + 8000 - 65 - 65, stranger(2)), KST_REASON_TABLE_FULL); /* anew */
+        must_say(track(t, start_ms + 8000, stranger(2)), KST_REASON_TABLE_EVICTED);
+        must_say(track(t, start_ms + 13000 - 65, stranger(3)), KST_REASON_TABLE_FULL);
+        must_say(track(t, start_ms + 13000 + 64, stranger(3)), KST_REASON_TABLE_EVICTED);
+        free(t);
+    }
 }
 END_TEST
 

@@ -323,7 +323,7 @@ def main():
     if options.ablation:
         table(rows, sys.stdout)
     if options.out and options.empty:
-        rows += [(bug, Verdict("", words.strip())) for bug in late for words in [short.get(bug.name)] if words]
+        rows += [(bug, Verdict("", short[bug.name].strip())) for bug in late if bug.name in short]
         hunted(sorted(rows, key=lambda row: bugs.index(row[0])), [name for name in unasked if name not in short], options)
     elif options.out:
         with open(options.out, "w") as out:

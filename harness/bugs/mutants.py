@@ -10,8 +10,8 @@ more or less, a condition always true or never, a statement left out, two argume
 helpers are left out, they are oracles; so is what only prefetches. All that are tried lie in one core, each in a
 copy of its function that an environment variable chooses: so core, harness and suites are compiled once.
 
-What gcc -O2 makes the same object code of is no mutant. Survivors must stand in survivors.txt: `room | the line as changed | why nobody can notice`, or what
-test is wanting; a survivor that does not is an error.
+What gcc -O2 makes the same object code of is no mutant. Survivors must stand in survivors.txt: `room | the line as
+changed | why nobody can notice`, or what test is wanting; a survivor that does not is an error.
 """
 import argparse
 import collections

@@ -35,8 +35,9 @@ static inline void put32(uint8_t *at, uint32_t value)
 
 struct packet_layout {
     uint32_t l4_at, bytes;   /* of the transport header; that it has, to the end */
-    uint32_t protocol;
+    uint32_t protocol, names; /* that it is, and the byte of the headers before it that says so */
     uint32_t addresses_at, addresses_bytes; /* both */
+    bool fragment_header;    /* IPv6: there is one */
     bool fragment;           /* one, not an atomic one: its sums are nobody's to put right */
 };
 
@@ -46,13 +47,13 @@ static inline bool packet_lay_out(const uint8_t *data, uint32_t size, struct pac
     memset(p, 0, sizeof *p);
     if (size >= 20 && data[0] >> 4 == 4) {
         p->l4_at = (data[0] & 15u) * 4;
-        p->protocol = data[9];
+        p->protocol = data[p->names = 9];
         p->addresses_at = 12;
         p->addresses_bytes = 8;
         p->fragment = (get16(data + 6) & 0x3fff) != 0;
     } else if (size >= 40 && data[0] >> 4 == 6) {
         p->l4_at = 40;
-        p->protocol = data[6];
+        p->protocol = data[p->names = 6];
         p->addresses_at = 8;
         p->addresses_bytes = 32;
         for (;;) {
@@ -61,9 +62,10 @@ static inline bool packet_lay_out(const uint8_t *data, uint32_t size, struct pac
                 break;
             if (p->l4_at + 8 > size)
                 return false;
+            p->fragment_header = p->fragment_header || type == 44;
             if (type == 44 && (get16(data + p->l4_at + 2) & 0xfff9) != 0)
                 p->fragment = true;
-            p->protocol = data[p->l4_at];
+            p->protocol = data[p->names = p->l4_at];
             p->l4_at += type == 44 ? 8 : type == 51 ? (data[p->l4_at + 1] + 2u) * 4 : (data[p->l4_at + 1] + 1u) * 8;
         }
     }

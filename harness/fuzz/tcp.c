@@ -23,7 +23,7 @@ enum { /* of a frame */
     FLAG_ZONE = 16,
     FLAG_ADVANCE = 32, /* some work before it */
     FLAG_POLICY = 64,
-    FLAGS_AGAIN = 32 | 64 | 128 /* all of them: it comes as often as a byte counts, or nearly */
+    FLAGS_AGAIN = FLAG_ADVANCE | FLAG_POLICY | 128 /* all of them: it comes as often as a byte counts, or nearly */
 };
 
 enum { /* of the head: how the second table differs */
