@@ -5365,7 +5365,6 @@ static uint32_t kst__queue_new(struct kst *t, const struct kst__datagram_key *ke
     queue->key = *key;
     queue->hash = hash;
     queue->first = queue->last = queue->header = queue->newer = KST__NONE;
-    queue->checksum = UINT8_MAX;
     const uint32_t list = kst__queue_list(queue);
     queue->expires_ms =
         kst__due_ms(t, t->set[list ? KST__SET_FRAG6_TIMEOUT : KST__SET_FRAG4_TIMEOUT]);
@@ -8702,7 +8701,7 @@ static const struct kst_helper KST__MAYBE_UNUSED kst_helper_ftp = {
 #define KST_HELP_IRC_H
 
 
-enum { KST__IRC_MAX = 4095, KST__IRC_MIN = 26 }; /* bytes that are read, and that must be there */
+enum { KST__IRC_MAX = 4095, KST__IRC_MIN = 26 }; /* bytes that are read; that are there from the colon on */
 
 /* Behind the keyword: a word, an address, a port; and behind the word a line must end. The text is
  * then that of address and port. */
@@ -8740,13 +8739,13 @@ static enum kst_reason kst__irc_help(struct kst_help *h)
         return KST_REASON_NONE;
     while (text.at < text.end && (*text.at == ' ' || *text.at == '\r' || *text.at == '\n'))
         text.at++;
-    if (kst__left(&text) < KST__IRC_MIN || !kst__word_read(&text, "privmsg "))
+    if (!kst__word_read(&text, "privmsg "))
         return KST_REASON_NONE;
     do { /* on to the first " :" */
         if (!kst__skip_past(&text, ' '))
             return KST_REASON_NONE;
     } while (text.at < text.end && *text.at != ':');
-    if (kst__left(&text) < 6 || memcmp(text.at, ":\1DCC ", 6) != 0)
+    if (kst__left(&text) < KST__IRC_MIN || memcmp(text.at, ":\1DCC ", 6) != 0)
         return KST_REASON_NONE;
     text.at += 6;
 

@@ -215,7 +215,6 @@ static uint32_t kst__queue_new(struct kst *t, const struct kst__datagram_key *ke
     queue->key = *key;
     queue->hash = hash;
     queue->first = queue->last = queue->header = queue->newer = KST__NONE;
-    queue->checksum = UINT8_MAX;
     const uint32_t list = kst__queue_list(queue);
     queue->expires_ms =
         kst__due_ms(t, t->set[list ? KST__SET_FRAG6_TIMEOUT : KST__SET_FRAG4_TIMEOUT]);

@@ -355,6 +355,18 @@ static inline struct kst_result track(struct kst *t, uint64_t now_ms, struct say
     return track_wire(t, now_ms, &w);
 }
 
+/* With what else there is to say of a packet. */
+static inline struct kst_result track_as(struct kst *t, struct say say, struct kst_packet as)
+{
+    const struct wire w = wire_of(&say);
+    struct kst_result result;
+    as.data = w.data;
+    as.size = w.size;
+    kst_track(t, t->now_ms, &as, 1, &result);
+    must_be_sound(t);
+    return result;
+}
+
 /* The tuple that such a packet has. */
 static inline struct kst_tuple tuple_of(struct say say)
 {

@@ -6,17 +6,6 @@
 
 enum { ORIGINAL = KST_PACKET_ZONE_ORIGINAL, REPLY = KST_PACKET_ZONE_REPLY };
 
-static struct kst_result track_as(struct kst *t, struct say say, struct kst_packet as)
-{
-    const struct wire w = wire_of(&say);
-    struct kst_result result;
-    as.data = w.data;
-    as.size = w.size;
-    kst_track(t, t->now_ms, &as, 1, &result);
-    must_be_sound(t);
-    return result;
-}
-
 static struct kst_result in_zone(struct kst *t, struct say say, uint16_t zone, uint8_t flags)
 {
     return track_as(t, say, (struct kst_packet){.zone = zone, .flags = flags});

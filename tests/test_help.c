@@ -88,6 +88,7 @@ struct talk {
     struct say to;   /* the client's packets */
     uint32_t seq[2]; /* TCP: of what comes next, by side */
     uint8_t helper;
+    uint16_t zone; /* of the client's packets, in that direction */
 };
 
 /* A packet in memory of exactly its size. */
@@ -118,6 +119,7 @@ static struct kst_result speak_raw(struct talk *talk, bool reply, uint8_t flags,
     }
     kst_track(talk->t, talk->t->now_ms,
               &(struct kst_packet){.data = data, .size = w.size + size, .helper = talk->helper,
+                                   .zone = reply ? 0 : talk->zone, .flags = KST_PACKET_ZONE_ORIGINAL,
                                    .checksum = KST_CHECKSUM_GOOD},
               1, &result);
     free(data);
@@ -495,6 +497,10 @@ START_TEST(irc_lines)
         {0, "xPRIVMSG bob :\1DCC SEND file 167772161 1025 99\1\r\n", 0},
         {0, "JOIN #x\r\nPRIVMSG bob :\1DCC SEND file 167772161 1025 99\1\r\n", 0},
         {0, "PRIVMSG b :\1DCC CHAT 1 2\1\n", 0},
+        {0, "PRIVMSG b :\1DCC SEND f 167772161 1\n", 0}, /* 26 bytes from the colon on, whatever is in front */
+        {0, "PRIVMSG bobbybob :\1DCC SEND f 167772161 1\n", 0},
+        {0, "PRIVMSG b :\1DCC SEND f 167772161 12\n", 12},
+        {0, "PRIVMSG b :\1DCC TSEND f 167772161 1\n", 1},
         {1, "PRIVMSG bob :\1DCC SEND file 167772161 1025 99\1\r\n", 0}, /* only the client's */
         {1, "PRIVMSG bob :\1DCC SEND file 167772162 1025 99\1\r\n", 0},
         {1, ":al!al@host PRIVMSG bob :\1DCC SEND file 167772162 1025 99\1\r\n", 0},
@@ -863,6 +869,36 @@ START_TEST(pptp_ends)
         must_be(kst_statistics(talk.t)->gone[KST_GONE_CALLED_OFF], begun || way == EXPIRED);
         must_be(kst_get(talk.t, stranger_, &flow), way % WAYS == TOLD || way % WAYS == DELETED);
         must_be(track(talk.t, talk.t->now_ms, gre_call(0, 200)).state, KST_NEW);
+        free(talk.t);
+    }
+}
+END_TEST
+
+/* The client has a zone of its own direction. The end of the session ends its call all the same, be it that the client
+ * began it, there, or the server, without a zone; but not what has the same ends and answers in another zone. */
+START_TEST(pptp_ends_across_zones)
+{
+    enum { CLIENT, SERVER, OTHERS, WHO };
+    for (uint32_t who = 0; who < WHO; who++) {
+        struct talk talk = {.seq = {1000, 2000}, .helper = kst_helper_number("pptp"), .zone = 7};
+        const struct pptp steps[] = {SESSION, OUTGOING(100, 200)};
+        struct kst_flow flow;
+        about("who %u", who);
+        talk.t = table_new((struct kst_config){.max = 16, .expectations = 8, .features = KST_WITH_NAT});
+        talk.to = (struct say){.protocol = TCP, .from = 1, .to = 2, .sport = 40000, .dport = 1723};
+        must_be(speak_raw(&talk, 0, SYN, NULL, 0).state, KST_NEW);
+        must_be(speak_raw(&talk, 1, SYN | ACK, NULL, 0).state, KST_ESTABLISHED);
+        must_be(speak_raw(&talk, 0, ACK, NULL, 0).state, KST_ESTABLISHED);
+        for (size_t i = 0; i < COUNT(steps); i++)
+            pptp(&talk, steps[i]);
+        const struct kst_packet as[WHO] = {{.zone = 7, .flags = KST_PACKET_ZONE_ORIGINAL}, {.zone = 0},
+                                           {.zone = 9, .flags = KST_PACKET_ZONE_REPLY}};
+        const kst_id call = track_as(talk.t, gre_call(who == SERVER, who == SERVER ? 100 : 200), as[who]).entry;
+        must(kst_get(talk.t, call, &flow));
+        pptp(&talk, (struct pptp){1, DISCONNECT, 200, 0, 0});
+        must_be(kst_get(talk.t, call, &flow), who == OTHERS);
+        must_be(keys(&talk), 0);
+        must_be_sound(talk.t);
         free(talk.t);
     }
 }
@@ -1709,7 +1745,7 @@ END_TEST
 SUITE("help", ftp_lines, ftp_port_zero, ftp_loose, ftp_translated, ftp_line_starts,
       ftp_line_starts_around_the_wrap, irc_lines,
       irc_overlong, irc_eight_at_a_time, sip_folded_at_the_end, tftp_requests, tftp_refused,
-      pptp_sequences, pptp_before_an_answer, pptp_keys, pptp_ends, pptp_second_call_without_room,
+      pptp_sequences, pptp_before_an_answer, pptp_keys, pptp_ends, pptp_ends_across_zones, pptp_second_call_without_room,
       pptp_session_evicted_by_its_call, pptp_without_room, pptp_malformed, cut_anywhere,
       spoilt_at_random, where_the_payload_is, ipv6_as_the_library_reads_it, toy_drops,
       toy_hears_and_prolongs, toy_deletes_itself, toy_gives_its_place_away, toy_replaces, toy_hears_of_errors,
