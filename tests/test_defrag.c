@@ -278,6 +278,51 @@ START_TEST(header_of_64_kib)
 }
 END_TEST
 
+/* Who has seen the checksum of a whole to be good says so with each of its pieces; one that says less has it computed. */
+START_TEST(trust_in_every_piece)
+{
+    for (uint32_t trust = 0; trust < 4; trust++) {
+        const struct say say = {.protocol = UDP, .from = 1, .to = 2, .sport = 3, .dport = 4, .bytes = 24};
+        struct wire whole = wire_of(&say);
+        struct kst *t = table_new(with_reassembly);
+        struct kst_result result;
+        whole.data[whole.size - 1] ^= 1;
+        for (uint32_t part = 0; part < 2; part++) {
+            const struct wire w = cut(&whole, 1, 16 * part, 16, part == 0);
+            const struct kst_packet packet = {.data = w.data, .size = w.size,
+                                              .checksum = trust >> part & 1 ? KST_CHECKSUM_GOOD : KST_CHECKSUM_VERIFY};
+            kst_track(t, 0, &packet, 1, &result);
+        }
+        about("trust %u", trust);
+        must_say(result, trust == 3 ? KST_REASON_NONE : KST_REASON_UDP_CHECKSUM);
+        free(t);
+    }
+}
+END_TEST
+
+/* A header whose words come to all ones: its checksum is 0. */
+START_TEST(checksum_of_zero)
+{
+    const struct say say = {.protocol = UDP, .from = 1, .to = 2, .sport = 3, .dport = 4, .bytes = 24};
+    struct wire whole = wire_of(&say);
+    struct kst *t = table_new(with_reassembly);
+    size_t size = 0;
+    put16(whole.data + 4, 0);
+    put16(whole.data + 6, 0);
+    put16(whole.data + 10, 0);
+    const uint32_t id = sum_folded(sum_of(0, whole.data, 20)); /* what is wanting to all ones */
+    for (uint32_t part = 0; part < 2; part++) {
+        const struct wire w = cut(&whole, id, 16 * part, 16, part == 0);
+        must_say(track_wire(t, 0, &w), part == 0 ? KST_REASON_FRAGMENT_HELD : KST_REASON_NONE);
+    }
+    must_be_sound(t);
+    const uint8_t *datagram = kst_datagram(t, &size);
+    must_be(size, whole.size);
+    must_be(datagram[10] << 8 | datagram[11], 0);
+    free(t);
+}
+END_TEST
+
 /* An attacker can pin what there is, for as long as the timeout says, and no more. */
 START_TEST(memory_runs_out)
 {
@@ -432,5 +477,5 @@ START_TEST(random_fragments)
 END_TEST
 
 SUITE("defrag", any_cut_in_any_order, stories, worlds_apart, time_runs_out, timeout_is_lowered,
-      header_of_64_kib, memory_runs_out, places_run_out,
+      header_of_64_kib, checksum_of_zero, trust_in_every_piece, memory_runs_out, places_run_out,
       without_reassembly, trust, random_fragments)

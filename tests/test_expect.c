@@ -59,6 +59,27 @@ static struct kst_result track_now(struct kst *t, struct say say)
     return result;
 }
 
+/* What is said of a translation is not kept where there is none. */
+START_TEST(translation_is_nothing_without_nat)
+{
+    for (uint32_t with = 0; with < 2; with++) {
+        struct kst *t = table_new((struct kst_config){.max = 2, .expectations = 1, .features = with ? KST_WITH_NAT : 0});
+        struct kst_expectation x = to_expect(track(t, 0, stranger(1)).entry, stranger(2), 0);
+        x.follows = KST_FOLLOWS;
+        x.nat_direction = KST_REPLY;
+        x.nat_port = 7;
+        must_be(kst_expect(t, &x), KST_ERROR_OK);
+        must(kst_expectation_get(t, kst_expectation_next(t, 0), &x));
+        must_be(x.follows, with ? KST_FOLLOWS : 0);
+        must_be(x.nat_direction, with ? KST_REPLY : 0);
+        must_be(x.nat_port, with ? 7 : 0);
+        must_be(x.child_helper, 0);
+        must_be_sound(t);
+        free(t);
+    }
+}
+END_TEST
+
 /* ---- what is met ---- */
 
 START_TEST(masks)
@@ -1089,7 +1110,7 @@ START_TEST(as_a_plain_list)
 }
 END_TEST
 
-SUITE("expect", masks, the_same_bytes_of_another_family, keys_lie_among_them, families_and_zones, the_child, permanent_and_inactive, both_directions,
+SUITE("expect", translation_is_nothing_without_nat, masks, the_same_bytes_of_another_family, keys_lie_among_them, families_and_zones, the_child, permanent_and_inactive, both_directions,
       an_invalid_first_packet_takes_it, a_full_table_leaves_it, the_master_is_evicted_for_its_child,
       refusals, clashes, the_expired_are_in_nobodys_way, limits_of_a_class, limit_of_the_table,
       limit_of_a_bucket, timeouts, renewals, death_with_the_master, an_expired_master, names,

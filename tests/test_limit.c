@@ -128,6 +128,21 @@ START_TEST(a_network_is_a_source)
                  host == 6 || host == 7 ? KST_REASON_SOURCE_LIMIT : KST_REASON_NONE);
     must_be_sound(t);
     free(t);
+    t = table_new((struct kst_config){.max = 20, .features = KST_WITH_LIMITS, .source_prefix = {25, 121}});
+    must_be(kst_set(t, "keepstate_source_max", 1), KST_ERROR_OK);
+    for (uint8_t v6 = 0; v6 < 2; v6++) /* the one bit more counts */
+        for (uint8_t i = 0; i < 4; i++)
+            must_say(track(t, 0, (struct say){.protocol = UDP, .v6 = v6, .from = (uint8_t)(127 + i), .to = 99}),
+                     i < 2 ? KST_REASON_NONE : KST_REASON_SOURCE_LIMIT);
+    free(t);
+    t = table_new((struct kst_config){.max = 20, .features = KST_WITH_LIMITS, .source_prefix = {32, 128}});
+    must_be(kst_set(t, "keepstate_source_max", 1), KST_ERROR_OK);
+    for (uint8_t v6 = 0; v6 < 2; v6++) /* each address is one */
+        for (uint16_t i = 0; i < 4; i++)
+            must_say(track(t, 0, (struct say){.protocol = UDP, .v6 = v6, .from = (uint8_t)(8 + i / 2), .to = 99, .dport = i}),
+                     i % 2 == 1 ? KST_REASON_SOURCE_LIMIT : KST_REASON_NONE);
+    must_be_sound(t);
+    free(t);
 }
 END_TEST
 

@@ -1068,6 +1068,23 @@ START_TEST(a_network_is_mapped_to_another)
     must(kst_get(t, kst_next(t, 0), &flow));
     must(memcmp(flow.tuple[KST_REPLY].dst, addresses, 4) == 0);
     free(t);
+    for (uint8_t v6 = 0; v6 < 2; v6++)
+        for (uint32_t prefix = 0; prefix <= (v6 ? 128 : 32); prefix++) { /* bit by bit */
+            const struct say say = {.protocol = UDP, .v6 = v6, .from = 1, .to = 2, .sport = 3, .dport = 4};
+            const uint32_t at = v6 ? 24 : 16;
+            memset(&to, 0, sizeof to);
+            to.flags = KST_NAT_NETMAP;
+            to.prefix = (uint8_t)prefix;
+            for (uint32_t i = 0; i < (v6 ? 16 : 4); i++)
+                to.address[0][i] = 0xa5;
+            t = nat_table(1);
+            const struct wire before = wire_of(&say);
+            must_say(say_to(t, 0, say, NULL, &to, &out), KST_REASON_NONE);
+            for (uint32_t bit = 0; bit < (v6 ? 128 : 32); bit++)
+                must_be(out.data[at + bit / 8] >> (7 - bit % 8) & 1,
+                        (bit < prefix ? 0xa5 : before.data[at + bit / 8]) >> (7 - bit % 8) & 1);
+            free(t);
+        }
 }
 END_TEST
 
@@ -1998,6 +2015,9 @@ START_TEST(sip_names_who_is_seen_outside)
     must_say(sip_said(t, 1, ANSWER("203.0.113.100", "203.0.113.100:5060", "5060"), &out), KST_REASON_NONE);
     must_carry_sip(&out, ANSWER("10.0.0.1", "10.0.0.1:5060", "5060"));
     must_be(kst_expectation_count(t), 4);
+    /* What is the same on both sides stays as it is written. */
+    must_say(sip_said(t, 1, ANSWER("203.0.113.100;maddr=10.0.0.002", "203.0.113.100:5060", "5060"), &out), KST_REASON_NONE);
+    must_carry_sip(&out, ANSWER("10.0.0.1;maddr=10.0.0.002", "10.0.0.1:5060", "5060"));
 
     /* Media comes to the address outside and is bound to the client. */
     struct say media = {.protocol = UDP, .from = 2, .to = 9, .sport = 5000, .dport = 4000};
@@ -2021,6 +2041,70 @@ START_TEST(sip_names_who_is_seen_outside)
     snprintf(big, sizeof big, "%s", invite);
     memset(big + strlen(invite), 'x', 1470 - strlen(invite));
     must_say(sip_said(t, 0, big, &out), KST_REASON_NAT_ROOM);
+    free(t);
+}
+END_TEST
+
+/* A range of ports that is the wrong way round is the same range. */
+START_TEST(ports_the_wrong_way_round)
+{
+    struct kst *t = nat_table(16);
+    const struct kst_nat_range by = range_to(false, 9, 6003, 6000);
+    uint32_t taken = 0;
+    struct wire out;
+    for (uint8_t host = 10; host < 15; host++) {
+        const struct kst_result r = say_to(t, 0, client_of(host, 5000), &by, NULL, &out);
+        must_say(r, host < 14 ? KST_REASON_NONE : KST_REASON_NAT_EXHAUSTED);
+        if (host < 14)
+            taken |= 1u << (kst__be16(out.data + 20) - 6000);
+    }
+    must_be(taken, 15);
+    free(t);
+}
+END_TEST
+
+/* A range of ports alone leaves the address as it is. */
+START_TEST(ports_alone)
+{
+    for (uint32_t v6 = 0; v6 < 2; v6++)
+        for (uint32_t source = 0; source < 2; source++) {
+            struct kst *t = nat_table(4);
+            const struct kst_nat_range range = {.flags = KST_NAT_PORT, .port = {8888, 8888}};
+            struct say say = {.protocol = UDP, .v6 = v6, .from = 1, .to = 2, .sport = 40000, .dport = 53, .bytes = 20};
+            struct wire out;
+            must_say(say_to(t, 0, say, source ? &range : NULL, source ? NULL : &range, &out), KST_REASON_NONE);
+            *(source ? &say.sport : &say.dport) = 8888;
+            must_be_same(out, say);
+            free(t);
+        }
+}
+END_TEST
+
+/* A SIP message that ends anywhere, and its buffer with it: nothing behind is read or written. */
+START_TEST(sip_cut_anywhere)
+{
+    struct kst *t = nat_table(16);
+    const struct kst_nat_range by = {.flags = KST_NAT_ADDRESS, .address = {{203, 0, 113, 1}, {203, 0, 113, 1}}};
+    static const char *const messages[] = {INVITE("10.0.0.1", "10.0.0.1:5060", "4001", "90"),
+                                           "THEmethodISallTHEREisOFitUNTILtheENDofTHEmessage"};
+    struct guarded g = guarded_new(800);
+    must_be(kst_attach(t, UDP, 5060, kst_helper_number("sip")), KST_ERROR_OK);
+    for (uint32_t i = 0, bytes = 0; i < COUNT(messages); bytes < strlen(messages[i]) ? bytes++ : (i++, bytes = 0)) {
+        const struct say say = {.protocol = UDP, .from = 1, .to = 2, .sport = 5060, .dport = 5060,
+                                .bytes = (uint16_t)bytes, .body = messages[i]};
+        const struct wire w = wire_of(&say);
+        struct kst_result r;
+        uint8_t *at = guarded_end(&g, w.size);
+        memcpy(at, w.data, w.size);
+        const struct kst_packet packet = {.data = at, .size = w.size};
+        struct kst_nat nat = {.range = {&by, NULL}, .bytes = at, .room = w.size};
+        kst_track_nat(t, 0, &packet, &nat, 1, &r);
+        about("%u bytes of %s", bytes, messages[i]);
+        must(r.state != KST_INVALID || r.reason != KST_REASON_NONE);
+        must(nat.size <= w.size);
+        must_be_sound(t);
+    }
+    guarded_free(&g);
     free(t);
 }
 END_TEST
@@ -2087,5 +2171,5 @@ SUITE("nat", a_rejected_connection_is_closed, what_is_pending_can_be_marked, who
       errors_are_rewritten_inside_and_out, some_errors_are_not_passed_on,
       numbers_follow_what_helpers_change, numbers_wrap_and_blocks_are_many, what_is_foretold_follows_its_master,
       a_port_that_is_expected_already_is_replaced, dcc_names_who_is_seen_outside,
-      a_line_that_finds_no_room_is_dropped, sip_names_who_is_seen_outside,
+      a_line_that_finds_no_room_is_dropped, sip_names_who_is_seen_outside, sip_cut_anywhere, ports_alone, ports_the_wrong_way_round,
       fragments_leave_as_a_datagram)

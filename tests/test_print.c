@@ -184,6 +184,12 @@ START_TEST(json)
               "\"sport\":40000,\"dport\":80,\"packets\":5,\"bytes\":440},\"reply\":{\"src\":"
               "\"10.0.0.2\",\"dst\":\"10.0.0.1\",\"sport\":80,\"dport\":40000,\"packets\":0,"
               "\"bytes\":0},\"seen_reply\":true,\"assured\":true,\"mark\":4294967295,\"zone\":0}");
+    flow.helper = kst_helper_number("sip");
+    flow.timestamped = true, flow.age_ms = 61999;
+    flow.status |= KST_EXPECTED, flow.master = 5;
+    flow.tuple[0].zone = 7;
+    kst_print(&flow, KST_FORMAT_JSON, line, sizeof line);
+    must_read(strstr(line, ",\"zone"), ",\"zone_original\":7,\"zone_reply\":0,\"age\":61,\"helper\":\"sip\",\"expected\":true,\"master\":5}");
     const struct say ping6 = {.protocol = ICMP6, .v6 = true, .sport = 1, .dport = 0x8003};
     flow = flow_for(ping6, 1, 0, 0);
     kst_print(&flow, KST_FORMAT_JSON, line, sizeof line);

@@ -246,5 +246,54 @@ START_TEST(fixed_timeout)
 }
 END_TEST
 
+/* Who foretold it is told as long as it lives, be that gone. */
+START_TEST(restored_knows_its_master)
+{
+    struct kst *t = table_new((struct kst_config){.max = 2, .expectations = 1});
+    struct kst_flow flow = flow_of(stranger(1), 5000), is;
+    const kst_id master = kst_insert(t, &flow, NULL);
+    flow = flow_of(stranger(2), 5000);
+    flow.status = KST_EXPECTED;
+    flow.master = master;
+    const kst_id id = kst_insert(t, &flow, NULL);
+    must(kst_get(t, id, &is));
+    must(is.master == master);
+    must(is.status & KST_EXPECTED);
+    must(kst_delete(t, master));
+    must(kst_get(t, id, &is));
+    must(is.master == master);
+    must_be_sound(t);
+    free(t);
+}
+END_TEST
+
+/* By how much helpers have moved the numbers of either side. */
+START_TEST(restored_goes_on_adjusting)
+{
+    struct kst *t = table_new((struct kst_config){.max = 1, .features = KST_WITH_NAT, .expectations = 1});
+    struct kst_flow flow = flow_of((struct say){.protocol = TCP, .from = 1, .to = 2, .sport = 3, .dport = 4}, 5000), is;
+    flow.status = KST_SEQ_ADJUST;
+    for (uint32_t i = 0; i < 6; i++)
+        flow.seq_adjust[i / 3][i % 3] = 10 + i;
+    must(kst_get(t, kst_insert(t, &flow, NULL), &is));
+    must(is.status & KST_SEQ_ADJUST);
+    for (uint32_t i = 0; i < 6; i++)
+        must_be(is.seq_adjust[i / 3][i % 3], 10 + i);
+    flow = flow_of(stranger(1), 5000); /* no numbers, or no memory for them */
+    flow.status = KST_SEQ_ADJUST;
+    kst_flush(t);
+    must(kst_get(t, kst_insert(t, &flow, NULL), &is));
+    must_be(is.status & KST_SEQ_ADJUST, 0);
+    free(t);
+    t = table_new((struct kst_config){.max = 1, .features = KST_WITH_NAT});
+    flow = flow_of((struct say){.protocol = TCP, .from = 1, .to = 2, .sport = 3, .dport = 4}, 5000);
+    flow.status = KST_SEQ_ADJUST;
+    must(kst_get(t, kst_insert(t, &flow, NULL), &is));
+    must_be(is.status & KST_SEQ_ADJUST, 0);
+    must_be_sound(t);
+    free(t);
+}
+END_TEST
+
 SUITE("restore", restored_tcp_goes_on, restored_sctp_goes_on, restored_sctp_without_reply,
-      insertions_refused, fixed_timeout)
+      insertions_refused, fixed_timeout, restored_knows_its_master, restored_goes_on_adjusting)

@@ -20,8 +20,13 @@ START_TEST(siphash_vectors)
     };
     const uint64_t seed[2] = {UINT64_C(0x0706050403020100), UINT64_C(0x0f0e0d0c0b0a0908)};
     uint64_t words[COUNT(expected)];
-    for (uint32_t i = 0; i < COUNT(words); i++)
+    uint8_t input[8 * COUNT(expected)];
+    for (uint8_t i = 0; i < sizeof input; i++)
+        input[i] = i;
+    for (uint32_t i = 0; i < COUNT(words); i++) {
         words[i] = UINT64_C(0x0706050403020100) + i * UINT64_C(0x0808080808080808);
+        must_be(kst__le64(input + 8 * i), words[i]);
+    }
     for (uint32_t count = 0; count < COUNT(expected); count++) {
         const uint64_t hash = kst__siphash(seed, words, count, 2, 4);
         about("%u bytes", count * 8);
@@ -216,5 +221,19 @@ START_TEST(icmp_counterparts)
 }
 END_TEST
 
-SUITE("tuple", siphash_vectors, fold_spreads, crc32c_vectors, both_directions_hash_alike, every_field_counts,
+START_TEST(powers_of_two)
+{
+    must_be(kst__power_of_two(0), 1);
+    must_be(kst__power_of_two(1), 1);
+    for (uint32_t bit = 1; bit < 31; bit++) {
+        must_be(kst__power_of_two((UINT32_C(1) << bit) - (bit > 1)), UINT32_C(1) << bit);
+        must_be(kst__power_of_two(UINT32_C(1) << bit), UINT32_C(1) << bit);
+        must_be(kst__power_of_two((UINT32_C(1) << bit) + 1), UINT32_C(1) << (bit + 1));
+        must_be(kst__highest_bit((UINT64_C(3) << bit) - 1), bit + 1);
+        must_be(kst__lowest_bit(UINT64_C(5) << bit), bit);
+    }
+}
+END_TEST
+
+SUITE("tuple", siphash_vectors, powers_of_two, fold_spreads, crc32c_vectors, both_directions_hash_alike, every_field_counts,
       icmp_counterparts)

@@ -245,7 +245,8 @@ static void nat_rule(struct chance *chance, FILE *out, bool v6)
     static const char *const protocols[] = {"tcp", "udp", "sctp"};
     const char *outside = v6 ? "2001:db8:9::1" : "203.0.113.1", *inside = v6 ? "2001:db8:2::1" : "198.51.100.1";
     const bool ports = one_in(chance, 3);
-    const char *open = v6 && ports ? "[" : "", *close = v6 && ports ? "]" : "";
+    const bool bare = ports && one_in(chance, 4); /* the address stays as it is */
+    const char *open = v6 && ports && !bare ? "[" : "", *close = v6 && ports && !bare ? "]" : "";
     char port[32] = "";
     if (one_in(chance, 2)) {
         fputs("-t nat -A POSTROUTING", out);
@@ -258,7 +259,7 @@ static void nat_rule(struct chance *chance, FILE *out, bool v6)
         case 0: fputs(" -j MASQUERADE", out); break;
         case 1: fprintf(out, " -j NETMAP --to %s", v6 ? "2001:db8:7::/48" : "203.0.113.0/24"); break;
         case 2: fputs(" -j ACCEPT", out); break;
-        default: fprintf(out, " -j SNAT --to-source %s%s%s%s", open, outside, close, port);
+        default: fprintf(out, " -j SNAT --to-source %s%s%s%s", open, bare ? "" : outside, close, port);
         }
         return;
     }
@@ -272,7 +273,7 @@ static void nat_rule(struct chance *chance, FILE *out, bool v6)
     case 0: fprintf(out, " -j REDIRECT%s%s", ports ? " --to-ports " : "", ports ? "8080" : ""); break;
     case 1: fprintf(out, " -j NETMAP --to %s", v6 ? "2001:db8:2::/64" : "198.51.100.0/24"); break;
     case 2: fputs(" -j ACCEPT", out); break;
-    default: fprintf(out, " -j DNAT --to-destination %s%s%s%s", open, inside, close, port);
+    default: fprintf(out, " -j DNAT --to-destination %s%s%s%s", open, bare ? "" : inside, close, port);
     }
 }
 
