@@ -2045,6 +2045,21 @@ START_TEST(sip_names_who_is_seen_outside)
 }
 END_TEST
 
+/* Who looks already as the range has it stays so. */
+START_TEST(within_the_range_already)
+{
+    for (uint8_t host = 10; host < 30; host++) {
+        struct kst *t = nat_table(1);
+        struct kst_nat_range by = range_to(false, 9, 0, 0);
+        by.address[1][3] = 200;
+        struct wire out;
+        must_say(say_to(t, 0, client_of(host, 5000), &by, NULL, &out), KST_REASON_NONE);
+        must_be_same(out, client_of(host, 5000));
+        free(t);
+    }
+}
+END_TEST
+
 /* A range of ports that is the wrong way round is the same range. */
 START_TEST(ports_the_wrong_way_round)
 {
@@ -2171,5 +2186,5 @@ SUITE("nat", a_rejected_connection_is_closed, what_is_pending_can_be_marked, who
       errors_are_rewritten_inside_and_out, some_errors_are_not_passed_on,
       numbers_follow_what_helpers_change, numbers_wrap_and_blocks_are_many, what_is_foretold_follows_its_master,
       a_port_that_is_expected_already_is_replaced, dcc_names_who_is_seen_outside,
-      a_line_that_finds_no_room_is_dropped, sip_names_who_is_seen_outside, sip_cut_anywhere, ports_alone, ports_the_wrong_way_round,
+      a_line_that_finds_no_room_is_dropped, sip_names_who_is_seen_outside, sip_cut_anywhere, ports_alone, within_the_range_already, ports_the_wrong_way_round,
       fragments_leave_as_a_datagram)

@@ -266,7 +266,7 @@ def witness(name, output):
                     r"test_\w+\.c:\d+:[FE]:\w+:([^\n:]+)", r"SUMMARY: ([^\n]{0,80})", r"Assertion `([^\n]{0,80})"):
         found = re.search(pattern, output)
         if found:
-            return f"{name}: {re.sub(r'/[^ ]*/', '', ' '.join(found.groups()))}"
+            return f"{name}: {re.sub(r'[^ ]*/', '', ' '.join(found.groups()))}"
     return name
 
 
@@ -300,6 +300,24 @@ def inner(rooms, found=None):
     names = dict.fromkeys(name for room in rooms for name in own.get(room[:5], rest))
     return sorted(names, key=lambda name: (-sum((found or {}).get((room, name), 0) for room in rooms),
                                            name.removeprefix("test_") not in " ".join(rooms)))
+
+
+def recall(bench, trial, witness):
+    """What the one that noticed last time says now, of that input alone where it is a file: a judge's name, `: `, the input."""
+    name, _, rest = witness.partition(": ")
+    seed = bench.folder / "corpora" / name / (rest.split() or ["-"])[0]
+    alone = ["--no-shrink", "--keep", "/dev/null", str(seed)] if seed.is_file() else None
+    for flags in (PLAIN, SANITIZED):
+        if trial.core(flags) is None:
+            return None
+        found = Verdict()
+        if name in bench.sources:
+            found = verdict(name, *trial.ask(name, flags, alone))
+        elif name in INNER + FUZZ_INNER:
+            found = trial.inner(name, flags)
+        if found:
+            return found
+    return Verdict()
 
 
 def judge(bench, trial, inner=(), builds=(PLAIN, SANITIZED), again=False):
