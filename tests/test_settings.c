@@ -160,6 +160,13 @@ START_TEST(told_ranges)
         must_be(lowest, settings[i].lowest);
         must_be(highest, settings[i].highest);
     }
+    for (uint32_t count = 0; count < 2; count++) { /* what can only be read is what it is */
+        uint32_t lowest = 7, highest = 7;
+        must(kst_setting_range(t, "nf_conntrack_count", &lowest, &highest));
+        must_be(lowest, count);
+        must_be(highest, count);
+        track(t, 0, stranger(1));
+    }
     free(t);
 }
 END_TEST
