@@ -11,7 +11,8 @@ helpers are left out, they are oracles; so is what only prefetches. All that are
 copy of its function that an environment variable chooses: so core, harness and suites are compiled once.
 
 What gcc -O2 makes the same object code of is no mutant. Survivors must stand in survivors.txt: `room | the line as
-changed | why nobody can notice`, or what test is wanting; a survivor that does not is an error.
+changed | why nobody can notice`, or what test is wanting; a survivor that does not is an error. Of a statement left
+out and a condition always true or never it says what there was, too: `was => is`.
 """
 import argparse
 import collections
@@ -168,7 +169,9 @@ def main():
             file.write(f"{key(mutant)}\t{oracle}\t{words}\n")
 
     def reason_of(mutant):
-        return known.get((mutant.room, squeeze(mutant.after)))
+        after = squeeze(mutant.after)
+        short = re.match(r"(;|(if|while) \((true|false)\))", after) # says nothing of what was there
+        return known.get((mutant.room, f"{squeeze(mutant.before)} => {after}" if short else after))
 
     def ask(mutant, number, quick):
         """Who asks quickly is asked about all, before the others are about those that are left."""
@@ -205,17 +208,18 @@ def main():
     for mutant in sample:
         oracle, words = asked[key(mutant)].split("\t", 1)
         reason = reason_of(mutant) if oracle in ("", "?") else None
-        results["classified" if reason else {"": "survives", "?": "open"}.get(oracle, oracle)] += 1
+        results["equivalent" if reason and reason.startswith("equivalent") else "classified" if reason else {"": "survives", "?": "open"}.get(oracle, oracle)] += 1
         if oracle == "" and not reason:
             unknown.append(mutant)
-    real = len(sample) - results["no mutant"]
+    real = len(sample) - results["no mutant"] - results["equivalent"]
     dead = real - results["survives"] - results["classified"] - results["open"]
-    print(f"\n{len(mutants)} mutants there are, {len(sample)} tried, {results['no mutant']} of them none after all; of the "
-          f"{real} others {dead} die, {100 * dead / max(real, 1):.1f} %, in {time.time() - begin:.0f} s")
+    print(f"\n{len(mutants)} mutants there are, {len(sample)} tried; {results['no mutant']} of them are none after all, "
+          f"{results['equivalent']} equivalent by survivors.txt; of the {real} others {dead} die, "
+          f"{100 * dead / max(real, 1):.1f} %, in {time.time() - begin:.0f} s")
     if results["open"]:
         print(f"{results['open']} were missed by who asks quickly, and then the time was up")
     if results["classified"]:
-        print(f"{results['classified']} survive for the reasons in survivors.txt")
+        print(f"{results['classified']} survive for want of the tests that survivors.txt names")
     for mutant in unknown:
         print(f"survives: {mutant.room} | {squeeze(mutant.after)} | was: {squeeze(mutant.before)} (line {mutant.line})")
     return 1 if unknown else 0
