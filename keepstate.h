@@ -8710,7 +8710,7 @@ static bool kst__dcc_read(struct kst__text *from, uint32_t *address, uint16_t *p
     struct kst__text text = *from;
     uint64_t number;
     for (;;) { /* the file's name */
-        if (text.end - text.at < 13)
+        if (text.end - text.at < 12)
             return false;
         if (*text.at++ == ' ')
             break;
@@ -8814,7 +8814,7 @@ enum kst__pptp_message {
 
 /* Bytes that a message must have behind its twelve bytes of header. */
 static const uint8_t kst__pptp_bytes[KST__PPTP_MESSAGES] = {0,   144, 144, 4,  4,  4,   8,  156,
-                                                            20,  208, 12,  16, 4,  135, 28, 12};
+                                                            20,  208, 12,  16, 4,  136, 28, 12};
 
 enum kst__pptp_session {
     KST__PPTP_NONE,
