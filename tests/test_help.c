@@ -139,6 +139,13 @@ static struct kst_result tell(struct talk *talk, bool reply, const char *text)
     return speak(talk, reply, text, (uint32_t)strlen(text));
 }
 
+static void shake_hands(struct talk *talk)
+{
+    must_be(speak_raw(talk, 0, SYN, NULL, 0).state, KST_NEW);
+    must_be(speak_raw(talk, 1, SYN | ACK, NULL, 0).state, KST_ESTABLISHED);
+    must_be(speak_raw(talk, 0, ACK, NULL, 0).state, KST_ESTABLISHED);
+}
+
 static struct talk talk_begin(const char *helper, bool v6)
 {
     struct talk talk = {.seq = {1000, 0xffffff00}, .helper = kst_helper_number(helper)};
@@ -147,11 +154,8 @@ static struct talk talk_begin(const char *helper, bool v6)
     talk.t = table_new((struct kst_config){.max = 16, .expectations = 16, .seed = {1, 2}});
     talk.to = (struct say){.protocol = udp ? UDP : TCP, .v6 = v6, .from = 1, .to = 2, .sport = 40000,
                            .dport = 21};
-    if (!udp) {
-        must_be(speak_raw(&talk, 0, SYN, NULL, 0).state, KST_NEW);
-        must_be(speak_raw(&talk, 1, SYN | ACK, NULL, 0).state, KST_ESTABLISHED);
-        must_be(speak_raw(&talk, 0, ACK, NULL, 0).state, KST_ESTABLISHED);
-    }
+    if (!udp)
+        shake_hands(&talk);
     return talk;
 }
 
@@ -779,6 +783,15 @@ START_TEST(pptp_before_an_answer)
 }
 END_TEST
 
+/* The connection of a session, in a table like that. */
+static struct talk pptp_begin(struct kst_config config, uint16_t zone)
+{
+    struct talk talk = {.seq = {1000, 2000}, .helper = kst_helper_number("pptp"), .zone = zone, .t = table_new(config)};
+    talk.to = (struct say){.protocol = TCP, .from = 1, .to = 2, .sport = 40000, .dport = 1723};
+    shake_hands(&talk);
+    return talk;
+}
+
 static struct talk pptp_call(void)
 {
     struct talk talk = talk_begin("pptp", false);
@@ -880,15 +893,10 @@ START_TEST(pptp_ends_across_zones)
 {
     enum { CLIENT, SERVER, OTHERS, WHO };
     for (uint32_t who = 0; who < WHO; who++) {
-        struct talk talk = {.seq = {1000, 2000}, .helper = kst_helper_number("pptp"), .zone = 7};
+        struct talk talk = pptp_begin((struct kst_config){.max = 16, .expectations = 8, .features = KST_WITH_NAT}, 7);
         const struct pptp steps[] = {SESSION, OUTGOING(100, 200)};
         struct kst_flow flow;
         about("who %u", who);
-        talk.t = table_new((struct kst_config){.max = 16, .expectations = 8, .features = KST_WITH_NAT});
-        talk.to = (struct say){.protocol = TCP, .from = 1, .to = 2, .sport = 40000, .dport = 1723};
-        must_be(speak_raw(&talk, 0, SYN, NULL, 0).state, KST_NEW);
-        must_be(speak_raw(&talk, 1, SYN | ACK, NULL, 0).state, KST_ESTABLISHED);
-        must_be(speak_raw(&talk, 0, ACK, NULL, 0).state, KST_ESTABLISHED);
         for (size_t i = 0; i < COUNT(steps); i++)
             pptp(&talk, steps[i]);
         const struct kst_packet as[WHO] = {{.zone = 7, .flags = KST_PACKET_ZONE_ORIGINAL}, {.zone = 0},
@@ -907,14 +915,9 @@ END_TEST
 /* The session is old, and makes room for its own call. */
 START_TEST(pptp_session_evicted_by_its_call)
 {
-    struct talk talk = {.seq = {1000, 2000}, .helper = kst_helper_number("pptp")};
+    struct talk talk = pptp_begin((struct kst_config){
+        .max = 1, .expectations = 8, .events = 16, .evict = {KST_CLASS_ASSURED + 1}}, 0);
     const struct pptp steps[] = {SESSION, OUTGOING(100, 200)};
-    talk.t = table_new((struct kst_config){
-        .max = 1, .expectations = 8, .events = 16, .evict = {KST_CLASS_ASSURED + 1}});
-    talk.to = (struct say){.protocol = TCP, .from = 1, .to = 2, .sport = 40000, .dport = 1723};
-    must_be(speak_raw(&talk, 0, SYN, NULL, 0).state, KST_NEW);
-    must_be(speak_raw(&talk, 1, SYN | ACK, NULL, 0).state, KST_ESTABLISHED);
-    must_be(speak_raw(&talk, 0, ACK, NULL, 0).state, KST_ESTABLISHED);
     for (size_t i = 0; i < COUNT(steps); i++)
         pptp(&talk, steps[i]);
     const struct kst_result result = track(talk.t, 0, gre_call(0, 200));
@@ -933,12 +936,7 @@ END_TEST
 START_TEST(pptp_without_room)
 {
     for (uint32_t room = 1; room <= 5; room++) {
-        struct talk talk = {.seq = {1000, 2000}, .helper = kst_helper_number("pptp")};
-        talk.t = table_new((struct kst_config){.max = 4, .expectations = room});
-        talk.to = (struct say){.protocol = TCP, .from = 1, .to = 2, .sport = 40000, .dport = 1723};
-        must_be(speak_raw(&talk, 0, SYN, NULL, 0).state, KST_NEW);
-        must_be(speak_raw(&talk, 1, SYN | ACK, NULL, 0).state, KST_ESTABLISHED);
-        must_be(speak_raw(&talk, 0, ACK, NULL, 0).state, KST_ESTABLISHED);
+        struct talk talk = pptp_begin((struct kst_config){.max = 4, .expectations = room}, 0);
         const struct pptp session[] = {SESSION};
         pptp(&talk, session[0]);
         pptp(&talk, session[1]);

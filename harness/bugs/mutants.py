@@ -10,9 +10,8 @@ more or less, a condition always true or never, a statement left out, two argume
 helpers are left out, they are oracles; so is what only prefetches. All that are tried lie in one core, each in a
 copy of its function that an environment variable chooses: so core, harness and suites are compiled once.
 
-What gcc -O2 makes the same object code of is no mutant. Survivors must stand in survivors.txt: `room | the line as
-changed | why nobody can notice`, or what test is wanting; a survivor that does not is an error. Of a statement left
-out and a condition always true or never it says what there was, too: `was => is`.
+What gcc -O2 makes the same object code of is no mutant. Survivors must stand in survivors.txt: `room | function |
+was => is | why nobody can notice`, or what test is wanting; a survivor that does not is an error.
 """
 import argparse
 import collections
@@ -45,9 +44,10 @@ CALL = re.compile(r"\b(kst__\w+|memcmp|memcpy)\(([^(),]+), ([^(),]+)\)")
 
 
 class Mutant:
-    def __init__(self, room, line, operator, before, after):
+    def __init__(self, room, function, line, operator, before, after):
         self.room, self.line, self.operator, self.before, self.after = room, line, operator, before, after
         self.name = f"{room}:{line}"
+        self.words = f"{function} | {squeeze(before)} => {squeeze(after)}" # as survivors.txt has it
 
     def rooms(self):
         return [self.room]
@@ -60,11 +60,13 @@ class Mutant:
 
 
 def code_lines(text):
-    """(number, line) of each line that is inside a function and may be changed."""
+    """(number, line, function) of each line that is inside a function and may be changed."""
     comment = skipped = inside = False
+    function = ""
     for number, line in enumerate(text.split("\n"), 1):
         if re.match(r"(static|KST_INLINE|KST_API|\w[\w ]*\**kst_\w+\().*", line) and not line.endswith(";"):
             inside = True
+            function = re.search(r"(\w+)\(|$", line).group(1) or ""
             skipped = re.search(r"kst__\w*(check|prefetch|peek)\w*\(", line) is not None
         if line.startswith("}"):
             inside = False
@@ -73,18 +75,18 @@ def code_lines(text):
             comment = "*/" not in line
             continue
         if inside and not skipped and line.startswith(" ") and not re.search(r"KST_ASSERT|KST_PREFETCH|^\s*(/\*|\*|#)|\\$", line):
-            yield number, line
+            yield number, line, function
 
 
 def mutants_of(room):
     made = []
-    for number, line in code_lines((CORE / room).read_text()):
+    for number, line, function in code_lines((CORE / room).read_text()):
         code = line.split("/*")[0].rstrip()
         rest = line[len(code):]
 
         def add(operator, changed):
             if changed != code:
-                made.append(Mutant(room, number, operator, line, changed + rest))
+                made.append(Mutant(room, function, number, operator, line, changed + rest))
 
         def at(match, new, group=1):
             return code[: match.start(group)] + new + code[match.end(group):]
@@ -169,9 +171,7 @@ def main():
             file.write(f"{key(mutant)}\t{oracle}\t{words}\n")
 
     def reason_of(mutant):
-        after = squeeze(mutant.after)
-        short = re.match(r"(;|(if|while) \((true|false)\))", after) # says nothing of what was there
-        return known.get((mutant.room, f"{squeeze(mutant.before)} => {after}" if short else after))
+        return known.get((mutant.room, mutant.words))
 
     def ask(mutant, number, quick):
         """Who asks quickly is asked about all, before the others are about those that are left."""
@@ -208,20 +208,20 @@ def main():
     for mutant in sample:
         oracle, words = asked[key(mutant)].split("\t", 1)
         reason = reason_of(mutant) if oracle in ("", "?") else None
-        results["equivalent" if reason and reason.startswith("equivalent") else "classified" if reason else {"": "survives", "?": "open"}.get(oracle, oracle)] += 1
+        results[reason.split(":")[0] if reason else {"": "survives", "?": "open"}.get(oracle, oracle)] += 1
         if oracle == "" and not reason:
             unknown.append(mutant)
     real = len(sample) - results["no mutant"] - results["equivalent"]
-    dead = real - results["survives"] - results["classified"] - results["open"]
+    dead = real - results["survives"] - results["wanting"] - results["open"]
     print(f"\n{len(mutants)} mutants there are, {len(sample)} tried; {results['no mutant']} of them are none after all, "
           f"{results['equivalent']} equivalent by survivors.txt; of the {real} others {dead} die, "
           f"{100 * dead / max(real, 1):.1f} %, in {time.time() - begin:.0f} s")
     if results["open"]:
         print(f"{results['open']} were missed by who asks quickly, and then the time was up")
-    if results["classified"]:
-        print(f"{results['classified']} survive for want of the tests that survivors.txt names")
+    if results["wanting"]:
+        print(f"{results['wanting']} survive for want of the tests that survivors.txt names")
     for mutant in unknown:
-        print(f"survives: {mutant.room} | {squeeze(mutant.after)} | was: {squeeze(mutant.before)} (line {mutant.line})")
+        print(f"survives: {mutant.room} | {mutant.words} | (line {mutant.line})")
     return 1 if unknown else 0
 
 
@@ -231,12 +231,11 @@ def squeeze(text):
 
 def survivors():
     known = {}
-    path = HERE / "survivors.txt"
-    for line in path.read_text().splitlines() if path.exists() else []:
+    for line in (HERE / "survivors.txt").read_text().splitlines():
         if line.strip() and not line.startswith("#"):
-            room, changed, reason = re.split(r" \| ", line, maxsplit=2) if line.count(" | ") == 2 else \
-                (line.split(" | ")[0], " | ".join(line.split(" | ")[1:-1]), line.split(" | ")[-1])
-            known[room.strip(), squeeze(changed)] = reason.strip()
+            room, rest = line.split(" | ", 1)
+            words, reason = rest.rsplit(" | ", 1)
+            known[room, words] = reason
     return known
 
 
