@@ -2171,6 +2171,7 @@ struct kst {
     uint64_t draws;   /* numbers drawn at random */
     uint32_t pending; /* the slot of a newcomer that waits for kst_confirm, KST__NONE: none; */
     uint64_t pending_ms; /* since when */
+    kst_id untold;    /* whose helper hears its first packet: no event tells of it yet; 0: none */
     kst_id closing;   /* what a deferred packet has ended: removed once that is through; 0: none */
     uint32_t datagram_bytes; /* of the last that was completed of fragments */
     bool pressed; /* PRESSURE was told, RELIEF not yet */
@@ -4564,6 +4565,13 @@ static void kst__expectation_of(const struct kst *t, uint32_t place, struct kst_
     copy->child_helper = x->child_helper;
 }
 
+/* Whether this connection's helper hears its first packet: that it is there is told behind that, with what
+ * has become of it by then, or never. */
+KST_INLINE bool kst__untold(const struct kst *t, uint32_t slot)
+{
+    return t->untold == ((kst_id)kst__entry_at(t, slot)->serial << 32 | slot);
+}
+
 /* A place in the ring for one more, or NULL. */
 static struct kst_event *kst__event(struct kst *t, enum kst_event_type type)
 {
@@ -4590,7 +4598,7 @@ static void kst__tell_new(struct kst *t, uint32_t slot)
 
 static void kst__tell_update(struct kst *t, uint32_t slot, uint32_t changed)
 {
-    struct kst_event *event = kst__event(t, KST_EVENT_UPDATE);
+    struct kst_event *event = kst__untold(t, slot) ? NULL : kst__event(t, KST_EVENT_UPDATE);
     if (event == NULL)
         return;
     event->changed = (uint16_t)changed;
@@ -4599,7 +4607,7 @@ static void kst__tell_update(struct kst *t, uint32_t slot, uint32_t changed)
 
 static void kst__tell_gone(struct kst *t, uint32_t slot, enum kst_cause cause)
 {
-    struct kst_event *event = kst__event(t, KST_EVENT_DESTROY);
+    struct kst_event *event = kst__untold(t, slot) ? NULL : kst__event(t, KST_EVENT_DESTROY);
     if (event == NULL)
         return;
     event->cause = (uint8_t)cause;
@@ -10228,6 +10236,8 @@ static void kst__refuse(struct kst *t, const struct kst__case *c,
 static void kst__hear(struct kst *t, const struct kst__case *c,
                       uint32_t slot, struct kst__mangle *mangle, struct kst_result *r)
 {
+    if (c->fresh)
+        t->untold = r->entry;
     uint16_t reason = kst__helper_hear(t, slot, c->packet, mangle, c->direction,
                                        r->state == KST_ESTABLISHED);
     if (reason == KST_REASON_NONE && KST_UNLIKELY(c->entry->status & KST_SEQ_ADJUST) &&
@@ -10235,20 +10245,19 @@ static void kst__hear(struct kst *t, const struct kst__case *c,
         !kst__adjust_segment(t, slot, c->direction, mangle->bytes + mangle->l4_at,
                              mangle->size - mangle->l4_at))
         reason = KST_REASON_NAT_PACKET;
-    if (reason == KST_REASON_NONE)
-        return;
-    if (r->reason != KST_REASON_NONE) /* who made room for it is gone all the same */
-        t->stats.reasons[r->reason]++;
-    kst__report(r, KST_INVALID, KST_NO_DIRECTION, reason);
-    r->verdict = KST_DROP;
-    if (c->fresh) {
-        if (kst__live(t, slot) && kst__id(t, slot) == r->entry) {
-            c->entry->status &= (uint16_t)~KST_CONFIRMED;
-            kst__remove(t, slot, KST_GONE_REFUSED);
+    if (reason != KST_REASON_NONE) {
+        if (r->reason != KST_REASON_NONE) /* who made room for it is gone all the same */
+            t->stats.reasons[r->reason]++;
+        kst__report(r, KST_INVALID, KST_NO_DIRECTION, reason);
+        r->verdict = KST_DROP;
+        if (c->fresh) {
+            if (kst__live(t, slot) && kst__id(t, slot) == r->entry)
+                kst__remove(t, slot, KST_GONE_REFUSED);
+            r->entry = 0;
+            r->flags = 0;
         }
-        r->entry = 0;
-        r->flags = 0;
     }
+    t->untold = 0;
 }
 
 /* A packet of a connection in the table is counted, prolongs it, and is its answer if it goes the

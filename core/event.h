@@ -96,6 +96,13 @@ static void kst__expectation_of(const struct kst *t, uint32_t place, struct kst_
     copy->child_helper = x->child_helper;
 }
 
+/* Whether this connection's helper hears its first packet: that it is there is told behind that, with what
+ * has become of it by then, or never. */
+KST_INLINE bool kst__untold(const struct kst *t, uint32_t slot)
+{
+    return t->untold == ((kst_id)kst__entry_at(t, slot)->serial << 32 | slot);
+}
+
 /* A place in the ring for one more, or NULL. */
 static struct kst_event *kst__event(struct kst *t, enum kst_event_type type)
 {
@@ -122,7 +129,7 @@ static void kst__tell_new(struct kst *t, uint32_t slot)
 
 static void kst__tell_update(struct kst *t, uint32_t slot, uint32_t changed)
 {
-    struct kst_event *event = kst__event(t, KST_EVENT_UPDATE);
+    struct kst_event *event = kst__untold(t, slot) ? NULL : kst__event(t, KST_EVENT_UPDATE);
     if (event == NULL)
         return;
     event->changed = (uint16_t)changed;
@@ -131,7 +138,7 @@ static void kst__tell_update(struct kst *t, uint32_t slot, uint32_t changed)
 
 static void kst__tell_gone(struct kst *t, uint32_t slot, enum kst_cause cause)
 {
-    struct kst_event *event = kst__event(t, KST_EVENT_DESTROY);
+    struct kst_event *event = kst__untold(t, slot) ? NULL : kst__event(t, KST_EVENT_DESTROY);
     if (event == NULL)
         return;
     event->cause = (uint8_t)cause;

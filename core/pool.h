@@ -236,6 +236,7 @@ struct kst {
     uint64_t draws;   /* numbers drawn at random */
     uint32_t pending; /* the slot of a newcomer that waits for kst_confirm, KST__NONE: none; */
     uint64_t pending_ms; /* since when */
+    kst_id untold;    /* whose helper hears its first packet: no event tells of it yet; 0: none */
     kst_id closing;   /* what a deferred packet has ended: removed once that is through; 0: none */
     uint32_t datagram_bytes; /* of the last that was completed of fragments */
     bool pressed; /* PRESSURE was told, RELIEF not yet */

@@ -74,6 +74,8 @@ static void kst__refuse(struct kst *t, const struct kst__case *c,
 static void kst__hear(struct kst *t, const struct kst__case *c,
                       uint32_t slot, struct kst__mangle *mangle, struct kst_result *r)
 {
+    if (c->fresh)
+        t->untold = r->entry;
     uint16_t reason = kst__helper_hear(t, slot, c->packet, mangle, c->direction,
                                        r->state == KST_ESTABLISHED);
     if (reason == KST_REASON_NONE && KST_UNLIKELY(c->entry->status & KST_SEQ_ADJUST) &&
@@ -81,20 +83,19 @@ static void kst__hear(struct kst *t, const struct kst__case *c,
         !kst__adjust_segment(t, slot, c->direction, mangle->bytes + mangle->l4_at,
                              mangle->size - mangle->l4_at))
         reason = KST_REASON_NAT_PACKET;
-    if (reason == KST_REASON_NONE)
-        return;
-    if (r->reason != KST_REASON_NONE) /* who made room for it is gone all the same */
-        t->stats.reasons[r->reason]++;
-    kst__report(r, KST_INVALID, KST_NO_DIRECTION, reason);
-    r->verdict = KST_DROP;
-    if (c->fresh) {
-        if (kst__live(t, slot) && kst__id(t, slot) == r->entry) {
-            c->entry->status &= (uint16_t)~KST_CONFIRMED;
-            kst__remove(t, slot, KST_GONE_REFUSED);
+    if (reason != KST_REASON_NONE) {
+        if (r->reason != KST_REASON_NONE) /* who made room for it is gone all the same */
+            t->stats.reasons[r->reason]++;
+        kst__report(r, KST_INVALID, KST_NO_DIRECTION, reason);
+        r->verdict = KST_DROP;
+        if (c->fresh) {
+            if (kst__live(t, slot) && kst__id(t, slot) == r->entry)
+                kst__remove(t, slot, KST_GONE_REFUSED);
+            r->entry = 0;
+            r->flags = 0;
         }
-        r->entry = 0;
-        r->flags = 0;
     }
+    t->untold = 0;
 }
 
 /* A packet of a connection in the table is counted, prolongs it, and is its answer if it goes the

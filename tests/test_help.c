@@ -31,7 +31,7 @@ static void toy_gives_way(struct kst_help *h);
 static bool replaced;
 
 /* `d` drops; `k` deletes its own connection, `n` lets another one have its place, `kd` and `nd` drop then; `t` and a
- * digit set the timeout; `e` and a digit expect UDP to that port of whoever spoke, with this helper; `r`, two digits and
+ * digit set the timeout; `m` marks its connection; `e` and a digit expect UDP to that port of whoever spoke, with this helper; `r`, two digits and
  * what shall be in the place of so many bytes behind so many, then, behind a dot, another command; anything else is
  * counted. */
 static enum kst_reason toy_help(struct kst_help *h)
@@ -58,6 +58,8 @@ static enum kst_reason toy_help(struct kst_help *h)
     }
     if (command == 'd')
         return KST_REASON_HELPER;
+    if (command == 'm')
+        must(kst_set_mark(h->t, h->connection, 77));
     if (h->size > 1 && h->payload[0] == 't')
         h->timeout_s = h->payload[1] - (uint32_t)'0';
     if (h->size > 1 && h->payload[0] == 'e') {
@@ -1365,7 +1367,30 @@ START_TEST(toy_deletes_itself)
         must_be(kst_count(t), 0);
         must_be(kst_statistics(t)->gone[KST_GONE_DELETED], way + 1);
         must_be(kst_statistics(t)->gone[KST_GONE_REFUSED], 0);
+        struct kst_event event; /* of who was there for one packet, and not for all of it, nothing is told */
+        for (uint32_t news = 0; news < (way >= 2 ? 2u : 0u); news++) {
+            must(kst_event_next(t, &event));
+            must_be(event.type, news == 0 ? KST_EVENT_NEW : KST_EVENT_DESTROY);
+        }
+        must(!kst_event_next(t, &event));
     }
+    free(t);
+}
+END_TEST
+
+START_TEST(toy_marks_before_it_is_told)
+{
+    struct kst *t = table_new((struct kst_config){.max = 4, .expectations = 4, .events = 16});
+    struct kst_event event;
+    must_be(kst_attach(t, UDP, 5, kst_helper_number("toy")), KST_ERROR_OK);
+    must_be(toy_says(t, 5, false, "m").state, KST_NEW);
+    must(kst_event_next(t, &event));
+    must_be(event.type, KST_EVENT_NEW);
+    must_be(event.about.flow.mark, 77);
+    must(!kst_event_next(t, &event));
+    must(kst_set_mark(t, event.about.flow.id, 1)); /* from then on all */
+    must(kst_event_next(t, &event));
+    must_be(event.type, KST_EVENT_UPDATE);
     free(t);
 }
 END_TEST
@@ -1746,6 +1771,7 @@ SUITE("help", ftp_lines, ftp_port_zero, ftp_loose, ftp_translated, ftp_line_star
       pptp_sequences, pptp_before_an_answer, pptp_keys, pptp_ends, pptp_ends_across_zones, pptp_second_call_without_room,
       pptp_session_evicted_by_its_call, pptp_without_room, pptp_malformed, cut_anywhere,
       spoilt_at_random, where_the_payload_is, ipv6_as_the_library_reads_it, toy_drops,
-      toy_hears_and_prolongs, toy_deletes_itself, toy_gives_its_place_away, toy_replaces, toy_hears_of_errors,
+      toy_hears_and_prolongs, toy_deletes_itself, toy_marks_before_it_is_told, toy_gives_its_place_away,
+      toy_replaces, toy_hears_of_errors,
       sums_that_are_nothing, toy_hears_no_nonsense, toy_has_children, toy_fails, attaching,
       the_packet_goes_first, the_usual_ports)
