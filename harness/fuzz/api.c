@@ -3,9 +3,17 @@
  * reads its events knows as well as it knows itself: who is there, in which state, what is expected. What kst_get
  * gives out kst_insert takes back; what is refused changes nothing; a walk meets everybody who is there throughout
  * exactly once, whatever is deleted and inserted on the way; a name that is gone is never found again; a block
- * that is moved goes on where it was.
+ * that is moved goes on where it was. A newcomer is RELATED just if something expects it, which happens once; what
+ * clashes is not expected; of a class that is full the oldest goes.
  *
  * The follower is a list of flows and expectations that only events change. */
+#define KST_HELPERS(X) X(ftp) X(irc) X(pptp) X(sip) X(tftp) X(toy)
+#include "keepstate.h"
+
+static enum kst_reason toy_help(struct kst_help *h);
+/* A helper that does what the choices say. */
+static const struct kst_helper kst_helper_toy = {.name = "toy", .protocols = {17, 6}, .classes = {{"a", 2, 60}, {"b", 1, 1}, {"c", 0, 300}, {"", 0, 0}}, .help = toy_help};
+
 #include "rig.h"
 
 #include "packet.h"
@@ -21,11 +29,14 @@ static struct {
     struct kst_flow known[KNOWN_MAX]; /* by events */
     uint32_t known_count;
     struct kst_expectation expected[EXPECTED_MAX];
+    uint64_t expected_until_ms[EXPECTED_MAX];
     uint32_t expected_count;
     kst_id gone[GONE_MAX]; /* names that were */
     uint32_t gone_count;
     bool pressed;
     struct kst_result last;
+    kst_id heir; /* that the toy has put in the place of its own connection; and its timeout */
+    uint64_t heir_ms;
 } rig;
 
 /* ---- the follower ---- */
@@ -71,6 +82,7 @@ static void read_events(void)
             break;
         case KST_EVENT_EXPECT_NEW:
             fuzz_must(rig.expected_count < EXPECTED_MAX);
+            rig.expected_until_ms[rig.expected_count] = e.time_ms + e.about.expectation.timeout_ms;
             rig.expected[rig.expected_count++] = e.about.expectation;
             break;
         case KST_EVENT_EXPECT_DESTROY: {
@@ -80,6 +92,7 @@ static void read_events(void)
             if (i == rig.expected_count)
                 fuzz_fail("an event: an expectation is gone that was not there");
             rig.expected[i] = rig.expected[--rig.expected_count];
+            rig.expected_until_ms[i] = rig.expected_until_ms[rig.expected_count];
             break;
         }
         default:
@@ -132,6 +145,101 @@ static void compare(void)
     fuzz_same("expectations", s->expect_create - s->expect_delete, kst_expectation_count(rig.t));
 }
 
+/* ---- what is expected ---- */
+
+/* Whether this is expected there; `any`, KST_EXPECT_ANY_..., is what does not count. */
+static bool meets(const struct kst_tuple *x, const struct kst_tuple *tuple, uint32_t any)
+{
+    struct kst_tuple one = *x, other = *tuple;
+    if (any & KST_EXPECT_ANY_SRC) {
+        memset(one.src, 0, sizeof one.src);
+        memset(other.src, 0, sizeof other.src);
+    }
+    if (any & KST_EXPECT_ANY_SRC_PORT)
+        one.src_port = other.src_port = 0;
+    return memcmp(&one, &other, sizeof one) == 0;
+}
+
+/* Whether it may still come true. */
+static bool holds(uint32_t number)
+{
+    struct kst_flow master;
+    return rig.expected_until_ms[number] > rig.now_ms && kst_get(rig.t, rig.expected[number].master, &master);
+}
+
+/* A packet has been tracked: what the follower knows is from before. */
+static void check_newcomer(void)
+{
+    struct kst_flow flow;
+    struct kst_expectation now;
+    bool met = false, used = false, stays = false;
+    if (!(rig.last.flags & KST_CREATED) || !kst_get(rig.t, rig.last.entry, &flow))
+        return;
+    for (uint32_t i = 0; i < rig.expected_count; i++) {
+        const struct kst_expectation *x = &rig.expected[i];
+        if ((x->flags & KST_EXPECT_INACTIVE) || !holds(i) || !meets(&x->tuple, &flow.tuple[0], x->flags))
+            continue;
+        if (rig.last.state != KST_RELATED)
+            fuzz_fail("who is expected is %s", kst_state_name((enum kst_state)rig.last.state));
+        met = met || x->master == flow.master;
+        used = used || !kst_expectation_get(rig.t, x->id, &now);
+        stays = stays || (x->flags & KST_EXPECT_PERMANENT);
+    }
+    struct kst_flow master; /* that may have had to make room for it */
+    const bool orphan = rig.last.reason == KST_REASON_TABLE_EVICTED && !kst_get(rig.t, flow.master, &master) && known(flow.master) != NULL;
+    if (rig.last.state == KST_RELATED && !met && !orphan)
+        fuzz_fail("who is not expected is related");
+    if (met && !used && !stays)
+        fuzz_fail("what was expected is expected still");
+}
+
+/* `x` was to be expected: what the follower knows is from before. */
+static void check_expected(const struct kst_expectation *x, enum kst_error error)
+{
+    const uint32_t any = KST_EXPECT_ANY_SRC | KST_EXPECT_ANY_SRC_PORT;
+    struct kst_expectation is = *x, now;
+    struct kst_flow master;
+    bool same = false, clash = false;
+    uint32_t stay = 0;
+    kst_id oldest = 0;
+    if (is.flags & KST_EXPECT_ANY_SRC_PORT)
+        is.tuple.src_port = 0;
+    for (uint32_t i = 0; i < rig.expected_count; i++) {
+        const struct kst_expectation *other = &rig.expected[i];
+        if (!holds(i) || !meets(&other->tuple, &is.tuple, (other->flags | is.flags) & any))
+            continue;
+        if (meets(&other->tuple, &is.tuple, 0) && (other->flags & any) == (is.flags & any) &&
+            (other->master == is.master || (is.flags & KST_EXPECT_ANY_MASTER)))
+            same = true;
+        else
+            clash = true;
+    }
+    if ((error == KST_ERROR_EXPECT_BUSY || error == KST_ERROR_EXPECT_EXISTS) && !same && !clash)
+        fuzz_fail("nothing is in the way of an expectation");
+    if (error != KST_ERROR_OK)
+        return;
+    if (clash)
+        fuzz_fail("two expect the same");
+    fuzz_must(kst_get(rig.t, is.master, &master));
+    const struct kst_helper *helper = kst__helper(master.helper);
+    for (uint32_t i = 0; i < rig.expected_count; i++) {
+        const struct kst_expectation *other = &rig.expected[i];
+        if (other->master != is.master || other->class_ != is.class_)
+            continue;
+        if (oldest == 0 || other->id >> 32 < oldest >> 32)
+            oldest = other->id;
+        stay += kst_expectation_get(rig.t, other->id, &now);
+    }
+    if (helper != NULL && helper->classes[is.class_].max != 0 && stay + 1 > helper->classes[is.class_].max)
+        fuzz_fail("%u of a class are expected", stay + 1);
+    for (uint32_t i = 0; i < rig.expected_count; i++) {
+        const struct kst_expectation *other = &rig.expected[i];
+        if (other->master == is.master && other->class_ == is.class_ && other->id != oldest && holds(i) &&
+            !kst_expectation_get(rig.t, other->id, &now) && !meets(&other->tuple, &is.tuple, 0))
+            fuzz_fail("of a class not the oldest has gone");
+    }
+}
+
 /* ---- calls ---- */
 
 static kst_id draw_id(void)
@@ -165,6 +273,38 @@ static struct kst_tuple draw_tuple(void)
     return tuple;
 }
 
+static enum kst_reason toy_help(struct kst_help *h)
+{
+    const uint32_t choice = draw8();
+    uint32_t sum = 0;
+    for (uint32_t i = 0; i < h->size; i++)
+        sum += h->payload[i];
+    fuzz_note(sum);
+    switch (choice % 6) {
+    case 1: h->timeout_s = PICK(1, 10, 600, 0); break;
+    case 2: { /* who is to come is announced */
+        struct kst_expectation x = {.master = h->connection, .tuple = draw_tuple()};
+        x.class_ = (uint8_t)draw_below(3);
+        if (kst_expect(h->t, &x) != KST_ERROR_OK)
+            return KST_REASON_HELPER_EXPECT;
+        break;
+    }
+    case 3:
+    case 4: { /* its own connection goes, and another may have its place */
+        struct kst_flow heir = {.tuple[0] = draw_tuple(), .timeout_ms = 7000};
+        kst_delete(h->t, h->connection); /* if it has not expired, by a timeout of 0 */
+        if (choice % 6 == 4 && kst__tuple_invert(&heir.tuple[0], &heir.tuple[1])) {
+            rig.heir = kst_insert(h->t, &heir, NULL);
+            rig.heir_ms = heir.timeout_ms;
+        }
+        h->timeout_s = 9; /* of what? */
+        break;
+    }
+    default: break;
+    }
+    return choice & 128 ? KST_REASON_HELPER : KST_REASON_NONE;
+}
+
 static void call_track(void)
 {
     uint8_t data[160];
@@ -194,12 +334,17 @@ static void call_track(void)
     packet.flags = (uint8_t)(draw_chance(24) ? draw8() & 15 : 0);
     if (!(rig.config.features & KST_WITH_NAT))
         packet.flags &= KST_PACKET_NOTRACK | KST_PACKET_HEAD;
-    packet.helper = (uint8_t)(draw_chance(32) && rig.config.expectations ? draw_below(6) : 0);
+    packet.helper = (uint8_t)(draw_chance(64) && rig.config.expectations ? draw_below(7) : 0);
     packet.policy = (uint8_t)(draw_chance(32) ? draw_below(KST_POLICIES + 1) : 0);
+    struct kst_flow heir;
+    rig.heir = 0;
     rig.last = rig_track(rig.t, rig.now_ms, &packet);
     rig_note_result(&rig.last);
+    if (rig.heir != 0 && kst_get(rig.t, rig.heir, &heir))
+        fuzz_same("timeout of who was inserted meanwhile", heir.timeout_ms, rig.heir_ms);
     fuzz_tell("%4u kst_track protocol %u: %s %s", rig.step, tuple.protocol, kst_state_name((enum kst_state)rig.last.state),
               kst_reason_name((enum kst_reason)rig.last.reason));
+    check_newcomer();
 }
 
 static void call_insert(void)
@@ -266,6 +411,7 @@ static void call_expect(void)
     const enum kst_error error = kst_expect(rig.t, &x);
     fuzz_tell("%4u kst_expect: %s", rig.step, kst_error_text(error));
     fuzz_note(error);
+    check_expected(&x, error);
     if (error != KST_ERROR_OK)
         fuzz_must(kst_expectation_count(rig.t) <= count);
 }
@@ -343,6 +489,9 @@ static void call_odd(void)
         struct kst_expectation x;
         const bool is = kst_expectation_get(rig.t, expected, &x);
         fuzz_same("kst_expectation_renew", kst_expectation_renew(rig.t, expected, is ? x.flags : 0, 1 + choice * 100u), is);
+        for (uint32_t i = 0; i < rig.expected_count && is; i++)
+            if (rig.expected[i].id == expected)
+                rig.expected_until_ms[i] = rig.now_ms + 1 + choice * 100u;
         break;
     }
     case 6: {

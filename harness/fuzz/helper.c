@@ -2,15 +2,18 @@
 /* helper.c - property: whatever the two ends of a connection say to its helper, what it then expects obeys the
  * policy below in every field: to and from whom, by which protocol, how many, for how long, for which master. Only
  * an expectation that is there makes a newcomer RELATED, and then it has that master; what is not permanent
- * comes once. What one end says in FTP, IRC and PPTP opens nothing that only the other may open. A line of FTP
+ * comes once. What one end says in FTP, IRC and PPTP opens nothing that only the other may open, and who was called
+ * asks for no calls. Of a message that is well-formed just that is expected which naive_help.h says. A line of FTP
  * that comes in two pieces opens nothing that it would not have opened whole. A moved table goes on alike.
  *
  * The head chooses helper, family and settings; frames hold messages. Sequence numbers are kept right but where
  * flags say otherwise. Each payload ends its packet, which ends its allocation. */
+#define _GNU_SOURCE /* strcasestr */
 #include "rig.h"
 
 #include <ctype.h>
 
+#include "naive_help.h"
 #include "packet.h"
 
 enum { STEPS_MAX = 200, HELPERS = 5, MESSAGE_MAX = 4096, EXPECTATIONS = 24 };
@@ -58,6 +61,10 @@ static struct {
     uint32_t step;
     bool called, keys_lost; /* PPTP: a client has named a call, and by that name its packets may not be known any more */
     uint32_t call;
+    kst_id talking[2]; /* what was said on these: */
+    struct naive_talk talk[2];
+    bool both, narrow; /* two connections may be in each other's way, and a table too small in theirs */
+    struct fuzz_frame first;
 } rig;
 
 static uint32_t port_of(uint32_t connection)
@@ -116,7 +123,7 @@ static kst_id connection_of(uint32_t connection)
 }
 
 /* Makes sure that it is there, answered. */
-static void connect(uint32_t connection)
+static void ensure(uint32_t connection)
 {
     if (connection_of(connection) != 0)
         return;
@@ -171,6 +178,8 @@ static void check_policy(const struct kst *t)
         } else if (!is_end(ends, x.tuple.src)) {
             fuzz_fail("an expectation from somebody else");
         }
+        if (strcmp(policy->name, "sip") == 0 && x.class_ == 0 && master.master != 0)
+            fuzz_fail("who was called asks for calls");
         if (strcmp(policy->name, "irc") == 0)
             fuzz_must(memcmp(x.tuple.dst, ends->src, 16) == 0);
         if (strcmp(policy->name, "tftp") == 0)
@@ -214,6 +223,26 @@ static bool lists(const struct list *list, const struct kst_expectation *like)
         if (memcmp(&list->x[i].tuple, &like->tuple, sizeof like->tuple) == 0 && list->x[i].flags == like->flags)
             return true;
     return false;
+}
+
+/* Who was called answers with what was said first of all. */
+static void called(const struct kst_tuple *tuple)
+{
+    static uint8_t data[MESSAGE_MAX + 100];
+    const uint32_t at = packet_begin(data, rig.v6, 0, 0, UDP), half = rig.v6 ? 16 : 4;
+    const uint32_t bytes = rig.first.size < MESSAGE_MAX ? rig.first.size : MESSAGE_MAX;
+    memcpy(data + (rig.v6 ? 8 : 12), tuple->dst, half);
+    memcpy(data + (rig.v6 ? 24 : 16), tuple->src, half);
+    put16(data + at, tuple->dst_port);
+    put16(data + at + 2, tuple->src_port);
+    put32(data + at + 4, 0);
+    if (bytes > 0)
+        memcpy(data + at + 8, rig.first.bytes, bytes);
+    packet_seal(data, at + 8 + bytes, true);
+    const struct kst_packet packet = {.data = fuzz_exact(data, at + 8 + bytes), .size = at + 8 + bytes};
+    const struct kst_result r = rig_track(rig.t, rig.now_ms, &packet);
+    rig_note_result(&r);
+    fuzz_free((void *)(uintptr_t)packet.data);
 }
 
 /* The one who is expected last comes. */
@@ -266,6 +295,8 @@ static void come(void)
         fuzz_same("mark of the master", flow.mark, mark);
     fuzz_same("whether it may come again", kst_expectation_get(rig.t, newest.id, &x) || flow.master != newest.master,
               (newest.flags & KST_EXPECT_PERMANENT) != 0 || flow.master != newest.master);
+    if (flow.helper != 0 && tuple.protocol == UDP)
+        called(&tuple);
 }
 
 /* PPTP: a GRE packet names the call of its receiver only. What its sender calls it is known of one call, until that is
@@ -355,6 +386,67 @@ static void check_named(const struct kst_expectation *x, uint32_t dir, const uin
         fuzz_fail("SIP: media without an address");
 }
 
+static bool opens(const struct naive_opinion *o, const struct kst_expectation *x)
+{
+    for (uint32_t i = 0; i < o->count; i++)
+        if (memcmp(o->open[i].dst, x->tuple.dst, 16) == 0 && o->open[i].dst_port == x->tuple.dst_port &&
+            o->open[i].class_ == x->class_ && o->open[i].src_port == x->tuple.src_port)
+            return true;
+    return false;
+}
+
+/* What the naive one makes of a message that a connection's helper was shown, and what became of it. */
+static void check_opinion(uint32_t connection, const struct kst_result *r, const struct fuzz_frame *frame, uint32_t bytes,
+                          const struct list *before, const struct list *after)
+{
+    const struct kst_helper *helper = kst__helper(rig.helper);
+    struct naive_talk *talk = &rig.talk[connection];
+    struct kst_flow flow;
+    uint32_t elsewhere = 0, of_class[KST_EXPECT_CLASSES] = {0};
+    const kst_id id = connection_of(connection);
+    if (!kst_get(rig.t, id, &flow) || flow.helper != rig.helper)
+        return;
+    if (id != rig.talking[connection]) {
+        rig.talking[connection] = id;
+        memset(talk, 0, sizeof *talk);
+        talk->line[0] = talk->line[1] = true; /* FTP: ensure() said hello */
+    }
+    if (rig.policy->dst != NULL)
+        fuzz_must(kst_setting(rig.t, rig.policy->dst, &elsewhere));
+    const enum naive_how how = frame->flags & FLAG_AGAIN ? NAIVE_AGAIN : frame->flags & FLAG_GAP ? NAIVE_GAP : NAIVE_NEXT;
+    const struct naive_message m = {how, &flow.tuple[0], frame->flags & FLAG_REPLY, elsewhere == rig.policy->dst_when, frame->bytes, bytes};
+    if (r->verdict == KST_DROP) {
+        naive_miss(talk, &m);
+        return;
+    }
+    const struct naive_opinion o = naive_hear(talk, rig.policy->name, &m);
+    if (rig.policy->port == 1723 && (rig.both || rig.narrow))
+        return;
+    for (uint32_t i = 0; i < o.count; i++)
+        of_class[o.open[i].class_]++;
+    for (uint32_t i = 0; i < after->count; i++) {
+        const struct kst_expectation *x = &after->x[i];
+        if (x->master != id)
+            continue;
+        if (o.sure && !lists(before, x) && !opens(&o, x))
+            fuzz_fail("a message opens port %u, which it does not name", x->tuple.dst_port);
+        if (o.sure && o.forgets && (x->class_ != 0 || x->tuple.protocol == GRE) && !opens(&o, x))
+            fuzz_fail("port %u is still expected", x->tuple.dst_port);
+        for (uint32_t k = 0; k < before->count && o.no_grant; k++)
+            if (before->x[k].id == x->id && (before->x[k].flags & ~x->flags & KST_EXPECT_INACTIVE))
+                fuzz_fail("a registration is granted by what does not answer it");
+        if (o.no_grant && x->class_ == 0 && x->tuple.protocol != GRE && !(x->flags & KST_EXPECT_INACTIVE) && !lists(before, x))
+            fuzz_fail("a registration opens before it is granted");
+    }
+    for (uint32_t i = 0; i < o.count && o.sure; i++) {
+        bool there = of_class[o.open[i].class_] > helper->classes[o.open[i].class_].max;
+        for (uint32_t k = 0; k < after->count; k++)
+            there = there || (memcmp(o.open[i].dst, after->x[k].tuple.dst, 16) == 0 && o.open[i].dst_port == after->x[k].tuple.dst_port);
+        if (!there)
+            fuzz_fail("a message should open port %u", o.open[i].dst_port);
+    }
+}
+
 static void say(const struct fuzz_frame *frame)
 {
     const uint32_t connection = (frame->flags & FLAG_OTHER) != 0, dir = frame->flags & FLAG_REPLY;
@@ -365,7 +457,7 @@ static void say(const struct fuzz_frame *frame)
     const bool pieces = ftp && one_line && (frame->flags & FLAG_PIECES);
     rig.now_ms += fuzz_wait_ms(frame->wait);
     kst_advance(rig.t, rig.now_ms, 4);
-    connect(connection);
+    ensure(connection);
     if (frame->flags & FLAG_GAP)
         rig.seq[connection][dir] += 10;
     list_of(rig.t, &before);
@@ -376,11 +468,13 @@ static void say(const struct fuzz_frame *frame)
     fuzz_tell("%4u %12" PRIu64 " ms  %s says %u bytes: %s %s, %u expected", rig.step, rig.now_ms, dir ? "server" : "client",
               bytes, kst_state_name((enum kst_state)r.state), kst_reason_name((enum kst_reason)r.reason),
               kst_expectation_count(rig.t));
+    rig.both = rig.both || connection > 0;
+    list_of(rig.t, &after);
+    check_opinion(connection, &r, frame, bytes, &before, &after);
     if (!(frame->flags & FLAG_AGAIN) && r.verdict == KST_ACCEPT)
         rig.seq[connection][dir] += bytes;
     if (rig.policy->port == 1723)
         note_call(dir, frame->bytes, bytes);
-    list_of(rig.t, &after);
     list_of(rig.copy, &other);
     for (uint32_t i = 0; i < other.count && pieces; i++)
         if (!lists(&after, &other.x[i]) && !lists(&before, &other.x[i]))
@@ -430,6 +524,7 @@ static void run(const uint8_t *data, size_t size)
     if (strcmp(rig.policy->name, "sip") == 0 && (kind & 2))
         rig.protocol = TCP;
     rig.v6 = kind & 1 && strcmp(rig.policy->name, "irc") != 0 && strcmp(rig.policy->name, "pptp") != 0;
+    rig.narrow = config.expectations < 8;
     rig_back_ends(&config, false);
     rig.bytes = kst_bytes(&config);
     rig.t = rig_table(&config);
@@ -441,7 +536,8 @@ static void run(const uint8_t *data, size_t size)
             fuzz_must(kst_set(rig.t, switches[i], !value) == KST_ERROR_OK);
     }
     while (rig.step < STEPS_MAX && fuzz_frame_next(&at, data + size, &frame)) {
-        rig.step++;
+        if (rig.step++ == 0)
+            rig.first = frame;
         say(&frame);
         check_policy(rig.t);
         rig_check(rig.t);

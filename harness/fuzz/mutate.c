@@ -555,30 +555,39 @@ static void change_packets(const uint8_t *other, size_t other_size)
 /* ---- text ---- */
 
 /* Lines of each helper's protocol, in the order of KST_HELPERS; one target reads them all. */
-static const char *const ftp_lines[] = {
-    "220 ready\r\n", "USER joe\r\n", "PORT 10,0,0,1,4,1\r\n", "EPRT |1|10.0.0.1|1025|\r\n", "EPRT |2|fd00::1|1025|\r\n",
-    "227 Entering Passive Mode (10,0,0,2,4,1)\r\n", "229 Entering Extended Passive Mode (|||1025|)\r\n",
-    "PORT 10,0,0,9,0,0\r\n", "227 =10,0,0,2,4,1\r\n", "PASV\r\n", "EPSV\r\n"};
-static const char *const irc_lines[] = {
-    "NICK joe\r\n", "PRIVMSG joe :\1DCC SEND file 167772161 1025 1234\1\r\n", "PRIVMSG joe :\1DCC CHAT chat 167772161 1025\1\r\n",
-    "PRIVMSG joe :\1DCC MOVE x 167772161 1 2\1\r\n", "PRIVMSG joe :\1DCC TSEND x 167772162 1 2\1\r\n", ":joe!j@x PRIVMSG ann :\1PING 1\1\r\n"};
-static const char *const sip_lines[] = {
-    "INVITE sip:a@10.0.0.2 SIP/2.0\r\nVia: SIP/2.0/UDP 10.0.0.1:5060\r\nFrom: <sip:b@10.0.0.1>\r\nTo: <sip:a@10.0.0.2>\r\n"
-    "Call-ID: 1@x\r\nCSeq: 1 INVITE\r\nContact: <sip:b@10.0.0.1:5060>\r\nContent-Type: application/sdp\r\nContent-Length: 91\r\n\r\n"
-    "v=0\r\no=- 1 1 IN IP4 10.0.0.1\r\ns=-\r\nc=IN IP4 10.0.0.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\nm=video 4002\r\n",
-    "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 10.0.0.1:5060\r\nCSeq: 1 INVITE\r\nCall-ID: 1@x\r\nContact: <sip:a@10.0.0.2>\r\nContent-Length: 66\r\n\r\n"
-    "v=0\r\no=- 1 1 IN IP4 10.0.0.2\r\ns=-\r\nc=IN IP4 10.0.0.2\r\nt=0 0\r\nm=audio 5000 RTP/AVP 0\r\n",
-    "REGISTER sip:10.0.0.2 SIP/2.0\r\nVia: SIP/2.0/UDP 10.0.0.1:5060\r\nCall-ID: 2@x\r\nCSeq: 1 REGISTER\r\n"
-    "Contact: <sip:b@10.0.0.1:5060>;expires=60\r\nExpires: 100\r\nContent-Length: 0\r\n\r\n",
-    "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 10.0.0.1:5060\r\nCSeq: 1 REGISTER\r\nCall-ID: 2@x\r\nContact: <sip:b@10.0.0.1:5060>;expires=60\r\n"
-    "Expires: 60\r\nContent-Length: 0\r\n\r\n",
-    "BYE sip:a@10.0.0.2 SIP/2.0\r\nv: SIP/2.0/UDP 10.0.0.1\r\ni: 1@x\r\nCSeq: 2 BYE\r\nl: 0\r\n\r\n"};
+struct line {
+    bool reply; /* the server says it */
+    const char *text;
+};
+static const struct line ftp_lines[] = {
+    {1, "220 ready\r\n"}, {0, "USER joe\r\n"}, {0, "PORT 10,0,0,1,4,1\r\n"}, {0, "EPRT |1|10.0.0.1|1025|\r\n"}, {0, "EPRT |2|fd00::1|1025|\r\n"},
+    {1, "227 Entering Passive Mode (10,0,0,2,4,1)\r\n"}, {1, "229 Entering Extended Passive Mode (|||1025|)\r\n"},
+    {0, "PORT 10,0,0,9,0,0\r\n"}, {1, "227 =10,0,0,2,4,1\r\n"}, {0, "PASV\r\n"}, {0, "EPSV\r\n"}};
+static const struct line irc_lines[] = {
+    {0, "NICK joe\r\n"}, {0, "PRIVMSG joe :\1DCC SEND file 167772161 1025 1234\1\r\n"}, {0, "PRIVMSG joe :\1DCC CHAT chat 167772161 1025\1\r\n"},
+    {0, "PRIVMSG joe :\1DCC MOVE x 167772161 1 2\1\r\n"}, {0, "PRIVMSG joe :\1DCC TSEND x 167772162 1 2\1\r\n"}, {1, ":joe!j@x PRIVMSG ann :\1PING 1\1\r\n"}};
+static const struct line sip_lines[] = {
+    {0, "INVITE sip:a@10.0.0.2 SIP/2.0\r\nVia: SIP/2.0/UDP 10.0.0.1:5060\r\nFrom: <sip:b@10.0.0.1>\r\nTo: <sip:a@10.0.0.2>\r\n"
+     "Call-ID: 1@x\r\nCSeq: 1 INVITE\r\nContact: <sip:b@10.0.0.1:5060>\r\nContent-Type: application/sdp\r\nContent-Length: 91\r\n\r\n"
+     "v=0\r\no=- 1 1 IN IP4 10.0.0.1\r\ns=-\r\nc=IN IP4 10.0.0.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\nm=video 4002 RTP/AVP 31\r\n"},
+    {1, "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 10.0.0.1:5060\r\nCSeq: 1 INVITE\r\nCall-ID: 1@x\r\nContact: <sip:a@10.0.0.2>\r\nContent-Length: 66\r\n\r\n"
+     "v=0\r\no=- 1 1 IN IP4 10.0.0.2\r\ns=-\r\nc=IN IP4 10.0.0.2\r\nt=0 0\r\nm=audio 5000 RTP/AVP 0\r\n"},
+    {0, "UPDATE sip:a@x SIP/2.0\r\nCSeq: 2 UPDATE\r\nContent-Length: 0\r\n\r\nv=0\r\nm=audio 4000 RTP/AVP 0\r\nc=IN IP6 fd00::1\r\nm=image 4004 udptl t38\r\n"
+     "c=IN IP6 fd00::1\r\n"},
+    {0, "INVITE sip:a@x SIP/2.0\r\nCSeq: 3 INVITE\r\nContent-Length: 0\r\n\r\nv=0\r\nm=audio 4000 RTP/AVP 0\r\nc=IN IP4 10.0.0.1\r\nm=video 4002 RTP/AVP 31\r\n"},
+    {1, "SIP/2.0 486 Busy Here\r\nCSeq: 1 INVITE\r\nContent-Length: 0\r\n\r\n"},
+    {0, "REGISTER sip:10.0.0.2 SIP/2.0\r\nVia: SIP/2.0/UDP 10.0.0.1:5060\r\nCall-ID: 2@x\r\nCSeq: 1 REGISTER\r\n"
+     "Contact: <sip:b@10.0.0.1:5060>;expires=60\r\nExpires: 100\r\nContent-Length: 0\r\n\r\n"},
+    {1, "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 10.0.0.1:5060\r\nCSeq: 1 REGISTER\r\nCall-ID: 2@x\r\nContact: <sip:b@10.0.0.1:5060>;expires=60\r\n"
+     "Expires: 60\r\nContent-Length: 0\r\n\r\n"},
+    {0, "BYE sip:a@10.0.0.2 SIP/2.0\r\nVia: SIP/2.0/UDP 10.0.0.1\r\ni: 1@x\r\nCSeq: 2 BYE\r\nl: 0\r\n\r\n"},
+    {0, "BYE sip:a@10.0.0.2 SIP/2.0\r\nCSeq: 2 BYE\r\nContent-Length: 0\r\n\r\n"}};
 #define LINES(lines) {lines, sizeof lines / sizeof lines[0]}
 static const struct {
-    const char *const *lines;
+    const struct line *lines;
     size_t count;
 } helper_lines[] = {LINES(ftp_lines), LINES(irc_lines), {NULL, 0}, LINES(sip_lines), {NULL, 0}};
-enum { HELPERS = 5, PPTP = 2, TFTP = 4 };
+enum { HELPERS = 5, PPTP = 2, SIP = 3, TFTP = 4 };
 
 static const char *const words[] = {
     "PORT ", "EPRT ", "227 ", "229 ", "PRIVMSG ", "\1DCC ", "SEND ", "CHAT ", "10,0,0,1,", "10.0.0.1", "10.0.0.2", "fd00::1", "::",
@@ -589,36 +598,66 @@ static const char *const words[] = {
     "case ", "is ", "ct ", "zone ", "\xd4\xc3\xb2\xa1", "\x0a\x0d\x0d\x0a"};
 enum { WORDS = sizeof words / sizeof words[0] };
 
-/* A PPTP control message (RFC 2637): header, type, what it says. */
-static uint32_t make_pptp(uint8_t *at)
+/* A PPTP control message (RFC 2637): header, type, what it says. It may be what follows `before`, if that is one. */
+static uint32_t make_pptp(uint8_t *at, bool *reply, const uint8_t *before, uint32_t before_bytes)
 {
-    static const uint8_t bytes[16] = {0, 156, 156, 16, 16, 16, 16, 168, 32, 220, 24, 16, 16, 148, 40, 24};
-    const uint32_t type = one_in(8) ? any(18) : ONE_OF(1, 2, 7, 8, 7, 8, 9, 10, 11, 12, 13, 15);
+    static const uint8_t bytes[16] = {0, 156, 156, 16, 16, 16, 20, 168, 32, 220, 24, 28, 16, 148, 40, 24};
+    static const uint8_t next[16] = {1, 2, 7, 4, 1, 6, 5, 8, 9, 10, 11, 12, 13, 7, 8, 15};
+    const uint16_t servers = 1 << 2 | 1 << 4 | 1 << 8 | 1 << 9 | 1 << 11 | 1 << 13;
+    uint32_t type = one_in(8) ? any(18) : ONE_OF(1, 2, 7, 8, 7, 8, 9, 10, 11, 12, 13, 15);
+    if (before_bytes > 9 && before[9] < 16 && !one_in(4))
+        type = next[before[9]];
     const uint32_t size = bytes[type % 16] > 0 ? bytes[type % 16] : 12;
+    *reply = servers >> type & 1;
     memset(at, 0, size);
     put16(at, one_in(16) ? any(300) : size);
     put16(at + 2, one_in(16) ? any(3) : 1);
     put32(at + 4, 0x1a2b3c4d);
     put16(at + 8, type);
-    put16(at + 12, 1 + any(2));
-    if (size > 15)
-        put16(at + 14, 1 + any(2)), at[16] = (uint8_t)(1 + one_in(8));
-    return one_in(16) ? any(size + 1) : size;
+    if (type < 3) { /* version, result */
+        at[12] = 1;
+        at[14] = (uint8_t)(1 + one_in(8));
+    } else {
+        put16(at + 12, 1 + one_in(8));
+        put16(at + 14, 1 + one_in(8));
+        at[16] = (uint8_t)(1 + one_in(8));
+    }
+    return !one_in(12) ? size : one_in(2) ? any(size + 1) : size < 13 ? size : ONE_OF(9, 10, 11, 12, 13, size - 1, size - 2);
 }
 
-static uint32_t make_message(uint32_t helper, uint8_t *at)
+/* `*reply`: the server says it. */
+static uint32_t make_message(uint32_t helper, uint8_t *at, bool *reply, const uint8_t *before, uint32_t before_bytes)
 {
     helper %= HELPERS;
+    *reply = false;
     if (helper == PPTP)
-        return make_pptp(at);
+        return make_pptp(at, reply, before, before_bytes);
     if (helper == TFTP) {
         memcpy(at, "\0\1file\0octet\0", 13);
         at[1] = (uint8_t)ONE_OF(1, 2, 1, 3, 0, 5);
         return one_in(8) ? any(14) : 13;
     }
-    const char *line = helper_lines[helper].lines[any((uint32_t)helper_lines[helper].count)];
-    memcpy(at, line, strlen(line));
-    return (uint32_t)strlen(line);
+    const struct line *line = &helper_lines[helper].lines[any((uint32_t)helper_lines[helper].count)];
+    *reply = line->reply;
+    memcpy(at, line->text, strlen(line->text));
+    return (uint32_t)strlen(line->text);
+}
+
+/* Says how long the body of a SIP message is. */
+static size_t seal_message(uint8_t *data, size_t size, size_t max)
+{
+    static const char name[] = "Content-Length: ";
+    const uint8_t *length = memmem(data, size, name, sizeof name - 1), *body = memmem(data, size, "\r\n\r\n", 4);
+    char number[16];
+    if (length == NULL || body == NULL)
+        return size;
+    const size_t at = (size_t)(length - data) + sizeof name - 1;
+    size_t end = at;
+    while (end < size && data[end] >= '0' && data[end] <= '9')
+        end++;
+    snprintf(number, sizeof number, "%zu", size - (size_t)(body - data) - 4);
+    splice(data, &size, max, at, end - at, (const uint8_t *)number, strlen(number));
+    return size;
 }
 
 static bool is_digit(uint8_t c)
@@ -634,15 +673,24 @@ static size_t touch_text(uint8_t *data, size_t size, size_t max)
     size_t begin = at, end;
     switch (any(8)) {
     case 0:
-    case 1: /* the number nearest behind */
+    case 1: { /* the number nearest behind */
         while (begin < size && !is_digit(data[begin]))
             begin++;
         for (end = begin; end < size && is_digit(data[end]);)
             end++;
-        snprintf(number, sizeof number, "%" PRIu64, one_in(3) ? (uint64_t)any(65536) : one_in(2) ? fuzz_random(chance) :
+        memset(number, 0, sizeof number);
+        memcpy(number, data + begin, end - begin < sizeof number ? end - begin : 0);
+        const uint64_t was = strtoull(number, NULL, 10);
+        if (one_in(3)) { /* near what it was */
+            const uint64_t close[] = {was + 1, was - 1, was + 2, was * 2, was + (UINT64_C(1) << 32), was + (1 << 16)};
+            snprintf(number, sizeof number, "%" PRIu64, close[any(6)]);
+        } else {
+            snprintf(number, sizeof number, "%" PRIu64, one_in(3) ? (uint64_t)any(65536) : one_in(2) ? fuzz_random(chance) :
                  (uint64_t)ONE_OF(0, 1, 255, 256, 65535, 65536, 0x7fffffff, 0xffffffff, 10, 167772161));
+        }
         splice(data, &size, max, begin, end - begin, (const uint8_t *)number, strlen(number));
         break;
+    }
     case 2:
     case 3: {
         const char *word = words[any(WORDS)];
@@ -675,21 +723,35 @@ static size_t touch_text(uint8_t *data, size_t size, size_t max)
     return size;
 }
 
+/* Who says a message, seldom the wrong one; and some of what else may be about it. */
+static uint32_t draw_message_flags(bool reply)
+{
+    uint32_t flags = reply ^ one_in(12);
+    while (one_in(2))
+        flags |= 2u << any(7);
+    return flags;
+}
+
 static void change_messages(const uint8_t *other, size_t other_size)
 {
     static uint8_t message[FUZZ_SIZE_MAX];
     const uint32_t helper = in.head > 0 ? in.data[0] : 0, choice = any(10);
-    if (in.count == 0 || choice < 2) {
-        const uint32_t size = make_message(helper, message);
-        const uint32_t number = any(in.count + 1), wait = draw_wait();
-        frame_put(number, 0, wait, any(256), message, size);
+    if (in.count == 0 || choice < 3) {
+        const uint32_t number = one_in(3) ? any(in.count + 1) : in.count;
+        bool reply;
+        const uint32_t size = make_message(helper, message, &reply, number > 0 ? frame_bytes(number - 1) : NULL, number > 0 ? frame_size(number - 1) : 0);
+        const uint32_t wait = draw_wait(), flags = draw_message_flags(reply);
+        frame_put(number, 0, wait, flags, message, helper % HELPERS == SIP ? (uint32_t)seal_message(message, size, 4000) : size);
         return;
     }
     const uint32_t number = any(in.count), size = frame_size(number);
     const uint32_t wait = in.data[in.at[number]], flags = in.data[in.at[number] + 1];
     memcpy(message, frame_bytes(number), size);
     if (choice < 6) {
-        frame_put(number, 1, wait, flags, message, (uint32_t)touch_text(message, size, 4000));
+        size_t bytes = touch_text(message, size, 4000);
+        if (helper % HELPERS == SIP && !one_in(8))
+            bytes = seal_message(message, bytes, 4000);
+        frame_put(number, 1, wait, flags, message, (uint32_t)bytes);
     } else if (choice == 6 && size > 1) { /* in two */
         const uint32_t cut = any(size);
         frame_put(number, 1, wait, flags, message, cut);
@@ -699,7 +761,7 @@ static void change_messages(const uint8_t *other, size_t other_size)
         memcpy(message + size, frame_bytes(number + 1), frame_size(number + 1));
         frame_put(number, 2, wait, flags, message, size + frame_size(number + 1));
     } else if (choice == 8) {
-        in.data[in.at[number] + 1] = (uint8_t)any(256);
+        in.data[in.at[number] + 1] ^= (uint8_t)(1 << any(8));
     } else {
         shuffle_frames(other, other_size);
     }
