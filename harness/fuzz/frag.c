@@ -48,6 +48,7 @@ static struct {
     struct kst *cut, *whole;
     uint64_t now_ms;
     uint32_t number; /* of datagrams so far */
+    uint32_t crowd;  /* first fragments of others that are in the way of what comes late */
     bool apart;      /* the two tables have seen different things */
 } rig;
 
@@ -336,8 +337,32 @@ static void collide(struct datagram *d, const struct datagram *other, uint32_t h
     d->id = other->id;
 }
 
+/* Datagrams of which no more than the first piece comes, until there is no room. */
+static void send_crowd(void)
+{
+    uint8_t data[36];
+    for (uint32_t i = 0; i < rig.crowd; i++) {
+        const uint32_t at = packet_begin(data, false, 7, 8, UDP);
+        memset(data + at, 0, sizeof data - at);
+        put16(data + 2, sizeof data);
+        put16(data + 4, 0x100 + i);
+        put16(data + 6, 0x2000);
+        put16(data + 10, packet_fold(packet_sum(0, data, at)));
+        const enum kst_reason reason = (enum kst_reason)track(rig.cut, data, sizeof data, 0, KST_CHECKSUM_VERIFY).reason;
+        if (reason == KST_REASON_FRAGMENT_FULL)
+            break;
+        fuzz_must(reason == KST_REASON_FRAGMENT_HELD || reason == KST_REASON_FRAGMENT_COPY);
+    }
+}
+
 static void send_all(uint32_t count)
 {
+    uint32_t late_ms = 0;
+    for (uint32_t i = 0; i < count; i++)
+        for (uint32_t k = datagrams[i].next; k < datagrams[i].count; k++)
+            late_ms += datagrams[i].pieces[k].late_ms;
+    if (late_ms >= 30000)
+        send_crowd();
     for (bool some = true; some;) {
         some = false;
         for (uint32_t i = 0; i < count; i++)
@@ -381,7 +406,10 @@ static void run(const uint8_t *data, size_t size)
     struct kst_config config = {.max = 200, .features = KST_WITH_ACCOUNTING, .seed = {draw8()}};
     struct fuzz_frame frame;
     memset(&rig, 0, sizeof rig);
-    config.start_ms = rig.now_ms = draw8() & 1 ? (UINT64_C(1) << 32) - 40000 : 0;
+    const uint32_t starts = draw8();
+    static const uint32_t crowds[] = {0, 0, 12, 1000};
+    config.start_ms = rig.now_ms = starts & 1 ? (UINT64_C(1) << 32) - 40000 : 0;
+    rig.crowd = crowds[starts >> 1 & 3];
     rig_back_ends(&config, true);
     rig.whole = rig_table(&config);
     rig_back_ends(&config, false);
