@@ -22,6 +22,7 @@ enum { /* of a frame */
     FLAG_REPLY = 1,
     FLAG_AGAIN = 2,   /* a retransmission: numbers stand still */
     FLAG_GAP = 4,     /* something was lost before it */
+    FLAGS_FRONT = FLAG_AGAIN | FLAG_GAP, /* both: only the front of it is shown */
     FLAG_ERROR = 8,   /* an ICMP error about it */
     FLAG_COME = 16,   /* who is expected last comes */
     FLAG_PIECES = 32, /* FTP: tried in two pieces first */
@@ -72,6 +73,8 @@ static uint32_t port_of(uint32_t connection)
     return 40000 + connection;
 }
 
+enum { ONLY_FRONT = 256 }; /* besides TCP's flags */
+
 /* One packet of a connection. */
 static struct kst_result speak(struct kst *t, uint32_t connection, uint32_t dir, uint32_t flags, const uint8_t *payload,
                                uint32_t bytes)
@@ -83,7 +86,7 @@ static struct kst_result speak(struct kst *t, uint32_t connection, uint32_t dir,
     if (rig.protocol == TCP) {
         const struct tcp_say say = {.from = dir ? server : client, .to = dir ? client : server, .sport = sport,
                                     .dport = dport, .seq = seq[dir], .ack = flags & TCP_ACK ? seq[!dir] : 0,
-                                    .flags = flags, .window = 65535, .v6 = rig.v6, .payload = payload, .bytes = bytes};
+                                    .flags = flags & 255, .window = 65535, .v6 = rig.v6, .payload = payload, .bytes = bytes};
         size = packet_tcp(data, &say);
     } else {
         const uint32_t at = packet_begin(data, rig.v6, dir ? server : client, dir ? client : server, UDP);
@@ -95,7 +98,10 @@ static struct kst_result speak(struct kst *t, uint32_t connection, uint32_t dir,
         size = at + 8 + bytes;
         packet_seal(data, size, true);
     }
-    struct kst_packet packet = {.data = fuzz_exact(data, size), .size = size};
+    const bool front = (flags & ONLY_FRONT) && bytes > 0;
+    if (front)
+        size -= 1 + bytes / 2;
+    struct kst_packet packet = {.data = fuzz_exact(data, size), .size = size, .flags = front ? KST_PACKET_HEAD : 0};
     const struct kst_result r = rig_track(t, rig.now_ms, &packet);
     fuzz_free((void *)(uintptr_t)packet.data);
     return r;
@@ -361,6 +367,34 @@ static bool names_number(const uint8_t *message, uint32_t bytes, uint32_t wanted
     return false;
 }
 
+/* Whether the text at `at` begins with this address. Zeros in front do not count; where it ends is not known. */
+static bool is_address(const uint8_t *at, const uint8_t *end, const uint8_t *address, bool v6)
+{
+    char text[64];
+    uint32_t size = 0;
+    while (at < end && size < sizeof text - 1 && (isxdigit(*at) || *at == ':' || *at == '.')) {
+        const bool zero = *at == '0' && (size == 0 || !isxdigit((unsigned char)text[size - 1])) && at + 1 < end && isxdigit(at[1]);
+        if (!zero)
+            text[size++] = (char)*at;
+        at++;
+    }
+    for (; size > 1; size--) {
+        uint8_t said[16] = {0};
+        text[size] = '\0';
+        if (inet_pton(v6 ? AF_INET6 : AF_INET, text, said) == 1 && memcmp(said, address, 16) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool names_address(const uint8_t *message, uint32_t bytes, const uint8_t *address, bool v6)
+{
+    for (uint32_t i = 0; i < bytes; i++)
+        if ((i == 0 || !isxdigit(message[i - 1])) && is_address(message + i, message + bytes, address, v6))
+            return true;
+    return false;
+}
+
 /* What a message has opened stands in it. */
 static void check_named(const struct kst_expectation *x, uint32_t dir, const uint8_t *message, uint32_t bytes)
 {
@@ -384,6 +418,10 @@ static void check_named(const struct kst_expectation *x, uint32_t dir, const uin
     }
     if (strcmp(name, "sip") == 0 && x->class_ != 0 && !contains(message, bytes, "in ip"))
         fuzz_fail("SIP: media without an address");
+    const bool eprt = strcmp(name, "ftp") == 0 && rig.v6 && bytes > 4 && strncasecmp((const char *)message, "eprt", 4) == 0;
+    const bool by_text = eprt || (strcmp(name, "sip") == 0 && x->class_ != 0);
+    if (by_text && !names_address(message, bytes, x->tuple.dst, rig.v6))
+        fuzz_fail("an address that nobody named opens something");
 }
 
 static bool opens(const struct naive_opinion *o, const struct kst_expectation *x)
@@ -454,27 +492,32 @@ static void say(const struct fuzz_frame *frame)
     const bool ftp = strcmp(rig.policy->name, "ftp") == 0;
     const bool one_line = bytes > 1 && memchr(frame->bytes, '\n', bytes - 1) == NULL;
     struct list before, after, other;
-    const bool pieces = ftp && one_line && (frame->flags & FLAG_PIECES);
+    const bool front = (frame->flags & FLAGS_FRONT) == FLAGS_FRONT && bytes > 0;
+    const bool pieces = ftp && one_line && (frame->flags & FLAG_PIECES) && !front;
     rig.now_ms += fuzz_wait_ms(frame->wait);
     kst_advance(rig.t, rig.now_ms, 4);
     ensure(connection);
-    if (frame->flags & FLAG_GAP)
+    if ((frame->flags & FLAG_GAP) && !front)
         rig.seq[connection][dir] += 10;
     list_of(rig.t, &before);
     if (pieces)
         in_pieces(connection, dir, frame->bytes, bytes, 1 + frame->wait % (bytes - 1));
-    const struct kst_result r = speak(rig.t, connection, dir, TCP_ACK, frame->bytes, bytes);
+    const struct kst_result r = speak(rig.t, connection, dir, TCP_ACK | (front ? ONLY_FRONT : 0), frame->bytes, bytes);
     rig_note_result(&r);
     fuzz_tell("%4u %12" PRIu64 " ms  %s says %u bytes: %s %s, %u expected", rig.step, rig.now_ms, dir ? "server" : "client",
               bytes, kst_state_name((enum kst_state)r.state), kst_reason_name((enum kst_reason)r.reason),
               kst_expectation_count(rig.t));
     rig.both = rig.both || connection > 0;
     list_of(rig.t, &after);
-    check_opinion(connection, &r, frame, bytes, &before, &after);
+    for (uint32_t i = 0; i < after.count && front; i++)
+        if (!lists(&before, &after.x[i]))
+            fuzz_fail("a message of which only the front is there opens something");
+    if (!front)
+        check_opinion(connection, &r, frame, bytes, &before, &after);
     if (!(frame->flags & FLAG_AGAIN) && r.verdict == KST_ACCEPT)
         rig.seq[connection][dir] += bytes;
     if (rig.policy->port == 1723)
-        note_call(dir, frame->bytes, bytes);
+        note_call(dir, frame->bytes, front ? 0 : bytes);
     list_of(rig.copy, &other);
     for (uint32_t i = 0; i < other.count && pieces; i++)
         if (!lists(&after, &other.x[i]) && !lists(&before, &other.x[i]))
