@@ -223,7 +223,7 @@ static void harm(struct datagram *d, uint64_t *random)
     for (uint32_t times = 1 + (uint32_t)fuzz_random(random) % 3; times > 0 && d->count > 0; times--) {
         const uint32_t number = (uint32_t)fuzz_random(random) % d->count, to = (uint32_t)fuzz_random(random) % d->count;
         struct piece *piece = &d->pieces[number];
-        switch (fuzz_random(random) % 7) {
+        switch (fuzz_random(random) % 8) {
         case 0: /* twice */
         case 1:
             if (d->count < 2 * MANY_MAX) {
@@ -242,6 +242,10 @@ static void harm(struct datagram *d, uint64_t *random)
                 piece->end += 8;
             break;
         case 5: piece->more = !piece->more; break;
+        case 6: /* the first has not all headers */
+            if (piece->begin == 0)
+                piece->end = 8 + 8 * (to & 1);
+            break;
         default: piece->end -= 1 + (uint32_t)fuzz_random(random) % 24; break; /* its end is lost */
         }
         const bool whole = piece->begin == 0 && !piece->more; /* that is no fragment */
@@ -340,18 +344,18 @@ static void collide(struct datagram *d, const struct datagram *other, uint32_t h
 /* Datagrams of which no more than the first piece comes, until there is no room. */
 static void send_crowd(void)
 {
-    uint8_t data[36];
+    uint8_t data[300];
     for (uint32_t i = 0; i < rig.crowd; i++) {
-        const uint32_t at = packet_begin(data, false, 7, 8, UDP);
-        memset(data + at, 0, sizeof data - at);
-        put16(data + 2, sizeof data);
+        const uint32_t at = packet_begin(data, false, 7, 8, UDP), bytes = at + ((i + rig.number) % 3 == 0 ? 8 : 256);
+        memset(data + at, 0, bytes - at);
+        put16(data + 2, bytes);
         put16(data + 4, 0x100 + i);
         put16(data + 6, 0x2000);
         put16(data + 10, packet_fold(packet_sum(0, data, at)));
-        const enum kst_reason reason = (enum kst_reason)track(rig.cut, data, sizeof data, 0, KST_CHECKSUM_VERIFY).reason;
+        const enum kst_reason reason = (enum kst_reason)track(rig.cut, data, bytes, 0, KST_CHECKSUM_VERIFY).reason;
         if (reason == KST_REASON_FRAGMENT_FULL)
             break;
-        fuzz_must(reason == KST_REASON_FRAGMENT_HELD || reason == KST_REASON_FRAGMENT_COPY);
+        fuzz_must(reason == KST_REASON_FRAGMENT_HELD || reason == KST_REASON_FRAGMENT_COPY || reason == KST_REASON_FRAGMENT_OVERLAP);
     }
 }
 
