@@ -25,7 +25,7 @@ struct naive_open {
 
 struct naive_opinion {
     bool sure;     /* it opens just these; those it may not be able to open if there is no room */
-    bool forgets;  /* and what else it was that calls and media were expected at is forgotten */
+    bool forgets;  /* the call as it is named by now, or all other media, is not expected any more */
     bool no_grant; /* it grants no registration */
     uint32_t count;
     struct naive_open open[NAIVE_OPENS];
