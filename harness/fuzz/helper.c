@@ -58,12 +58,11 @@ static struct {
     uint32_t protocol;
     bool v6;
     uint64_t now_ms;
-    uint32_t seq[2][2]; /* of two connections, by direction */
+    uint64_t seq[2][2]; /* of two connections, by direction; they do not wrap here */
     uint32_t step;
     bool called, keys_lost; /* PPTP: a client has named a call, and by that name its packets may not be known any more */
     uint32_t call;
-    kst_id talking[2]; /* what was said on these: */
-    struct naive_talk talk[2];
+    struct naive_talk talk[2]; /* on these */
     bool both, narrow; /* two connections may be in each other's way, and a table too small in theirs */
     struct fuzz_frame first;
 } rig;
@@ -81,11 +80,12 @@ static struct kst_result speak(struct kst *t, uint32_t connection, uint32_t dir,
 {
     static uint8_t data[MESSAGE_MAX + 100];
     uint32_t size;
-    const uint32_t client = 1, server = 2, *seq = rig.seq[connection];
+    const uint32_t client = 1, server = 2;
+    const uint64_t *seq = rig.seq[connection];
     const uint32_t sport = dir ? rig.policy->port : port_of(connection), dport = dir ? port_of(connection) : rig.policy->port;
     if (rig.protocol == TCP) {
         const struct tcp_say say = {.from = dir ? server : client, .to = dir ? client : server, .sport = sport,
-                                    .dport = dport, .seq = seq[dir], .ack = flags & TCP_ACK ? seq[!dir] : 0,
+                                    .dport = dport, .seq = (uint32_t)seq[dir], .ack = flags & TCP_ACK ? (uint32_t)seq[!dir] : 0,
                                     .flags = flags & 255, .window = 65535, .v6 = rig.v6, .payload = payload, .bytes = bytes};
         size = packet_tcp(data, &say);
     } else {
@@ -133,6 +133,7 @@ static void ensure(uint32_t connection)
 {
     if (connection_of(connection) != 0)
         return;
+    memset(&rig.talk[connection], 0, sizeof rig.talk[connection]);
     rig.seq[connection][0] = 1000000 * (connection + 1);
     rig.seq[connection][1] = 0xffffff00;
     if (rig.protocol == TCP) {
@@ -145,6 +146,7 @@ static void ensure(uint32_t connection)
             for (uint32_t dir = 0; dir < 2; dir++) {
                 speak(rig.t, connection, dir, TCP_ACK, (const uint8_t *)"hello\r\n", 7);
                 rig.seq[connection][dir] += 7;
+                naive_ftp_line(&rig.talk[connection], dir, rig.seq[connection][dir]);
             }
         }
     }
@@ -325,7 +327,7 @@ static void note_call(uint32_t dir, const uint8_t *message, uint32_t bytes)
 /* FTP's line in two pieces, on a copy, must not open more than the whole, on the table, has opened. */
 static void in_pieces(uint32_t connection, uint32_t dir, const uint8_t *message, uint32_t bytes, uint32_t cut)
 {
-    const uint32_t seq = rig.seq[connection][dir];
+    const uint64_t seq = rig.seq[connection][dir];
     memcpy(rig.copy, rig.t, rig.bytes);
     speak(rig.copy, connection, dir, TCP_ACK, message, cut);
     rig.seq[connection][dir] += cut;
@@ -444,20 +446,16 @@ static void check_opinion(uint32_t connection, const struct kst_result *r, const
     const kst_id id = connection_of(connection);
     if (!kst_get(rig.t, id, &flow) || flow.helper != rig.helper)
         return;
-    if (id != rig.talking[connection]) {
-        rig.talking[connection] = id;
-        memset(talk, 0, sizeof *talk);
-        talk->line[0] = talk->line[1] = true; /* FTP: ensure() said hello */
-    }
     if (rig.policy->dst != NULL)
         fuzz_must(kst_setting(rig.t, rig.policy->dst, &elsewhere));
-    const enum naive_how how = frame->flags & FLAG_AGAIN ? NAIVE_AGAIN : frame->flags & FLAG_GAP ? NAIVE_GAP : NAIVE_NEXT;
-    const struct naive_message m = {how, &flow.tuple[0], frame->flags & FLAG_REPLY, elsewhere == rig.policy->dst_when, frame->bytes, bytes};
-    if (r->verdict == KST_DROP) {
-        naive_miss(talk, &m);
+    const bool malformed = r->reason == KST_REASON_FTP_ADDRESS || r->reason == KST_REASON_FTP_PARTIAL;
+    const bool dropped = r->verdict == KST_DROP, by_helper = malformed || r->reason == KST_REASON_HELPER_EXPECT ||
+                         (r->reason >= KST_REASON_SIP_STATUS && r->reason <= KST_REASON_SIP_MEDIA);
+    if (dropped && !by_helper)
         return;
-    }
-    const struct naive_opinion o = naive_hear(talk, rig.policy->name, &m);
+    const struct naive_message m = {rig.seq[connection][frame->flags & FLAG_REPLY], &flow.tuple[0], frame->flags & FLAG_REPLY,
+                                    elsewhere == rig.policy->dst_when, frame->bytes, bytes};
+    const struct naive_opinion o = naive_hear(talk, rig.policy->name, &m, dropped, malformed);
     if (rig.policy->port == 1723 && (rig.both || rig.narrow))
         return;
     for (uint32_t i = 0; i < o.count; i++)

@@ -33,8 +33,8 @@ struct naive_opinion {
 
 /* What was said on a connection before, as far as it matters. */
 struct naive_talk {
-    bool line[2], unsure[2]; /* FTP, by direction: the last message ended a line; that does not tell */
-    uint32_t ahead[2];       /* bytes behind it that were said already */
+    uint64_t line[2][2]; /* FTP, by direction: where lines began, */
+    uint32_t lines[2];   /* so many of them */
     uint32_t session, call;            /* PPTP: below */
     uint32_t id[2], key[2];
     bool keyed;
@@ -43,10 +43,8 @@ struct naive_talk {
     uint32_t register_cseq[8], registers; /* and of all of these */
 };
 
-enum naive_how { NAIVE_NEXT, NAIVE_AGAIN, NAIVE_GAP }; /* where the one before ended; again where that did; further on */
-
 struct naive_message {
-    enum naive_how how;
+    uint64_t at; /* TCP: of its first byte */
     const struct kst_tuple *tuple; /* of the connection, as the client began it */
     bool reply, elsewhere;         /* from the server; addresses of others count, too (FTP), media for others, too (SIP) */
     const uint8_t *bytes;
@@ -141,28 +139,32 @@ static void naive_ftp(const struct naive_message *m, const char *text, struct na
         naive_add(o, address, number, 0);
 }
 
-/* Only what begins a line is read, and the first that a side says never. Of two places where lines began Linux gives up
- * the older one for one that is newer: what was said again, and was longer, is in the way of those before its end. */
-static void naive_ftp_hear(struct naive_talk *talk, const struct naive_message *m, const char *text, struct naive_opinion *o)
+/* A line begins here: of two such places Linux gives up the older one for one that is newer. */
+static void naive_ftp_line(struct naive_talk *talk, bool reply, uint64_t at)
 {
-    uint32_t *ahead = &talk->ahead[m->reply];
-    if (!talk->unsure[m->reply] && m->how == NAIVE_NEXT && m->size > 0) {
-        if (talk->line[m->reply])
-            naive_ftp(m, text, o);
-        else
-            o->sure = true;
-    }
-    talk->unsure[m->reply] = talk->unsure[m->reply] || m->how != NAIVE_NEXT;
-    if (m->size == 0)
-        return;
-    if (m->how == NAIVE_AGAIN) {
-        *ahead = m->size > *ahead ? m->size : *ahead;
+    uint64_t *line = talk->line[reply];
+    if (talk->lines[reply] < 2) {
+        line[talk->lines[reply]++] = at;
         return;
     }
-    *ahead = m->size < *ahead ? *ahead - m->size : 0;
-    talk->line[m->reply] = m->bytes[m->size - 1] == '\n';
-    if (talk->line[m->reply] && *ahead == 0)
-        talk->unsure[m->reply] = false;
+    uint64_t *older = line[0] < line[1] ? &line[0] : &line[1];
+    if (line[0] != at && line[1] != at && at > *older)
+        *older = at;
+}
+
+/* Only what begins a line is read. `malformed`: and was found to be that. */
+static void naive_ftp_hear(struct naive_talk *talk, const struct naive_message *m, const char *text, bool malformed,
+                           struct naive_opinion *o)
+{
+    bool begins = false;
+    for (uint32_t i = 0; i < talk->lines[m->reply]; i++)
+        begins = begins || talk->line[m->reply][i] == m->at;
+    if (begins)
+        naive_ftp(m, text, o);
+    else
+        o->sure = true;
+    if (m->size > 0 && m->bytes[m->size - 1] == '\n' && !malformed)
+        naive_ftp_line(talk, m->reply, m->at + m->size);
 }
 
 /* ---- IRC, TFTP ---- */
@@ -462,15 +464,10 @@ static void naive_sip(struct naive_talk *talk, const struct naive_message *m, co
 
 /* ---- all of them ---- */
 
-/* Does not know what a helper made of a packet that was dropped. */
-static void naive_miss(struct naive_talk *talk, const struct naive_message *m)
-{
-    talk->unsure[m->reply] = talk->invites_unknown = talk->registers_unknown = true;
-    talk->ahead[m->reply] = m->size > talk->ahead[m->reply] ? m->size : talk->ahead[m->reply];
-}
-
-/* Hears a message, of a packet that was accepted. */
-static struct naive_opinion naive_hear(struct naive_talk *talk, const char *helper, const struct naive_message *m)
+/* Hears a message, of a packet that was accepted, or that its helper dropped for what stands in it (`malformed`) or for other
+ * reasons. */
+static struct naive_opinion naive_hear(struct naive_talk *talk, const char *helper, const struct naive_message *m, bool dropped,
+                                       bool malformed)
 {
     static char text[NAIVE_TEXT + 1];
     struct naive_opinion o;
@@ -484,12 +481,15 @@ static struct naive_opinion naive_hear(struct naive_talk *talk, const char *help
     } else if (strcmp(helper, "tftp") == 0) {
         naive_tftp(m, &o);
     } else if (strcmp(helper, "ftp") == 0) {
-        naive_ftp_hear(talk, m, text, &o);
+        naive_ftp_hear(talk, m, text, malformed, &o);
     } else if (size < NAIVE_TEXT && strcmp(helper, "irc") == 0) {
         naive_irc(m, text, &o);
     } else if (size < NAIVE_TEXT && strcmp(helper, "sip") == 0) {
         naive_sip(talk, m, text, &o);
+        talk->invites_unknown = talk->invites_unknown || dropped;
+        talk->registers_unknown = talk->registers_unknown || dropped;
     }
+    o.sure = o.sure && !dropped;
     return o;
 }
 
