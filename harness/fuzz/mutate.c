@@ -565,7 +565,8 @@ static const struct line ftp_lines[] = {
     {0, "PORT 10,0,0,9,0,0\r\n"}, {1, "227 =10,0,0,2,4,1\r\n"}, {0, "PASV\r\n"}, {0, "EPSV\r\n"}};
 static const struct line irc_lines[] = {
     {0, "NICK joe\r\n"}, {0, "PRIVMSG joe :\1DCC SEND file 167772161 1025 1234\1\r\n"}, {0, "PRIVMSG joe :\1DCC CHAT chat 167772161 1025\1\r\n"},
-    {0, "PRIVMSG joe :\1DCC MOVE x 167772161 1 2\1\r\n"}, {0, "PRIVMSG joe :\1DCC TSEND x 167772162 1 2\1\r\n"}, {1, ":joe!j@x PRIVMSG ann :\1PING 1\1\r\n"}};
+    {0, "PRIVMSG joe :\1DCC MOVE x 167772161 1 2\1\r\n"}, {0, "PRIVMSG joe :\1DCC TSEND x 167772162 1 2\1\r\n"}, {0, "PRIVMSG joe :\1DCC CHAT c 167772161 1\n"},
+    {1, ":joe!j@x PRIVMSG ann :\1PING 1\1\r\n"}};
 static const struct line sip_lines[] = {
     {0, "INVITE sip:a@10.0.0.2 SIP/2.0\r\nVia: SIP/2.0/UDP 10.0.0.1:5060\r\nFrom: <sip:b@10.0.0.1>\r\nTo: <sip:a@10.0.0.2>\r\n"
      "Call-ID: 1@x\r\nCSeq: 1 INVITE\r\nContact: <sip:b@10.0.0.1:5060>\r\nContent-Type: application/sdp\r\nContent-Length: 91\r\n\r\n"
@@ -575,6 +576,8 @@ static const struct line sip_lines[] = {
     {0, "UPDATE sip:a@x SIP/2.0\r\nCSeq: 2 UPDATE\r\nContent-Length: 0\r\n\r\nv=0\r\nm=audio 4000 RTP/AVP 0\r\nc=IN IP6 fd00::1\r\nm=image 4004 udptl t38\r\n"
      "c=IN IP6 fd00::1\r\n"},
     {0, "INVITE sip:a@x SIP/2.0\r\nCSeq: 3 INVITE\r\nContent-Length: 0\r\n\r\nv=0\r\nm=audio 4000 RTP/AVP 0\r\nc=IN IP4 10.0.0.1\r\nm=video 4002 RTP/AVP 31\r\n"},
+    {0, "INVITE sip:a@y SIP/2.0\r\nCSeq: 4 INVITE\r\nContent-Length: 0\r\n\r\nv=0\r\nc=IN IP4 10.0.0.1\r\nm=audio 4000 RTP/AVP 0\r\nc=IN IP4 10.0.0.9\r\n"
+     "m=video 4002 RTP/AVP 31\r\n"},
     {1, "SIP/2.0 486 Busy Here\r\nCSeq: 1 INVITE\r\nContent-Length: 0\r\n\r\n"},
     {0, "REGISTER sip:10.0.0.2 SIP/2.0\r\nVia: SIP/2.0/UDP 10.0.0.1:5060\r\nCall-ID: 2@x\r\nCSeq: 1 REGISTER\r\n"
      "Contact: <sip:b@10.0.0.1:5060>;expires=60\r\nExpires: 100\r\nContent-Length: 0\r\n\r\n"},
@@ -637,25 +640,30 @@ static uint32_t make_message(uint32_t helper, uint8_t *at, bool *reply, const ui
         at[1] = (uint8_t)ONE_OF(1, 2, 1, 3, 0, 5);
         return one_in(8) ? any(14) : 13;
     }
-    const struct line *line = &helper_lines[helper].lines[any((uint32_t)helper_lines[helper].count)];
+    const bool follow = one_in(2);
+    const struct line *lines = helper_lines[helper].lines, *line = &lines[any((uint32_t)helper_lines[helper].count)];
+    for (size_t i = 0; i + 1 < helper_lines[helper].count && before != NULL && follow; i++)
+        if (before_bytes >= strlen(lines[i].text) / 2 && memcmp(before, lines[i].text, strlen(lines[i].text) / 2) == 0)
+            line = &lines[i + 1]; /* often its answer */
     *reply = line->reply;
     memcpy(at, line->text, strlen(line->text));
     return (uint32_t)strlen(line->text);
 }
 
-/* Says how long the body of a SIP message is. */
+/* Says how long the body of a SIP message is, or nearly. */
 static size_t seal_message(uint8_t *data, size_t size, size_t max)
 {
     static const char name[] = "Content-Length: ";
     const uint8_t *length = memmem(data, size, name, sizeof name - 1), *body = memmem(data, size, "\r\n\r\n", 4);
-    char number[16];
+    char number[24];
     if (length == NULL || body == NULL)
         return size;
     const size_t at = (size_t)(length - data) + sizeof name - 1;
     size_t end = at;
     while (end < size && data[end] >= '0' && data[end] <= '9')
         end++;
-    snprintf(number, sizeof number, "%zu", size - (size_t)(body - data) - 4);
+    const uint64_t bytes = size - (uint64_t)(body - data) - 4, wrong[] = {bytes + 1, bytes - 1, bytes + (UINT64_C(1) << 32)};
+    snprintf(number, sizeof number, "%" PRIu64, one_in(16) ? wrong[any(3)] : bytes);
     splice(data, &size, max, at, end - at, (const uint8_t *)number, strlen(number));
     return size;
 }
