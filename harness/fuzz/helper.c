@@ -63,7 +63,8 @@ static struct {
     bool called, keys_lost; /* PPTP: a client has named a call, and by that name its packets may not be known any more */
     uint32_t call;
     struct naive_talk talk[2]; /* on these */
-    bool both, narrow; /* two connections may be in each other's way, and a table too small in theirs */
+    bool hindered[2]; /* PPTP: what another connection expects was in this one's way, or may have been */
+    bool narrow;      /* so may the table's size */
     struct fuzz_frame first;
 } rig;
 
@@ -134,6 +135,7 @@ static void ensure(uint32_t connection)
     if (connection_of(connection) != 0)
         return;
     memset(&rig.talk[connection], 0, sizeof rig.talk[connection]);
+    rig.hindered[connection] = false;
     rig.seq[connection][0] = 1000000 * (connection + 1);
     rig.seq[connection][1] = 0xffffff00;
     if (rig.protocol == TCP) {
@@ -456,7 +458,9 @@ static void check_opinion(uint32_t connection, const struct kst_result *r, const
     const struct naive_message m = {rig.seq[connection][frame->flags & FLAG_REPLY], &flow.tuple[0], frame->flags & FLAG_REPLY,
                                     elsewhere == rig.policy->dst_when, frame->bytes, bytes};
     const struct naive_opinion o = naive_hear(talk, rig.policy->name, &m, dropped, malformed);
-    if (rig.policy->port == 1723 && (rig.both || rig.narrow))
+    for (uint32_t i = 0; i < before->count; i++)
+        rig.hindered[connection] = rig.hindered[connection] || before->x[i].master != id;
+    if (rig.policy->port == 1723 && (rig.hindered[connection] || rig.narrow))
         return;
     for (uint32_t i = 0; i < o.count; i++)
         of_class[o.open[i].class_]++;
@@ -507,7 +511,6 @@ static void say(const struct fuzz_frame *frame)
     fuzz_tell("%4u %12" PRIu64 " ms  %s says %u bytes: %s %s, %u expected", rig.step, rig.now_ms, dir ? "server" : "client",
               bytes, kst_state_name((enum kst_state)r.state), kst_reason_name((enum kst_reason)r.reason),
               kst_expectation_count(rig.t));
-    rig.both = rig.both || connection > 0;
     list_of(rig.t, &after);
     for (uint32_t i = 0; i < after.count && front; i++)
         if (!lists(&before, &after.x[i]))

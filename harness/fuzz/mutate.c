@@ -735,7 +735,7 @@ static size_t touch_text(uint8_t *data, size_t size, size_t max)
 static uint32_t draw_message_flags(bool reply)
 {
     uint32_t flags = reply ^ one_in(12);
-    while (one_in(2))
+    while (one_in(3))
         flags |= 2u << any(7);
     return flags;
 }
