@@ -189,7 +189,7 @@ static void check_newcomer(void)
         stays = stays || (x->flags & KST_EXPECT_PERMANENT);
     }
     struct kst_flow master; /* that may have had to make room for it */
-    const bool orphan = rig.last.reason == KST_REASON_TABLE_EVICTED && !kst_get(rig.t, flow.master, &master) && known(flow.master) != NULL;
+    const bool orphan = rig.last.reason != KST_REASON_NONE && !kst_get(rig.t, flow.master, &master) && known(flow.master) != NULL;
     if (rig.last.state == KST_RELATED && !met && !orphan)
         fuzz_fail("who is not expected is related");
     if (met && !used && !stays)
