@@ -12,7 +12,8 @@
 
 static enum kst_reason toy_help(struct kst_help *h);
 /* A helper that does what the choices say. */
-static const struct kst_helper kst_helper_toy = {.name = "toy", .protocols = {17, 6}, .classes = {{"a", 2, 60}, {"b", 1, 1}, {"c", 0, 300}, {"", 0, 0}}, .help = toy_help};
+static const struct kst_helper kst_helper_toy = {
+    .name = "toy", .protocols = {17, 6}, .classes = {{"a", 2, 60}, {"b", 1, 1}, {"c", 0, 300}, {"", 0, 0}}, .help = toy_help};
 
 #include "rig.h"
 

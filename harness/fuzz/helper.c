@@ -472,8 +472,9 @@ static void check_opinion(uint32_t connection, const struct kst_result *r, const
             continue;
         if (o.sure && !lists(before, x) && !opens(&o, x))
             fuzz_fail("a message opens port %u, which it does not name", x->tuple.dst_port);
-        const bool call = x->tuple.protocol == GRE && !rig.came && ((x->tuple.src_port == talk->id[0] && x->tuple.dst_port == talk->id[1]) ||
-                                                       (x->tuple.src_port == talk->id[1] && x->tuple.dst_port == talk->id[0]));
+        const bool one_way = x->tuple.src_port == talk->id[0] && x->tuple.dst_port == talk->id[1];
+        const bool other_way = x->tuple.src_port == talk->id[1] && x->tuple.dst_port == talk->id[0];
+        const bool call = x->tuple.protocol == GRE && !rig.came && (one_way || other_way);
         if (o.sure && o.forgets && (x->class_ != 0 || call) && !opens(&o, x))
             fuzz_fail("port %u is still expected", x->tuple.dst_port);
         for (uint32_t k = 0; k < before->count && o.no_grant; k++)
@@ -483,11 +484,12 @@ static void check_opinion(uint32_t connection, const struct kst_result *r, const
             fuzz_fail("a registration opens before it is granted");
     }
     for (uint32_t i = 0; i < o.count && o.sure; i++) {
-        bool there = of_class[o.open[i].class_] > helper->classes[o.open[i].class_].max;
+        const struct naive_open *x = &o.open[i];
+        bool there = of_class[x->class_] > helper->classes[x->class_].max;
         for (uint32_t k = 0; k < after->count; k++)
-            there = there || (memcmp(o.open[i].dst, after->x[k].tuple.dst, 16) == 0 && o.open[i].dst_port == after->x[k].tuple.dst_port);
+            there = there || (memcmp(x->dst, after->x[k].tuple.dst, 16) == 0 && x->dst_port == after->x[k].tuple.dst_port);
         if (!there)
-            fuzz_fail("a message should open port %u", o.open[i].dst_port);
+            fuzz_fail("a message should open port %u", x->dst_port);
     }
 }
 

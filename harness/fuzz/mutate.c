@@ -747,7 +747,8 @@ static void change_messages(const uint8_t *other, size_t other_size)
     if (in.count == 0 || choice < 3) {
         const uint32_t number = one_in(3) ? any(in.count + 1) : in.count;
         bool reply;
-        const uint32_t size = make_message(helper, message, &reply, number > 0 ? frame_bytes(number - 1) : NULL, number > 0 ? frame_size(number - 1) : 0);
+        const uint8_t *before = number > 0 ? frame_bytes(number - 1) : NULL;
+        const uint32_t size = make_message(helper, message, &reply, before, number > 0 ? frame_size(number - 1) : 0);
         const uint32_t wait = draw_wait(), flags = draw_message_flags(reply);
         frame_put(number, 0, wait, flags, message, helper % HELPERS == SIP ? (uint32_t)seal_message(message, size, 4000) : size);
         return;

@@ -35,7 +35,7 @@ struct naive_opinion {
 struct naive_talk {
     uint64_t line[2][2]; /* FTP, by direction: where lines began, */
     uint32_t lines[2];   /* so many of them */
-    uint32_t session, call;            /* PPTP: below */
+    uint32_t session, call; /* PPTP: below */
     uint32_t id[2], key[2];
     bool keyed;
     bool invites_unknown, registers_unknown; /* SIP: something that was not understood may have been one */
@@ -44,9 +44,10 @@ struct naive_talk {
 };
 
 struct naive_message {
-    uint64_t at; /* TCP: of its first byte */
+    uint64_t at;                   /* TCP: its first sequence number, which does not wrap here */
     const struct kst_tuple *tuple; /* of the connection, as the client began it */
-    bool reply, elsewhere;         /* from the server; addresses of others count, too (FTP), media for others, too (SIP) */
+    bool reply;                    /* from the server */
+    bool elsewhere;                /* an address of somebody else counts, too: FTP, SIP's media */
     const uint8_t *bytes;
     uint32_t size;
 };
@@ -93,7 +94,7 @@ static bool naive_six(const char *text, const char *end, uint8_t *address, uint3
 {
     char again[64];
     uint32_t n[6];
-    if (sscanf(text, "%u,%u,%u,%u,%u,%u", &n[0], &n[1], &n[2], &n[3], &n[4], &n[5]) != 6)
+    if (sscanf(text, "%3u,%3u,%3u,%3u,%3u,%3u", &n[0], &n[1], &n[2], &n[3], &n[4], &n[5]) != 6)
         return false;
     for (uint32_t i = 0; i < 6; i++)
         if (n[i] > 255)
@@ -123,7 +124,8 @@ static void naive_ftp(const struct naive_message *m, const char *text, struct na
         if (v6 || (!m->reply && text[4] != ' ') || !naive_six(six, m->reply ? ")" : "\r\n", address, &number))
             return;
     } else if (m->reply) {
-        if (sscanf(text, "229 %*63[^(](|||%7[0-9]|%n", port, &end) != 1 || end == 0 || !naive_number(port, UINT16_MAX, &number))
+        if (sscanf(text, "229 %*63[^(](|||%7[0-9]|%n", port, &end) != 1 || end == 0 ||
+            !naive_number(port, UINT16_MAX, &number))
             return;
         memcpy(address, naive_own(m), 16);
     } else {
@@ -174,22 +176,24 @@ static void naive_irc(const struct naive_message *m, const char *text, struct na
 {
     static const char *const kinds[] = {"SEND", "CHAT", "MOVE", "TSEND", "SCHAT"};
     char nick[64], kind[8], name[64], address[16], port[8], again[200];
-    uint32_t number, word;
+    uint32_t number, word; /* the address, the port */
     if (strlen(text) != m->size)
         return;
     o->sure = m->reply || strcasestr(text, "privmsg ") == NULL || strstr(text, "DCC ") == NULL;
     if (o->sure || strchr(text, '\n') != text + m->size - 1)
         return;
-    if (sscanf(text, "PRIVMSG %63[^ :\r\n] :\1DCC %7[A-Z] %63[^ :\r\n] %15[0-9] %7[0-9]", nick, kind, name, address, port) != 5)
+    if (sscanf(text, "PRIVMSG %63[^ :\r\n] :\1DCC %7[A-Z] %63[^ :\r\n] %15[0-9] %7[0-9]", nick, kind, name, address,
+               port) != 5)
         return;
     const int end = snprintf(again, sizeof again, "PRIVMSG %s :\1DCC %s %s %s %s", nick, kind, name, address, port);
-    if (strncmp(text, again, (size_t)end) != 0 || isdigit((unsigned char)text[end]) || !naive_number(address, UINT32_MAX, &number) ||
-        !naive_number(port, UINT16_MAX, &word))
+    if (strncmp(text, again, (size_t)end) != 0 || isdigit((unsigned char)text[end]) ||
+        !naive_number(address, UINT32_MAX, &number) || !naive_number(port, UINT16_MAX, &word))
         return;
     o->sure = true;
     const size_t colon = 9 + strlen(nick), named = colon + 7 + strlen(kind) + strlen(name);
+    const bool room = m->size - colon >= 26 && m->size - named >= 12;
     for (uint32_t i = 0; i < 5; i++)
-        if (strcmp(kind, kinds[i]) == 0 && m->size - colon >= 26 && m->size - named >= 12 && word != 0 && number == get32(m->tuple->src))
+        if (strcmp(kind, kinds[i]) == 0 && room && word != 0 && number == get32(m->tuple->src))
             naive_add(o, m->tuple->src, word, 0);
 }
 
@@ -330,7 +334,8 @@ static bool naive_sip_lines(const char *text, uint32_t size, struct naive_lines 
     for (uint32_t i = 1; i + 1 < l->body; i++) { /* Name: value */
         const size_t name = strspn(l->line[i], "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-");
         const char *value = l->line[i] + name + 2;
-        if (name == 0 || (name == 1 && tolower(l->line[i][0]) == 'l') || strncmp(value - 2, ": ", 2) != 0 || *value == ' ' || *value == '\0')
+        const bool length = name == 1 && tolower(l->line[i][0]) == 'l';
+        if (name == 0 || length || strncmp(value - 2, ": ", 2) != 0 || *value == ' ' || *value == '\0')
             return false;
     }
     for (uint32_t i = l->body; i < l->count; i++)
@@ -357,7 +362,8 @@ static const char *naive_sip_header(const struct naive_lines *l, const char *nam
 /* A connection address; false: no opinion. */
 static bool naive_sdp_address(const struct naive_message *m, const char *line, uint8_t *address)
 {
-    return strncmp(line, m->tuple->family == KST_IPV4 ? "c=IN IP4 " : "c=IN IP6 ", 9) == 0 && naive_address(m, line + 9, address);
+    const char *front = m->tuple->family == KST_IPV4 ? "c=IN IP4 " : "c=IN IP6 ";
+    return strncmp(line, front, 9) == 0 && naive_address(m, line + 9, address);
 }
 
 /* False: no opinion. The address in effect is the media's own, else the session's. */
@@ -376,8 +382,9 @@ static bool naive_sdp(const struct naive_message *m, const struct naive_lines *l
         if (l->line[i][0] != 'm')
             continue;
         const size_t letters = strspn(kind, "abcdefghijklmnopqrstuvwxyz");
-        if (letters == 0 || sscanf(kind + letters, " %11[0-9]", digits) != 1 || kind[letters] != ' ' || kind[letters + 1] != digits[0] ||
-            kind[letters + 1 + strlen(digits)] != ' ' || !naive_number(digits, UINT32_MAX, &port))
+        if (letters == 0 || sscanf(kind + letters, " %11[0-9]", digits) != 1 || kind[letters] != ' ' ||
+            kind[letters + 1] != digits[0] || kind[letters + 1 + strlen(digits)] != ' ' ||
+            !naive_number(digits, UINT32_MAX, &port))
             return false;
         for (uint32_t k = 0; k < 3; k++)
             if (strncmp(kind, kinds[k], 6) == 0)
@@ -427,18 +434,22 @@ static void naive_sip(struct naive_talk *talk, const struct naive_message *m, co
         if (bytes != l.body_bytes)
             return;
     }
-    if (numbered == NULL || sscanf(numbered, "%15[0-9] %11[A-Z]", digits, of) != 2 || !naive_number(digits, UINT32_MAX, &cseq))
+    if (numbered == NULL || sscanf(numbered, "%15[0-9] %11[A-Z]", digits, of) != 2 ||
+        !naive_number(digits, UINT32_MAX, &cseq))
         return;
     snprintf(again, sizeof again, "%s %s", digits, of);
     const bool response = strncmp(text, "SIP/2.0 ", 8) == 0;
     if (strcmp(numbered, again) != 0)
         return;
-    if (response ? sscanf(text + 8, "%3[0-9]", digits) != 1 || text[11] != ' ' || !naive_number(digits, 999, &code) || code < 100
-                 : sscanf(text, "%11[A-Z]", method) != 1 || strncmp(text + strlen(method), " sip:", 5) != 0)
+    const bool formed =
+        response ? sscanf(text + 8, "%3[0-9]", digits) == 1 && text[11] == ' ' && naive_number(digits, 999, &code) && code >= 100
+                 : sscanf(text, "%11[A-Z]", method) == 1 && strncmp(text + strlen(method), " sip:", 5) == 0;
+    if (!formed)
         return;
     const char *what = response ? of : method;
     const bool session = strcmp(what, "INVITE") == 0 || strcmp(what, "UPDATE") == 0 || strcmp(what, "PRACK") == 0;
-    const bool registers = strcmp(what, "REGISTER") == 0, ends = strcmp(what, "BYE") == 0, ack = strcmp(what, "ACK") == 0;
+    const bool registers = strcmp(what, "REGISTER") == 0, ends = strcmp(what, "BYE") == 0;
+    const bool ack = strcmp(what, "ACK") == 0;
     if (response && !session && !registers && !ends && !ack)
         return;
     *talk = before;
@@ -464,10 +475,10 @@ static void naive_sip(struct naive_talk *talk, const struct naive_message *m, co
 
 /* ---- all of them ---- */
 
-/* Hears a message, of a packet that was accepted, or that its helper dropped for what stands in it (`malformed`) or for other
- * reasons. */
-static struct naive_opinion naive_hear(struct naive_talk *talk, const char *helper, const struct naive_message *m, bool dropped,
-                                       bool malformed)
+/* Hears a message, of a packet that was accepted, or that its helper dropped, for what stands in it (`malformed`) or
+ * for other reasons. */
+static struct naive_opinion naive_hear(struct naive_talk *talk, const char *helper, const struct naive_message *m,
+                                       bool dropped, bool malformed)
 {
     static char text[NAIVE_TEXT + 1];
     struct naive_opinion o;
@@ -482,9 +493,9 @@ static struct naive_opinion naive_hear(struct naive_talk *talk, const char *help
         naive_tftp(m, &o);
     } else if (strcmp(helper, "ftp") == 0) {
         naive_ftp_hear(talk, m, text, malformed, &o);
-    } else if (size < NAIVE_TEXT && strcmp(helper, "irc") == 0) {
+    } else if (strcmp(helper, "irc") == 0) {
         naive_irc(m, text, &o);
-    } else if (size < NAIVE_TEXT && strcmp(helper, "sip") == 0) {
+    } else if (strcmp(helper, "sip") == 0) {
         naive_sip(talk, m, text, &o);
         talk->invites_unknown = talk->invites_unknown || dropped;
         talk->registers_unknown = talk->registers_unknown || dropped;
