@@ -144,12 +144,11 @@ def digest(output):
 
 
 # Who hunts for a bug in which room, by the front of its name: those that reach it, the likeliest first.
-HUNTERS = [("index_", ["index", "track"]), ("timer_", ["timer", "track"]), ("help_text", ["helper"]), ("help", ["helper", "nat"]),
-           ("expect", ["helper", "api"]), ("nat", ["nat"]), ("rewrite", ["nat"]), ("adjust", ["nat"]), ("defrag", ["frag"]),
-           ("proto_tcp", ["tcp", "track"]), ("proto_sctp", ["tcp", "track"]), ("proto_", ["track", "tcp", "parse"]),
-           ("checksum", ["parse", "track"]),
-           ("parse", ["parse", "track", "frag"]), ("line", ["text"]), ("calls", ["api", "track"]), ("event", ["api"]),
-           ("shard", ["api"]), ("", ["track", "api", "tcp"])]
+HUNTERS = [("index_", ["index", "track"]), ("timer_", ["timer", "track"]), ("help_text", ["helper"]), ("help_", ["helper", "nat"]),
+           ("help.h", ["api", "helper", "nat"]), ("expect", ["api", "helper"]), ("nat", ["nat"]), ("rewrite", ["nat"]),
+           ("adjust", ["nat"]), ("defrag", ["frag"]), ("proto_tcp", ["tcp", "track"]), ("proto_sctp", ["tcp", "track"]),
+           ("proto_", ["track", "tcp", "parse"]), ("checksum", ["parse", "track"]), ("parse", ["parse", "track", "frag"]),
+           ("line", ["text"]), ("calls", ["api", "track"]), ("event", ["api"]), ("shard", ["api"]), ("", ["track", "api", "tcp"])]
 
 
 def hunters(bug):

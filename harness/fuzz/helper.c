@@ -236,7 +236,7 @@ static bool lists(const struct list *list, const struct kst_expectation *like)
     return false;
 }
 
-/* Who was called answers with what was said first of all. */
+/* Who was called answers with what was said first of all, of another port: the one before is taken. */
 static void called(const struct kst_tuple *tuple)
 {
     static uint8_t data[MESSAGE_MAX + 100];
@@ -249,6 +249,9 @@ static void called(const struct kst_tuple *tuple)
     put32(data + at + 4, 0);
     if (bytes > 0)
         memcpy(data + at + 8, rig.first.bytes, bytes);
+    for (uint32_t i = 0; i + 5 <= bytes; i++)
+        if (memcmp(data + at + 8 + i, ":5060", 5) == 0)
+            data[at + 8 + i + 4] = '1';
     packet_seal(data, at + 8 + bytes, true);
     const struct kst_packet packet = {.data = fuzz_exact(data, at + 8 + bytes), .size = at + 8 + bytes};
     const struct kst_result r = rig_track(rig.t, rig.now_ms, &packet);
