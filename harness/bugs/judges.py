@@ -140,8 +140,10 @@ class Bench:
         if not out.exists() or out.stat().st_mtime < newest:
             # -include: whatever the source says of KST_STATIC comes too late. Position-independent code of gcc leaves
             # every call of a public function to the linker.
-            inside = not kind or "rig.h" in source.read_text()
+            text = source.read_text()
+            inside = not kind or "rig.h" in text
             must([compiler[0], *FLAGS, *compiler[1:], f"-I{CORE}", "-include", "harness/bugs/before.h",
+                  *(["-include", "harness/fuzz/toy.h"] if '"toy.h"' in text else []),
                   *(["-DKST_IMPLEMENTATION", "-include", "keepstate.h"] if inside else []), f"-I{ROOT}", "-c", source, "-o", out])
             must(["objcopy", "--wildcard", "--weaken-symbol=kst_*", out])
         return out
@@ -194,6 +196,9 @@ class Trial:
             (self.folder / "core" / room.name).write_text((texts or {}).get(room.name) or room.read_text())
         self.fuzzers = set()
         (self.folder / "core.c").write_text('#define KST_IMPLEMENTATION\n#include "keepstate.h"\n')
+        (self.folder / "core-fuzzed.c").write_text( # as `api` has it, which has a helper of its own
+            '#include "harness/fuzz/toy.h"\n#define KST_IMPLEMENTATION\n#include "keepstate.h"\n'
+            '__attribute__((weak)) enum kst_reason fuzz_toy(struct kst_help *h) { return h != NULL ? KST_REASON_NONE : KST_REASON_HELPER; }\n')
 
     def core(self, flags):
         """The core as a library, None if it does not compile."""
@@ -218,7 +223,7 @@ class Trial:
             return program
         core = self.folder / "core-fuzzed.o"
         if not self.fuzzers:
-            must(["clang", *FLAGS, "-O1", *FUZZED, f"-I{self.folder}/core", "-c", self.folder / "core.c", "-o", core])
+            must(["clang", *FLAGS, "-O1", *FUZZED, f"-I{self.folder}/core", f"-I{ROOT}", "-c", self.folder / "core-fuzzed.c", "-o", core])
         if target in FUZZ_INNER:
             must(["clang", *FLAGS, "-O1", "-DFUZZ_ENGINE", "-DFUZZ_MUTATOR", "-fsanitize=fuzzer,address,undefined",
                   "-fno-sanitize-recover=all", "-fno-sanitize-coverage=trace-cmp", f"-I{self.folder}/core",

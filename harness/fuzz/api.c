@@ -7,13 +7,7 @@
  * clashes is not expected; of a class that is full the oldest goes.
  *
  * The follower is a list of flows and expectations that only events change. */
-#define KST_HELPERS(X) X(ftp) X(irc) X(pptp) X(sip) X(tftp) X(toy)
-#include "keepstate.h"
-
-static enum kst_reason toy_help(struct kst_help *h);
-/* A helper that does what the choices say. */
-static const struct kst_helper kst_helper_toy = {
-    .name = "toy", .protocols = {17, 6}, .classes = {{"a", 2, 60}, {"b", 1, 1}, {"c", 0, 300}, {"", 0, 0}}, .help = toy_help};
+#include "toy.h"
 
 #include "rig.h"
 
@@ -277,7 +271,7 @@ static struct kst_tuple draw_tuple(void)
     return tuple;
 }
 
-static enum kst_reason toy_help(struct kst_help *h)
+enum kst_reason fuzz_toy(struct kst_help *h)
 {
     const uint32_t choice = draw8();
     uint32_t sum = 0;
