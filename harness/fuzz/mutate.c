@@ -921,8 +921,11 @@ void afl_custom_deinit(void *own);
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned seed)
 {
     uint64_t random = seed;
-    if (LLVMFuzzerMutate != NULL && fuzz_random(&random) % 8 == 0)
+    const uint64_t choice = fuzz_random(&random);
+    if (choice % 8 == 0 && LLVMFuzzerMutate != NULL)
         return LLVMFuzzerMutate(data, size, max);
+    if (max >= fuzz_target.head + 64 && (choice >> 8) % (size < 100 ? 8 : 128) == 0)
+        return mutate_make(data, max, &random); /* growing by single changes takes long */
     return mutate(data, size, max, NULL, 0, &random);
 }
 
