@@ -5962,12 +5962,11 @@ KST_INLINE void kst__look_closer(const struct kst *t, const struct kst__key *key
         }
 }
 
-/* Takes an entry that is not armed out of the rest. One that was called back before it was
- * confirmed goes without a word. */
+/* Takes an entry that is not armed out of the rest. */
 static void kst__unlink(struct kst *t, uint32_t slot, uint64_t hash, enum kst_cause cause)
 {
     const struct kst__entry *e = kst__entry_at(t, slot);
-    if (KST_UNLIKELY(t->events_at != 0) && (e->status & KST_CONFIRMED))
+    if (KST_UNLIKELY(t->events_at != 0))
         kst__tell_gone(t, slot, cause);
     if (KST_UNLIKELY(e->kind & KST__KIND_HELP))
         kst__foretells_no_more(t, slot);
