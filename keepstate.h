@@ -2211,6 +2211,11 @@ KST_INLINE struct kst__entry *kst__entry_at(const struct kst *t, uint32_t slot)
     return (struct kst__entry *)kst__at(t, t->entries_at) + slot;
 }
 
+KST_INLINE kst_id kst__id(const struct kst *t, uint32_t slot)
+{
+    return (kst_id)kst__entry_at(t, slot)->serial << 32 | slot;
+}
+
 KST_INLINE struct kst_tuple *kst__reply_tuple(const struct kst *t, uint32_t slot)
 {
     return (struct kst_tuple *)kst__at(t, t->column_at[KST__COLUMN_REPLY]) + slot;
@@ -4507,7 +4512,7 @@ static void kst__flow_of(const struct kst *t, uint32_t slot, struct kst_flow *fl
 {
     const struct kst__entry *e = kst__entry_at(t, slot);
     memset(flow, 0, sizeof *flow);
-    flow->id = (kst_id)e->serial << 32 | slot;
+    flow->id = kst__id(t, slot);
     flow->tuple[KST_ORIGINAL] = e->tuple;
     flow->tuple[KST_REPLY] = kst__reply_of(t, slot);
     flow->timeout_ms = e->expires_ms > t->now_ms ? e->expires_ms - t->now_ms : 0;
@@ -4552,7 +4557,7 @@ static void kst__expectation_of(const struct kst *t, uint32_t place, struct kst_
     const struct kst__entry *master = kst__entry_at(t, x->master);
     memset(copy, 0, sizeof *copy);
     copy->id = (kst_id)x->serial << 32 | place;
-    copy->master = (kst_id)master->serial << 32 | x->master;
+    copy->master = kst__id(t, x->master);
     copy->tuple = x->tuple;
     copy->master_tuple = master->tuple;
     copy->timeout_ms = x->expires_ms > t->now_ms ? x->expires_ms - t->now_ms : 0;
@@ -4569,7 +4574,7 @@ static void kst__expectation_of(const struct kst *t, uint32_t place, struct kst_
  * has become of it by then, or never. */
 KST_INLINE bool kst__untold(const struct kst *t, uint32_t slot)
 {
-    return t->untold == ((kst_id)kst__entry_at(t, slot)->serial << 32 | slot);
+    return t->untold == kst__id(t, slot);
 }
 
 /* A place in the ring for one more, or NULL. */
@@ -6348,11 +6353,6 @@ static uint16_t kst__pending_admit(struct kst *t)
     if (!(e->status & KST_CONFIRMED))
         kst__slot_give_back(t, slot);
     return reason;
-}
-
-KST_INLINE kst_id kst__id(const struct kst *t, uint32_t slot)
-{
-    return (kst_id)kst__entry_at(t, slot)->serial << 32 | slot;
 }
 
 /* The slot of a connection that is alive, KST__NONE for any other id. */

@@ -38,7 +38,7 @@ static void kst__flow_of(const struct kst *t, uint32_t slot, struct kst_flow *fl
 {
     const struct kst__entry *e = kst__entry_at(t, slot);
     memset(flow, 0, sizeof *flow);
-    flow->id = (kst_id)e->serial << 32 | slot;
+    flow->id = kst__id(t, slot);
     flow->tuple[KST_ORIGINAL] = e->tuple;
     flow->tuple[KST_REPLY] = kst__reply_of(t, slot);
     flow->timeout_ms = e->expires_ms > t->now_ms ? e->expires_ms - t->now_ms : 0;
@@ -83,7 +83,7 @@ static void kst__expectation_of(const struct kst *t, uint32_t place, struct kst_
     const struct kst__entry *master = kst__entry_at(t, x->master);
     memset(copy, 0, sizeof *copy);
     copy->id = (kst_id)x->serial << 32 | place;
-    copy->master = (kst_id)master->serial << 32 | x->master;
+    copy->master = kst__id(t, x->master);
     copy->tuple = x->tuple;
     copy->master_tuple = master->tuple;
     copy->timeout_ms = x->expires_ms > t->now_ms ? x->expires_ms - t->now_ms : 0;
@@ -100,7 +100,7 @@ static void kst__expectation_of(const struct kst *t, uint32_t place, struct kst_
  * has become of it by then, or never. */
 KST_INLINE bool kst__untold(const struct kst *t, uint32_t slot)
 {
-    return t->untold == ((kst_id)kst__entry_at(t, slot)->serial << 32 | slot);
+    return t->untold == kst__id(t, slot);
 }
 
 /* A place in the ring for one more, or NULL. */

@@ -276,6 +276,11 @@ KST_INLINE struct kst__entry *kst__entry_at(const struct kst *t, uint32_t slot)
     return (struct kst__entry *)kst__at(t, t->entries_at) + slot;
 }
 
+KST_INLINE kst_id kst__id(const struct kst *t, uint32_t slot)
+{
+    return (kst_id)kst__entry_at(t, slot)->serial << 32 | slot;
+}
+
 KST_INLINE struct kst_tuple *kst__reply_tuple(const struct kst *t, uint32_t slot)
 {
     return (struct kst_tuple *)kst__at(t, t->column_at[KST__COLUMN_REPLY]) + slot;

@@ -524,11 +524,6 @@ static uint16_t kst__pending_admit(struct kst *t)
     return reason;
 }
 
-KST_INLINE kst_id kst__id(const struct kst *t, uint32_t slot)
-{
-    return (kst_id)kst__entry_at(t, slot)->serial << 32 | slot;
-}
-
 /* The slot of a connection that is alive, KST__NONE for any other id. */
 static uint32_t kst__slot(const struct kst *t, kst_id id)
 {

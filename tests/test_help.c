@@ -31,9 +31,9 @@ static void toy_gives_way(struct kst_help *h);
 static bool replaced;
 
 /* `d` drops; `k` deletes its own connection, `n` lets another one have its place, `kd` and `nd` drop then; `t` and a
- * digit set the timeout; `m` marks its connection; `e` and a digit expect UDP to that port of whoever spoke, with this helper; `r`, two digits and
- * what shall be in the place of so many bytes behind so many, then, behind a dot, another command; anything else is
- * counted. */
+ * digit set the timeout; `m` marks its connection; `e` and a digit expect UDP to that port of whoever spoke, with this helper;
+ * `r`, two digits and what shall be in the place of so many bytes behind so many, then, behind a dot, another command;
+ * anything else is counted. */
 static enum kst_reason toy_help(struct kst_help *h)
 {
     heard = *h;

@@ -218,7 +218,7 @@ def hunted(rows, unasked, options):
     with open(options.out, "w") as out:
         times = sorted(float(found.witness.split()[0]) for _, found in rows if found)
         out.write("# Planted bugs, hunted from nothing\nMade by `make bugs EMPTY=1`: libFuzzer with an empty corpus, the targets that reach the "
-                  f"room of the bug by turns; compiling is not counted.\n\n"
+                  "room of the bug by turns; compiling is not counted.\n\n"
                   f"- {len(times)} of {len(rows)} that were hunted are found" +
                   (f", half of them within {statistics.median(times):.1f} CPU-seconds, the last after {times[-1]:.0f}" if times else "") +
                   f"\n- {len(rows) - len(times)} are not: for how long they were hunted, the table says"

@@ -13,7 +13,7 @@
 
 #include "packet.h"
 
-enum { STEPS_MAX = 400, KNOWN_MAX = 80, EXPECTED_MAX = 40, EVENTS = 300, GONE_MAX = 64 };
+enum { STEPS_MAX = 400, KNOWN_MAX = 80, EXPECTED_MAX = 40, EVENTS = 300, GONE_MAX = 64, HEIR_MS = 7000 };
 
 static struct {
     struct kst_config config;
@@ -30,8 +30,7 @@ static struct {
     uint32_t gone_count;
     bool pressed;
     struct kst_result last;
-    kst_id heir; /* that the toy has put in the place of its own connection; and its timeout */
-    uint64_t heir_ms;
+    kst_id heir; /* that the toy has put in the place of its own connection */
 } rig;
 
 /* ---- the follower ---- */
@@ -289,12 +288,10 @@ enum kst_reason fuzz_toy(struct kst_help *h)
     }
     case 3:
     case 4: { /* its own connection goes, and another may have its place */
-        struct kst_flow heir = {.tuple[0] = draw_tuple(), .timeout_ms = 7000};
+        struct kst_flow heir = {.tuple[0] = draw_tuple(), .timeout_ms = HEIR_MS};
         kst_delete(h->t, h->connection); /* if it has not expired, by a timeout of 0 */
-        if (choice % 6 == 4 && kst__tuple_invert(&heir.tuple[0], &heir.tuple[1])) {
+        if (choice % 6 == 4 && kst__tuple_invert(&heir.tuple[0], &heir.tuple[1]))
             rig.heir = kst_insert(h->t, &heir, NULL);
-            rig.heir_ms = heir.timeout_ms;
-        }
         h->timeout_s = 9; /* of what? */
         break;
     }
@@ -339,7 +336,7 @@ static void call_track(void)
     rig.last = rig_track(rig.t, rig.now_ms, &packet);
     rig_note_result(&rig.last);
     if (rig.heir != 0 && kst_get(rig.t, rig.heir, &heir))
-        fuzz_same("timeout of who was inserted meanwhile", heir.timeout_ms, rig.heir_ms);
+        fuzz_same("timeout of who was inserted meanwhile", heir.timeout_ms, HEIR_MS);
     fuzz_tell("%4u kst_track protocol %u: %s %s", rig.step, tuple.protocol, kst_state_name((enum kst_state)rig.last.state),
               kst_reason_name((enum kst_reason)rig.last.reason));
     check_newcomer();

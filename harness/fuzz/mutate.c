@@ -694,7 +694,7 @@ static size_t touch_text(uint8_t *data, size_t size, size_t max)
             snprintf(number, sizeof number, "%" PRIu64, close[any(6)]);
         } else {
             snprintf(number, sizeof number, "%" PRIu64, one_in(3) ? (uint64_t)any(65536) : one_in(2) ? fuzz_random(chance) :
-                 (uint64_t)ONE_OF(0, 1, 255, 256, 65535, 65536, 0x7fffffff, 0xffffffff, 10, 167772161));
+                     (uint64_t)ONE_OF(0, 1, 255, 256, 65535, 65536, 0x7fffffff, 0xffffffff, 10, 167772161));
         }
         splice(data, &size, max, begin, end - begin, (const uint8_t *)number, strlen(number));
         break;
