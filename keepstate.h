@@ -7552,7 +7552,7 @@ KST_INLINE enum kst__fit kst__tcp_window(const struct kst__case *c, struct kst__
     const struct kst__segment seen = s;
     uint32_t sack = s.ack;
 
-    if ((s.flags & KST__ACK) && (tcp->flags[to] & KST__TCP_SACKS))
+    if (tcp->flags[to] & KST__TCP_SACKS) /* an RST without ACK may bring some, too */
         sack = kst__tcp_sack(&s, s.ack);
     if (KST_UNLIKELY(c->status & KST_SEQ_ADJUST)) { /* it has seen what helpers made of it */
         const uint32_t slot = (uint32_t)(c->entry - kst__entry_at(c->t, 0));

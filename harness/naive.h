@@ -799,7 +799,7 @@ static struct naive_opinion naive_tcp_ignore(struct naive_entry *e, const struct
         tcp->simultaneous = false;
         tcp->challenge = e->state == KST_TCP_LAST_ACK;
     }
-    if (s->class_ == ACK_)
+    if (s->class_ == ACK_ && e->state == SS)
         tcp->last_ack = s->ack; /* the challenge ACK */
     return naive_says(NAIVE_KEEP, KST_REASON_TCP_IGNORED, 0);
 }

@@ -12,6 +12,7 @@
 
 #include "../agree/describe.h"
 #include "../naive.h"
+#include "inner.h"
 #include "packet.h"
 
 enum { STEPS_MAX = 300, MAX = 40, BATCH_MAX = 24, PAD = 9, ZONE = 40000 };
@@ -111,6 +112,7 @@ static void compare(void)
             fuzz_fail("the naive tracker lacks a connection");
         naive_flow(&rig.naive, e, &b);
         same_flow(&a, &b, "the naive tracker", false);
+        inner_same(rig.one, id, e);
     }
     if (rig.judged)
         fuzz_same("connections", live, rig.naive.count);

@@ -12,6 +12,7 @@
 
 #include "../agree/describe.h"
 #include "../naive.h"
+#include "inner.h"
 #include "packet.h"
 
 #include <stdarg.h>
@@ -156,7 +157,9 @@ static void compare_tables(void)
             fail("the core has a connection %" PRIu64 " that the naive tracker has not", id);
         naive_flow(&rig.naive, e, &naive);
         compare_flow(&core, &naive);
+        inner_same(rig.one, id, e);
     }
+    inner_same_order(rig.one, &rig.naive);
     must_be("connections alive", live, rig.naive.count);
     if (kst_count(rig.one) < rig.naive.count)
         fail("the core counts %u, the naive tracker %u", kst_count(rig.one), rig.naive.count);
