@@ -2346,6 +2346,15 @@ KST_INLINE void kst__key_make(const struct kst *t, const struct kst_tuple *tuple
     key->only = KST_NO_DIRECTION;
 }
 
+/* Only packets of this direction are meant, or of any (KST_NO_DIRECTION). Who talks to himself is answered by all of
+ * his packets, unless their zone is that of the original direction alone: then none is an answer. */
+KST_INLINE void kst__key_only(struct kst__key *key, uint8_t only)
+{
+    key->only = only;
+    if (only == KST_ORIGINAL)
+        key->answer = KST__NO_ANSWER;
+}
+
 KST_INLINE uint32_t kst__nodes(const struct kst *t)
 {
     return t->features & KST_WITH_NAT ? 2 * kst__slots(t) : kst__slots(t);
@@ -2363,15 +2372,17 @@ KST_INLINE const struct kst_tuple *kst__node_tuple(const struct kst *t, uint32_t
                                 : kst__reply_tuple(t, node - kst__slots(t));
 }
 
-/* Which way a packet goes that the node matches. One from an address and port to themselves looks
- * like its own answer: Linux takes it for that. */
+/* Which way a packet goes that the node matches. One from an address and port to themselves looks like its
+ * own answer, and all of a connection that NAT turned round: Linux takes it for that (see kst__key_only). */
 KST_INLINE uint8_t kst__node_direction(const struct kst *t, uint32_t node,
                                        const struct kst__key *key)
 {
     const uint32_t slot = kst__node_slot(t, node);
     const struct kst__entry *e = kst__entry_at(t, slot);
-    if (e->kind & KST__KIND_NAT)
-        return node == slot ? KST_ORIGINAL : KST_REPLY;
+    if (e->kind & KST__KIND_NAT) {
+        const bool turned = KST_UNLIKELY(key->only == KST_ORIGINAL) && kst__tuple_same(&e->tuple, &key->tuple);
+        return node == slot || turned ? KST_ORIGINAL : KST_REPLY;
+    }
     return kst__tuple_answers(&e->tuple, &key->tuple, key->answer) ? KST_REPLY : KST_ORIGINAL;
 }
 
@@ -5913,8 +5924,8 @@ KST_INLINE void kst__index_out(struct kst *t, uint32_t slot, uint64_t hash)
     kst__index_ops(t)->remove(kst__index(t), slot, hash);
 }
 
-/* The node that a key finds, KST__NONE if there is none. Where zones of one direction let a
- * tuple be that of one connection and the answer to another, the newer of them, as in Linux. */
+/* The node that a key finds, KST__NONE if there is none. Where zones of one direction let a tuple be that of one
+ * connection and the answer to another: the newer of them, as in Linux, if it has not expired. */
 KST_INLINE uint32_t kst__find(const struct kst *t, const struct kst__key *key)
 {
     if (KST_LIKELY(t->apart == 0 || key->only != KST_NO_DIRECTION))
@@ -5927,9 +5938,10 @@ KST_INLINE uint32_t kst__find(const struct kst *t, const struct kst__key *key)
     }
     if (node[0] == KST__NONE || node[1] == KST__NONE)
         return node[0] == KST__NONE ? node[1] : node[0];
-    const uint32_t serial[2] = {kst__entry_at(t, kst__node_slot(t, node[0]))->serial,
-                                kst__entry_at(t, kst__node_slot(t, node[1]))->serial};
-    return node[kst__before(serial[0], serial[1])];
+    const uint32_t slot[2] = {kst__node_slot(t, node[0]), kst__node_slot(t, node[1])};
+    if (kst__expired(t, slot[0]) != kst__expired(t, slot[1]))
+        return node[kst__expired(t, slot[0])];
+    return node[kst__before(kst__entry_at(t, slot[0])->serial, kst__entry_at(t, slot[1])->serial)];
 }
 
 /* Of a batch that goes by groups: how many are in one. */
@@ -6016,7 +6028,7 @@ static void kst__call_end(struct kst *t, uint32_t slot,
         tuple.zone = zones[i];
         kst__key_make(t, &tuple, &key);
         if (zones[0] != zones[1])
-            key.only = i;
+            kst__key_only(&key, i);
         node = kst__find(t, &key);
     }
     if (node != KST__NONE && (kst__entry_at(t, kst__node_slot(t, node))->status & KST_CONFIRMED))
@@ -6181,7 +6193,7 @@ static bool kst__tuple_clear(struct kst *t, const struct kst_tuple *tuple, uint8
 {
     struct kst__key key;
     kst__key_make(t, tuple, &key);
-    key.only = only;
+    kst__key_only(&key, only);
     for (;;) {
         const uint32_t node = kst__find(t, &key);
         if (node == KST__NONE)
@@ -6420,7 +6432,7 @@ static uint32_t kst__nat_holder(struct kst *t, uint32_t slot,
     if (kst__tuple_same(&reply, &e->tuple) && (e->kind & KST__KIND_NAT))
         return slot; /* its answers would look like itself */
     kst__key_make(t, &reply, &key);
-    key.only = reply.zone != e->tuple.zone ? KST_REPLY : KST_NO_DIRECTION;
+    kst__key_only(&key, reply.zone != e->tuple.zone ? KST_REPLY : KST_NO_DIRECTION);
     for (;;) {
         const uint32_t node = kst__find(t, &key);
         if (node == KST__NONE || !kst__expired(t, kst__node_slot(t, node)))
@@ -10328,7 +10340,7 @@ static void kst__expected_came(struct kst *t, uint32_t place)
         kst__expect_remove(t, other);
 }
 
-/* Makes the key of a packet whose zone is that of one direction, for it going `direction`. */
+/* Makes the key of a packet whose zone is that of one direction, if it goes in `direction`. */
 static void kst__key_zoned(const struct kst *t, const struct kst__parsed *p, uint8_t direction,
                            struct kst__key *key)
 {
@@ -10337,7 +10349,6 @@ static void kst__key_zoned(const struct kst *t, const struct kst__parsed *p, uin
     struct kst_tuple tuple = key->tuple;
     tuple.zone = p->zones & with_zone ? p->tuple.zone : 0;
     kst__key_make(t, &tuple, key);
-    key->only = direction;
 }
 
 /* The reply tuple of a newcomer whose zone is that of one direction only. */
@@ -10409,17 +10420,24 @@ static void kst__judge_first(struct kst *t, const struct kst_packet *packet,
     kst__settle(t, &c, slot, &judgement, reason, r);
 }
 
-/* The connection of a packet, or KST__NONE, whatever its zone is for. */
+/* The connection of a packet, or KST__NONE, whatever its zone is for; one that has expired only if there is no other. */
 static uint32_t kst__find_in_zones(struct kst *t, const struct kst__parsed *p, struct kst__key *key)
 {
-    uint32_t node = KST__NONE;
     if (p->zones == 0)
         return kst__find(t, key);
-    for (uint8_t direction = 0; direction < 2 && node == KST__NONE; direction++) {
-        kst__key_zoned(t, p, direction, key);
-        node = kst__find(t, key);
-    }
-    return node;
+    struct kst__key answer = *key;
+    kst__key_zoned(t, p, KST_ORIGINAL, key);
+    kst__key_only(key, KST_ORIGINAL);
+    const uint32_t node = kst__find(t, key);
+    if (node != KST__NONE && !kst__expired(t, kst__node_slot(t, node)))
+        return node;
+    kst__key_zoned(t, p, KST_REPLY, &answer);
+    kst__key_only(&answer, KST_REPLY);
+    const uint32_t other = kst__find(t, &answer);
+    if (other == KST__NONE)
+        return node;
+    *key = answer;
+    return other;
 }
 
 /* Packets whose tuple is not all there is to it: of a GRE call, or with a zone of one direction. */
@@ -11841,14 +11859,12 @@ static const char *kst__check_found(const struct kst *t, uint32_t slot)
     const struct kst_tuple reply = kst__reply_of(t, slot);
     struct kst__key key;
     kst__key_make(t, &kst__entry_at(t, slot)->tuple, &key);
-    key.only = KST_ORIGINAL;
-    if (kst__tuple_same(&key.tuple, &reply)) /* it is its own answer */
-        key.only = KST_REPLY;
+    kst__key_only(&key, KST_ORIGINAL);
     const uint32_t original_node = kst__find(t, &key);
     if (original_node == KST__NONE || kst__node_slot(t, original_node) != slot)
         return "index: an entry is not found by its original tuple";
     kst__key_make(t, &reply, &key);
-    key.only = KST_REPLY;
+    kst__key_only(&key, KST_REPLY);
     const uint32_t reply_node = kst__find(t, &key);
     if (reply_node == KST__NONE || kst__node_slot(t, reply_node) != slot)
         return "index: an entry is not found by its reply tuple";

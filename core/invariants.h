@@ -40,14 +40,12 @@ static const char *kst__check_found(const struct kst *t, uint32_t slot)
     const struct kst_tuple reply = kst__reply_of(t, slot);
     struct kst__key key;
     kst__key_make(t, &kst__entry_at(t, slot)->tuple, &key);
-    key.only = KST_ORIGINAL;
-    if (kst__tuple_same(&key.tuple, &reply)) /* it is its own answer */
-        key.only = KST_REPLY;
+    kst__key_only(&key, KST_ORIGINAL);
     const uint32_t original_node = kst__find(t, &key);
     if (original_node == KST__NONE || kst__node_slot(t, original_node) != slot)
         return "index: an entry is not found by its original tuple";
     kst__key_make(t, &reply, &key);
-    key.only = KST_REPLY;
+    kst__key_only(&key, KST_REPLY);
     const uint32_t reply_node = kst__find(t, &key);
     if (reply_node == KST__NONE || kst__node_slot(t, reply_node) != slot)
         return "index: an entry is not found by its reply tuple";

@@ -44,7 +44,7 @@ static uint32_t kst__nat_holder(struct kst *t, uint32_t slot,
     if (kst__tuple_same(&reply, &e->tuple) && (e->kind & KST__KIND_NAT))
         return slot; /* its answers would look like itself */
     kst__key_make(t, &reply, &key);
-    key.only = reply.zone != e->tuple.zone ? KST_REPLY : KST_NO_DIRECTION;
+    kst__key_only(&key, reply.zone != e->tuple.zone ? KST_REPLY : KST_NO_DIRECTION);
     for (;;) {
         const uint32_t node = kst__find(t, &key);
         if (node == KST__NONE || !kst__expired(t, kst__node_slot(t, node)))

@@ -411,6 +411,15 @@ KST_INLINE void kst__key_make(const struct kst *t, const struct kst_tuple *tuple
     key->only = KST_NO_DIRECTION;
 }
 
+/* Only packets of this direction are meant, or of any (KST_NO_DIRECTION). Who talks to himself is answered by all of
+ * his packets, unless their zone is that of the original direction alone: then none is an answer. */
+KST_INLINE void kst__key_only(struct kst__key *key, uint8_t only)
+{
+    key->only = only;
+    if (only == KST_ORIGINAL)
+        key->answer = KST__NO_ANSWER;
+}
+
 KST_INLINE uint32_t kst__nodes(const struct kst *t)
 {
     return t->features & KST_WITH_NAT ? 2 * kst__slots(t) : kst__slots(t);
@@ -428,15 +437,17 @@ KST_INLINE const struct kst_tuple *kst__node_tuple(const struct kst *t, uint32_t
                                 : kst__reply_tuple(t, node - kst__slots(t));
 }
 
-/* Which way a packet goes that the node matches. One from an address and port to themselves looks
- * like its own answer: Linux takes it for that. */
+/* Which way a packet goes that the node matches. One from an address and port to themselves looks like its
+ * own answer, and all of a connection that NAT turned round: Linux takes it for that (see kst__key_only). */
 KST_INLINE uint8_t kst__node_direction(const struct kst *t, uint32_t node,
                                        const struct kst__key *key)
 {
     const uint32_t slot = kst__node_slot(t, node);
     const struct kst__entry *e = kst__entry_at(t, slot);
-    if (e->kind & KST__KIND_NAT)
-        return node == slot ? KST_ORIGINAL : KST_REPLY;
+    if (e->kind & KST__KIND_NAT) {
+        const bool turned = KST_UNLIKELY(key->only == KST_ORIGINAL) && kst__tuple_same(&e->tuple, &key->tuple);
+        return node == slot || turned ? KST_ORIGINAL : KST_REPLY;
+    }
     return kst__tuple_answers(&e->tuple, &key->tuple, key->answer) ? KST_REPLY : KST_ORIGINAL;
 }
 

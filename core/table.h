@@ -82,8 +82,8 @@ KST_INLINE void kst__index_out(struct kst *t, uint32_t slot, uint64_t hash)
     kst__index_ops(t)->remove(kst__index(t), slot, hash);
 }
 
-/* The node that a key finds, KST__NONE if there is none. Where zones of one direction let a
- * tuple be that of one connection and the answer to another, the newer of them, as in Linux. */
+/* The node that a key finds, KST__NONE if there is none. Where zones of one direction let a tuple be that of one
+ * connection and the answer to another: the newer of them, as in Linux, if it has not expired. */
 KST_INLINE uint32_t kst__find(const struct kst *t, const struct kst__key *key)
 {
     if (KST_LIKELY(t->apart == 0 || key->only != KST_NO_DIRECTION))
@@ -96,9 +96,10 @@ KST_INLINE uint32_t kst__find(const struct kst *t, const struct kst__key *key)
     }
     if (node[0] == KST__NONE || node[1] == KST__NONE)
         return node[0] == KST__NONE ? node[1] : node[0];
-    const uint32_t serial[2] = {kst__entry_at(t, kst__node_slot(t, node[0]))->serial,
-                                kst__entry_at(t, kst__node_slot(t, node[1]))->serial};
-    return node[kst__before(serial[0], serial[1])];
+    const uint32_t slot[2] = {kst__node_slot(t, node[0]), kst__node_slot(t, node[1])};
+    if (kst__expired(t, slot[0]) != kst__expired(t, slot[1]))
+        return node[kst__expired(t, slot[0])];
+    return node[kst__before(kst__entry_at(t, slot[0])->serial, kst__entry_at(t, slot[1])->serial)];
 }
 
 /* Of a batch that goes by groups: how many are in one. */
@@ -185,7 +186,7 @@ static void kst__call_end(struct kst *t, uint32_t slot,
         tuple.zone = zones[i];
         kst__key_make(t, &tuple, &key);
         if (zones[0] != zones[1])
-            key.only = i;
+            kst__key_only(&key, i);
         node = kst__find(t, &key);
     }
     if (node != KST__NONE && (kst__entry_at(t, kst__node_slot(t, node))->status & KST_CONFIRMED))
@@ -350,7 +351,7 @@ static bool kst__tuple_clear(struct kst *t, const struct kst_tuple *tuple, uint8
 {
     struct kst__key key;
     kst__key_make(t, tuple, &key);
-    key.only = only;
+    kst__key_only(&key, only);
     for (;;) {
         const uint32_t node = kst__find(t, &key);
         if (node == KST__NONE)

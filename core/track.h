@@ -167,7 +167,7 @@ static void kst__expected_came(struct kst *t, uint32_t place)
         kst__expect_remove(t, other);
 }
 
-/* Makes the key of a packet whose zone is that of one direction, for it going `direction`. */
+/* Makes the key of a packet whose zone is that of one direction, if it goes in `direction`. */
 static void kst__key_zoned(const struct kst *t, const struct kst__parsed *p, uint8_t direction,
                            struct kst__key *key)
 {
@@ -176,7 +176,6 @@ static void kst__key_zoned(const struct kst *t, const struct kst__parsed *p, uin
     struct kst_tuple tuple = key->tuple;
     tuple.zone = p->zones & with_zone ? p->tuple.zone : 0;
     kst__key_make(t, &tuple, key);
-    key->only = direction;
 }
 
 /* The reply tuple of a newcomer whose zone is that of one direction only. */
@@ -248,17 +247,24 @@ static void kst__judge_first(struct kst *t, const struct kst_packet *packet,
     kst__settle(t, &c, slot, &judgement, reason, r);
 }
 
-/* The connection of a packet, or KST__NONE, whatever its zone is for. */
+/* The connection of a packet, or KST__NONE, whatever its zone is for; one that has expired only if there is no other. */
 static uint32_t kst__find_in_zones(struct kst *t, const struct kst__parsed *p, struct kst__key *key)
 {
-    uint32_t node = KST__NONE;
     if (p->zones == 0)
         return kst__find(t, key);
-    for (uint8_t direction = 0; direction < 2 && node == KST__NONE; direction++) {
-        kst__key_zoned(t, p, direction, key);
-        node = kst__find(t, key);
-    }
-    return node;
+    struct kst__key answer = *key;
+    kst__key_zoned(t, p, KST_ORIGINAL, key);
+    kst__key_only(key, KST_ORIGINAL);
+    const uint32_t node = kst__find(t, key);
+    if (node != KST__NONE && !kst__expired(t, kst__node_slot(t, node)))
+        return node;
+    kst__key_zoned(t, p, KST_REPLY, &answer);
+    kst__key_only(&answer, KST_REPLY);
+    const uint32_t other = kst__find(t, &answer);
+    if (other == KST__NONE)
+        return node;
+    *key = answer;
+    return other;
 }
 
 /* Packets whose tuple is not all there is to it: of a GRE call, or with a zone of one direction. */

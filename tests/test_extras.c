@@ -137,6 +137,56 @@ START_TEST(answers_of_others)
 }
 END_TEST
 
+/* Who talks to himself is answered by all of his packets, but in a zone of the original direction by none
+ * (self-zones-2 and the like in tests/vectors/found.vec.gz). */
+START_TEST(oneself_in_zones)
+{
+    const struct say self = {.protocol = UDP, .from = 1, .to = 1, .sport = 5, .dport = 5};
+    struct kst *t = zoned_table();
+    const struct kst_result first = in_zone(t, self, 9, 0);
+    must_be(first.state, KST_NEW);
+    must_be(in_zone(t, self, 9, ORIGINAL).entry, first.entry);
+    must_be(in_zone(t, self, 9, ORIGINAL).state, KST_NEW);
+    must_be(in_zone(t, self, 9, 0).direction, KST_REPLY);
+    must_be(in_zone(t, self, 9, ORIGINAL).direction, KST_ORIGINAL);
+    must_be(in_zone(t, self, 9, REPLY).direction, KST_REPLY);
+    must_be(kst_count(t), 1);
+    must_be_sound(t);
+    free(t);
+}
+END_TEST
+
+/* Two have one tuple, in different directions; who has expired and is not collected yet hides nobody. */
+START_TEST(hidden_by_who_has_expired)
+{
+    for (uint32_t apart_last = 0; apart_last < 2; apart_last++) {
+        struct kst *t = zoned_table();
+        const struct say to = {.protocol = UDP, .from = 1, .to = 2, .sport = 5, .dport = 6};
+        const struct kst_result result = in_zone(t, to, 9, 0);
+        struct kst_flow flow, other;
+        must(kst_get(t, result.entry, &flow));
+        const kst_id apart = in_zone(t, answer_to(to), 9, ORIGINAL).entry; /* its tuple is that of the answers */
+        must(apart != 0 && apart != result.entry && kst_get(t, apart, &other));
+        must(memcmp(&flow.tuple[1], &other.tuple[0], sizeof flow.tuple[1]) == 0);
+        must_be(kst_find(t, &flow.tuple[1], NULL), apart); /* the newer */
+        kst_track(t, 20000, NULL, 0, NULL);
+        if (apart_last)
+            must_be(in_zone(t, answer_to(to), 9, ORIGINAL).entry, apart);
+        else
+            must_be(in_zone(t, to, 9, 0).entry, result.entry);
+        kst_advance(t, 30000, 0);
+        must_be(kst_count(t), 2);
+        must_be(kst_find(t, &flow.tuple[1], NULL), apart_last ? apart : result.entry);
+        const struct say back = answer_to(to);
+        const struct wire inner = wire_of(&back), *w = &inner;
+        const struct say error = {.protocol = ICMP, .from = 9, .to = 2, .dport = 0x0303, .body = w->data, .bytes = (uint16_t)w->size};
+        must_be(in_zone(t, error, 9, ORIGINAL).entry, apart_last ? apart : result.entry);
+        must_be_sound(t);
+        free(t);
+    }
+}
+END_TEST
+
 START_TEST(errors_in_zones)
 {
     struct kst *t = zoned_table();
@@ -437,5 +487,5 @@ START_TEST(policies_of_every_protocol)
 END_TEST
 
 SUITE("extras", a_zone_of_the_original_direction, a_zone_of_the_reply_direction, no_zone_of_one_direction,
-      answers_of_others, errors_in_zones, fragments_in_zones, zones_print, labels, timestamps, policies,
+      answers_of_others, oneself_in_zones, hidden_by_who_has_expired, errors_in_zones, fragments_in_zones, zones_print, labels, timestamps, policies,
       policies_refused, policies_of_every_protocol)

@@ -183,6 +183,9 @@ static void check_newcomer(void)
         stays = stays || (x->flags & KST_EXPECT_PERMANENT);
     }
     struct kst_flow master; /* that may have had to make room for it */
+    const struct kst_flow *had = known(flow.master);
+    if (met && had != NULL && rig.heir == 0 && kst_get(rig.t, flow.master, &master) && master.mark == had->mark)
+        fuzz_same("mark of its master", flow.mark, master.mark);
     const bool orphan = rig.last.reason != KST_REASON_NONE && !kst_get(rig.t, flow.master, &master) && known(flow.master) != NULL;
     if (rig.last.state == KST_RELATED && !met && !orphan)
         fuzz_fail("who is not expected is related");
@@ -300,10 +303,25 @@ enum kst_reason fuzz_toy(struct kst_help *h)
     return choice & 128 ? KST_REASON_HELPER : KST_REASON_NONE;
 }
 
-static void call_track(void)
+/* Who is expected, or is there. */
+static struct kst_tuple draw_guest(void)
+{
+    const uint32_t choice = draw8(), number = draw8();
+    if (choice < 128 && rig.expected_count > 0) {
+        const struct kst_expectation *x = &rig.expected[number % rig.expected_count];
+        struct kst_tuple tuple = x->tuple;
+        if (x->flags & KST_EXPECT_ANY_SRC)
+            memcpy(tuple.src, tuple.dst, sizeof tuple.src);
+        if (x->flags & KST_EXPECT_ANY_SRC_PORT)
+            tuple.src_port = choice & 3;
+        return tuple;
+    }
+    return rig.known_count > 0 ? rig.known[number % rig.known_count].tuple[choice & 1] : draw_tuple();
+}
+
+static void call_track(struct kst_tuple tuple)
 {
     uint8_t data[160];
-    const struct kst_tuple tuple = draw_tuple();
     const bool v6 = tuple.family == KST_IPV6;
     const uint32_t at = packet_begin(data, v6, 1, 2, tuple.protocol), half = v6 ? 16 : 4;
     const uint32_t flags = PICK(TCP_SYN, TCP_ACK, TCP_SYN | TCP_ACK, TCP_RST, TCP_FIN | TCP_ACK);
@@ -513,7 +531,7 @@ static void step(void)
 {
     const uint32_t kind = draw8();
     if (kind < 110) {
-        call_track();
+        call_track(kind < 70 ? draw_tuple() : draw_guest());
     } else if (kind < 150) {
         call_insert();
     } else if (kind < 165) {

@@ -242,9 +242,17 @@ static void harm(struct datagram *d, uint64_t *random)
                 piece->end += 8;
             break;
         case 5: piece->more = !piece->more; break;
-        case 6: /* the first has not all headers */
-            if (piece->begin == 0)
-                piece->end = 8 + 8 * (to & 1);
+        case 6: /* the first has not all headers; what it lacks may come by itself */
+            if (piece->begin == 0 && piece->end > 16) {
+                const uint32_t end = 8 + 8 * (to & 1);
+                if ((fuzz_random(random) & 1) && d->count < 2 * MANY_MAX) {
+                    d->pieces[d->count] = *piece;
+                    d->pieces[d->count].begin = end;
+                    d->count++;
+                }
+                piece->more = true;
+                piece->end = end;
+            }
             break;
         default: piece->end -= 1 + (uint32_t)fuzz_random(random) % 24; break; /* its end is lost */
         }

@@ -784,8 +784,10 @@ static void change_records(const uint8_t *other, size_t other_size)
     const size_t record = fuzz_target.record;
     const uint32_t count = (uint32_t)((in.size - in.head) / record);
     if (count == 0 || one_in(6)) {
+        const uint32_t plain = any(4);
         for (size_t i = 0; i < record; i++)
-            copy[i] = (uint8_t)any(256);
+            copy[i] = (uint8_t)(any(4) < plain ? 0 : any(256));
+        copy[0] = count > 0 && one_in(2) ? in.data[in.head + any(count) * record] : (uint8_t)any(256); /* as another does */
         splice(in.data, &in.size, in.max, in.head + any(count + 1) * record, 0, copy, record);
         return;
     }
@@ -890,8 +892,19 @@ size_t mutate_make(uint8_t *data, size_t max, uint64_t *random)
         const uint32_t most = fuzz_target.steps_max < 300 ? fuzz_target.steps_max : 300;
         const size_t size = in.head + (size_t)fuzz_target.record * (10 + any(most));
         in.size = size < in.max ? size : in.max;
-        for (size_t i = in.head; i < in.size; i++)
+        /* An input of few kinds of steps, and of plain choices, zeros, goes deep where one of all kinds goes astray. */
+        const uint32_t plain = any(4), kinds_count = any(5);
+        uint8_t kinds[4];
+        for (uint32_t i = 0; i < 4; i++)
+            kinds[i] = (uint8_t)any(256);
+        for (size_t i = in.head; i < in.size; i++) {
+            const bool first = (i - in.head) % fuzz_target.record == 0;
             data[i] = (uint8_t)any(256);
+            if (first && kinds_count > 0 && !one_in(8))
+                data[i] = kinds[any(kinds_count)];
+            else if (!first && any(4) < plain)
+                data[i] = 0;
+        }
         return in.size;
     }
     uint32_t steps = 1 + any(60);
