@@ -1529,7 +1529,7 @@ static inline uint64_t naive_insert(struct naive *n, const struct kst_flow *flow
 }
 
 /* A copy of a connection, as kst_get hands it out; its id is the tag. */
-static void naive_flow(const struct naive *n, const struct naive_entry *e, struct kst_flow *flow)
+static inline void naive_flow(const struct naive *n, const struct naive_entry *e, struct kst_flow *flow)
 {
     memset(flow, 0, sizeof *flow);
     flow->id = e->tag;

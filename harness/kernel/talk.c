@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* talk.c - the makers of packets. Each takes a talk and adds one packet to it. */
 #define _GNU_SOURCE
+#include "keepstate.h"
+
+#include "../naive.h"
 #include "packet.h"
 #include "ruling.h"
 #include "speech.h"
@@ -18,6 +21,35 @@ static uint32_t askew(struct chance *chance, uint32_t value)
                                      66001, 100000, 1u << 20, 1u << 30, 1u << 31};
     const uint32_t step = PICK(chance, steps);
     return one_in(chance, 2) ? value + step : value - step;
+}
+
+/* Now and then a number at the very edge of what the connection allows, which the naive tracker knows. */
+static void draw_edge(struct talk_state *t, int from, bool is_rst, uint32_t *seq, uint32_t *ack)
+{
+    static const struct kst_config config = {.max = NAIVE_ROOM};
+    static struct naive n;
+    naive_init(&n, &config);
+    for (size_t i = 0; i < t->c.settings_count; i++)
+        naive_set(&n, 0, t->c.settings[i].name, t->c.settings[i].value);
+    for (size_t i = 0; i < t->c.packets_count; i++) {
+        const struct vec_packet *p = &t->c.packets[i];
+        const struct kst_packet packet = {.data = p->data, .size = p->size, .zone = p->zone};
+        struct kst_result result;
+        naive_track(&n, 0, &packet, &result);
+    }
+    if (n.count == 0 || n.entry[n.count - 1].tuple[0].protocol != 6)
+        return;
+    const struct naive_entry *e = &n.entry[n.count - 1];
+    const struct naive_tcp *tcp = &e->tcp;
+    const uint32_t dir = e->tuple[0].src_port == t->ports[from] ? KST_ORIGINAL : KST_REPLY;
+    const struct naive_side *own = &tcp->side[dir], *other = &tcp->side[!dir];
+    const uint32_t lag = own->maxwin > 66000 ? own->maxwin : 66000, close = below(&t->chance, 3) - 1;
+    const uint32_t seqs[] = {own->maxend, own->end, own->end - other->maxwin, tcp->last_seq, tcp->last_end, tcp->last_ack};
+    const uint32_t acks[] = {other->end, other->end - lag, tcp->last_end, other->maxend};
+    if (!one_in(&t->chance, 3))
+        *seq = (is_rst && one_in(&t->chance, 2) ? other->maxack : PICK(&t->chance, seqs)) + close;
+    if (one_in(&t->chance, 2))
+        *ack = PICK(&t->chance, acks) + close;
 }
 
 static size_t put_tcp_options(struct chance *chance, uint8_t *options, bool syn, uint32_t near)
@@ -46,7 +78,7 @@ static size_t put_tcp_options(struct chance *chance, uint8_t *options, bool syn,
         const uint32_t left = one_in(chance, 4) ? askew(chance, near) : near + below(chance, 3000);
         memcpy(options + at, "\x01\x01\x05\x0a", 4);
         put32(options + at + 4, left);
-        put32(options + at + 8, left + below(chance, 3000));
+        put32(options + at + 8, one_in(chance, 3) ? near + below(chance, 3) : left + below(chance, 3000));
         at += 12;
     }
     if (one_in(chance, 30) && at + 4 <= 40) { /* nonsense */
@@ -77,7 +109,7 @@ static void talk_tcp(struct talk_state *t)
             flags = (uint8_t)below(chance, 64);
     }
     struct side *us = &t->side[from], *them = &t->side[1 - from];
-    uint32_t seq = us->seq, ack = flags & ACK ? them->seq : 0;
+    uint32_t seq = us->seq, ack = flags & ACK || one_in(chance, 2) ? them->seq : 0;
     uint32_t length = (flags & (SYN | RST)) == 0 && one_in(chance, 2) ? below(chance, 1400) : 0;
     if (flags == SYN && t->opened && one_in(chance, 2))
         seq = us->seq = (uint32_t)draw(chance); /* opens it again */
@@ -85,6 +117,8 @@ static void talk_tcp(struct talk_state *t)
         seq = askew(chance, seq);
     if (one_in(chance, 8))
         ack = askew(chance, ack);
+    if (t->opened && one_in(chance, 3))
+        draw_edge(t, from, (flags & RST) != 0, &seq, &ack);
     if ((flags & RST) && one_in(chance, 6))
         seq = 0;
     if ((flags & RST) && one_in(chance, 6))
@@ -98,7 +132,7 @@ static void talk_tcp(struct talk_state *t)
 
     uint8_t *l4 = packet + ip_bytes(t);
     memset(l4, 0, 60);
-    const size_t options = put_tcp_options(chance, l4 + 20, (flags & SYN) != 0, ack);
+    const size_t options = put_tcp_options(chance, l4 + 20, (flags & SYN) != 0, one_in(chance, 3) ? them->seq : ack);
     const size_t header = 20 + options, bytes = header + length;
     put16(l4, t->ports[from]);
     put16(l4 + 2, t->ports[1 - from]);
@@ -408,7 +442,7 @@ struct vec_case talk(uint64_t seed, uint64_t number)
     struct chance *chance = &t.chance;
     const uint32_t kind = below(chance, 16);
     t.waits = kind == 9 && one_in(chance, 1000); /* long enough to become a stream */
-    const bool zones = !t.alone && one_in(chance, 8), wander = zones && one_in(chance, 2);
+    const bool zones = one_in(chance, 8), wander = zones && one_in(chance, 2);
     t.whole = wander;
     if (zones)
         choose_zone(&t);
