@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* nat.c - properties: translated in one call or, with another pair of back ends, hook by hook a packet becomes the
  * same bytes; what was right leaves with right checksums, recomputed from scratch; rewritten back it is what it was;
- * its answer would belong to the same connection; no two connections have the same answers, and the table stays sound.
+ * its answer would belong to the same connection, which lies within its ranges; nobody is turned away while they have room;
+ * no two connections have the same answers, and the table stays sound.
  *
  * The head chooses ranges, narrow ones, so that they are used up; a record is a packet of one of a few conversations,
  * either way, perhaps with a line for a helper, an ICMP error about one of those that left, time, or a deletion. */
@@ -50,6 +51,8 @@ static struct kst_tuple tuple_of(uint32_t number)
         tuple.dst_port = ports[number / 16 % 4];
         if (tuple.protocol == UDP && number / 4 % 2 == 0)
             tuple.dst_port = 5060;
+    } else if (tuple.protocol == GRE && number / 16 % 2 == 1) {
+        tuple.dst_port = 7; /* a call that nobody announced */
     }
     return tuple;
 }
@@ -120,6 +123,13 @@ static void write_packet(struct wire *w, const struct kst_tuple *tuple, uint32_t
         header = 12;
         break;
     case UDPLITE: put16(l4 + 4, 8); break;
+    case GRE:
+        if (tuple->dst_port != 0) {
+            put16(l4, 0x3001);
+            put16(l4 + 2, 0x880b);
+            put16(l4 + 6, tuple->dst_port);
+        }
+        break;
     default: break;
     }
     if (tuple->protocol == ICMP || tuple->protocol == ICMP6) {
@@ -233,6 +243,8 @@ static struct kst__end end_of(const struct wire *w, enum kst_nat_kind kind)
     struct kst__end end = {w->data + p.addresses_at + (kind == KST_NAT_SOURCE ? 0 : bytes), 0};
     if (p.protocol == ICMP || p.protocol == ICMP6)
         end.port = (uint16_t)get16(l4 + 4);
+    else if (p.protocol == GRE)
+        end.port = (uint16_t)(p.bytes >= 8 ? get16(l4 + 6) : 0);
     else if (p.bytes >= 4)
         end.port = (uint16_t)get16(l4 + (kind == KST_NAT_SOURCE ? 0 : 2));
     return end;
@@ -271,6 +283,49 @@ static void must_be_sound(const struct wire *in, const struct wire *out, const s
     fuzz_same("whose its answer is", kst_find(rig.one, &answer, NULL), r->entry);
 }
 
+/* Whom a newcomer is bound to: within its ranges, if no helper bound it. */
+static void must_be_in_range(const struct kst_result *r)
+{
+    struct kst_flow flow;
+    if (!(r->flags & KST_CREATED) || !kst_get(rig.one, r->entry, &flow) || (flow.status & KST_EXPECTED))
+        return;
+    const struct kst_tuple *back = &flow.tuple[KST_REPLY];
+    const bool ports = kst__protocol_of(back->protocol)->ports == KST__PORTS;
+    if (back->protocol == GRE) /* only who announced a call may have another name for it */
+        fuzz_must(flow.tuple[0].src_port == back->dst_port && flow.tuple[0].dst_port == back->src_port);
+    for (uint32_t kind = 0; kind < 2; kind++) {
+        const struct kst_nat_range *range = range_of((enum kst_nat_kind)kind, back->family == KST_IPV6);
+        const uint8_t *address = kind == KST_NAT_SOURCE ? back->dst : back->src;
+        const uint16_t port = kind == KST_NAT_SOURCE ? back->dst_port : back->src_port;
+        if (range == NULL || (range->flags & KST_NAT_NETMAP))
+            continue;
+        if ((range->flags & KST_NAT_ADDRESS) && (memcmp(address, range->address[0], 16) < 0 || memcmp(address, range->address[1], 16) > 0))
+            fuzz_fail("step %u: an address out of range", rig.step);
+        if ((range->flags & KST_NAT_PORT) && !(range->flags & KST_NAT_OFFSET) && ports && (port < range->port[0] || port > range->port[1]))
+            fuzz_fail("step %u: port %u, and the range is %u to %u", rig.step, port, range->port[0], range->port[1]);
+    }
+}
+
+/* Nobody is turned away while an address has a port left, of the few that there are or of all. */
+static void must_be_exhausted(struct kst_tuple tuple)
+{
+    const struct kst_nat_range *range = range_of(KST_NAT_SOURCE, tuple.family == KST_IPV6);
+    const bool ports = kst__protocol_of(tuple.protocol)->ports == KST__PORTS, icmp = tuple.protocol == ICMP || tuple.protocol == ICMP6;
+    struct kst_tuple back;
+    if (range == NULL || rig.bound[KST_NAT_DESTINATION] || (!ports && !icmp) ||
+        (range->flags != KST_NAT_ADDRESS && range->flags != (KST_NAT_ADDRESS | KST_NAT_PORT)))
+        return;
+    if (range->flags == KST_NAT_ADDRESS)
+        fuzz_fail("step %u: of all ports of an address none is left", rig.step);
+    memcpy(tuple.src, range->address[0], 16);
+    for (uint32_t port = range->port[0]; port <= range->port[1]; port++) {
+        tuple.src_port = (uint16_t)port;
+        kst__tuple_invert(&tuple, &back);
+        if (kst_find(rig.one, &back, NULL) == 0)
+            fuzz_fail("step %u: port %u is free", rig.step, port);
+    }
+}
+
 /* ---- steps ---- */
 
 static void step_packet(bool error)
@@ -279,7 +334,7 @@ static void step_packet(bool error)
     const uint32_t number = draw_chance(128) ? PICK(0, 1, 4, 5) : draw_below(CONVERSATIONS); /* mostly FTP */
     struct kst_tuple tuple = tuple_of(number);
     struct kst_flow flow;
-    const bool reply = !error && draw_chance(100) && kst_get(rig.one, kst_find(rig.one, &tuple, NULL), &flow);
+    const bool reply = !error && draw_chance(100) && !(tuple.protocol == GRE && tuple.dst_port != 0) && kst_get(rig.one, kst_find(rig.one, &tuple, NULL), &flow);
     if (reply)
         tuple = flow.tuple[KST_REPLY];
     memset(&in, 0, sizeof in);
@@ -298,6 +353,10 @@ static void step_packet(bool error)
     fuzz_note(r.reason | (uint64_t)r.state << 16);
     rig_check(rig.one);
     rig_check(rig.steps);
+    if (!error)
+        must_be_in_range(&r);
+    if (r.reason == KST_REASON_NAT_EXHAUSTED && !error && !reply)
+        must_be_exhausted(tuple);
     if (r.verdict != KST_ACCEPT)
         return;
     fuzz_same("size", one.size, other.size);

@@ -236,6 +236,25 @@ static void one_address(const char *text, size_t size)
     fuzz_note((uint64_t)four << 1 | six);
 }
 
+/* An address of more zeros than not, on lines of any length. */
+static void print_address(const char *text, size_t size)
+{
+    uint8_t address[16] = {0};
+    char words[INET6_ADDRSTRLEN];
+    for (size_t i = 0; i < size && i < 16; i++)
+        address[15 - i] = text[i] == 'f' ? 0xff : text[i] % 4 == 0 ? 0 : (uint8_t)text[i];
+    const size_t length = strlen(inet_ntop(AF_INET6, address, words, sizeof words));
+    for (size_t room = 0; room <= length + 1; room++) {
+        char *line = (char *)fuzz_exact(NULL, room);
+        struct kst__line out = {line, room, 0};
+        kst__put_ipv6_short(&out, address);
+        fuzz_same("length of an address", kst__line_end(&out), length);
+        if (room > 0 && (strncmp(line, words, room - 1) != 0 || line[room - 1] != '\0'))
+            fuzz_fail("inet_ntop writes %s, kst__put_ipv6_short into %zu bytes %s", words, room, line);
+        fuzz_free(line);
+    }
+}
+
 /* ---- files, by way of zlib and libpcap: MSan does not see what these write, so it is left out there ---- */
 
 #if defined(__has_feature)
@@ -327,7 +346,7 @@ static void run(const uint8_t *data, size_t size)
         else if (kind == 1)
             one_line(t, line);
         else
-            one_address(line, strlen(line));
+            one_address(line, strlen(line)), print_address(line, strlen(line));
     }
 }
 

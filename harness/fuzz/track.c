@@ -351,7 +351,7 @@ static void draw_tcp_options(struct wire *w, const struct naive_side *other, boo
         at[2] = 5;
         at[3] = choice >= 230 ? (uint8_t)(choice - 230 + 6) : 10;
         put32(at + 4, draw_near(other != NULL ? other->end - 10 : 0, 8192));
-        put32(at + 8, draw_near(other != NULL ? other->end : 0, 8192));
+        put32(at + 8, other != NULL && choice < 212 ? other->end + choice % 3 : draw_near(other != NULL ? other->end : 0, 8192));
     } else if (choice >= 184) {
         static const uint8_t stamp[] = {1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2};
         memcpy(at, stamp, bytes = sizeof stamp);
@@ -776,7 +776,9 @@ static void step_advance(void)
     }
     naive_clock(&rig.naive, rig.now_ms);
     rig.seen_ms = rig.now_ms;
-    const uint32_t used = kst_advance(rig.one, rig.now_ms, work);
+    const uint32_t before = kst_count(rig.one), used = kst_advance(rig.one, rig.now_ms, work);
+    if (before - kst_count(rig.one) > work)
+        fail("kst_advance collected %u in %u steps", before - kst_count(rig.one), work);
     tell("kst_advance: %u of %u steps", used, work);
     if ((used > work || kst_advance(rig.many, rig.now_ms, work) != used) && fuzz_oracles >= FUZZ_BACK_ENDS)
         fail("kst_advance used %u steps", used);
