@@ -477,6 +477,9 @@ static void call_expect(void)
     check_expected(&x, error);
     if (error != KST_ERROR_OK)
         fuzz_must(kst_expectation_count(rig.t) <= count);
+    uint32_t most;
+    fuzz_must(kst_setting(rig.t, "nf_conntrack_expect_max", &most));
+    fuzz_must(kst_expectation_count(rig.t) <= count || count < most);
 }
 
 static kst_id draw_expectation(void)

@@ -11,6 +11,8 @@
 #define _GNU_SOURCE /* strcasestr */
 #include "rig.h"
 
+#include <arpa/inet.h>
+
 #include <ctype.h>
 
 #include "naive_help.h"
@@ -236,19 +238,26 @@ static bool lists(const struct list *list, const struct kst_expectation *like)
     return false;
 }
 
-/* Who was called answers with what was said first of all, of another port: the one before is taken. */
+/* Who was called answers with what was said first of all, or asks for calls, of another port: the one before is taken. */
 static void called(const struct kst_tuple *tuple)
 {
     static uint8_t data[MESSAGE_MAX + 100];
+    char address[64], asks[200];
     const uint32_t at = packet_begin(data, rig.v6, 0, 0, UDP), half = rig.v6 ? 16 : 4;
-    const uint32_t bytes = rig.first.size < MESSAGE_MAX ? rig.first.size : MESSAGE_MAX;
+    uint32_t bytes = rig.first.size < MESSAGE_MAX ? rig.first.size : MESSAGE_MAX;
     memcpy(data + (rig.v6 ? 8 : 12), tuple->dst, half);
     memcpy(data + (rig.v6 ? 24 : 16), tuple->src, half);
     put16(data + at, tuple->dst_port);
     put16(data + at + 2, tuple->src_port);
     put32(data + at + 4, 0);
-    if (bytes > 0)
+    if (rig.step % 2 == 0) {
+        inet_ntop(rig.v6 ? AF_INET6 : AF_INET, tuple->dst, address, sizeof address);
+        bytes = (uint32_t)snprintf(asks, sizeof asks, "REGISTER sip:x SIP/2.0\r\nCSeq: 1 REGISTER\r\nContact: <sip:%s%s%s:5060>;expires=60\r\n\r\n",
+                                   rig.v6 ? "[" : "", address, rig.v6 ? "]" : "");
+        memcpy(data + at + 8, asks, bytes);
+    } else if (bytes > 0) {
         memcpy(data + at + 8, rig.first.bytes, bytes);
+    }
     for (uint32_t i = 0; i + 5 <= bytes; i++)
         if (memcmp(data + at + 8 + i, ":5060", 5) == 0)
             data[at + 8 + i + 4] = '1';
@@ -310,6 +319,11 @@ static void come(void)
         fuzz_same("mark of the master", flow.mark, mark);
     fuzz_same("whether it may come again", kst_expectation_get(rig.t, newest.id, &x) || flow.master != newest.master,
               (newest.flags & KST_EXPECT_PERMANENT) != 0 || flow.master != newest.master);
+    struct kst_tuple other_end;
+    kst__tuple_invert(&tuple, &other_end);
+    for (kst_id id = kst_expectation_next(rig.t, 0); id != 0 && tuple.protocol == GRE; id = kst_expectation_next(rig.t, id))
+        if (kst_expectation_get(rig.t, id, &x) && x.master == newest.master && memcmp(&x.tuple, &other_end, sizeof other_end) == 0)
+            fuzz_fail("the other end of a call that has begun is expected still");
     if (flow.helper != 0 && tuple.protocol == UDP)
         called(&tuple);
 }
