@@ -937,7 +937,7 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned 
     const uint64_t choice = fuzz_random(&random);
     if (choice % 8 == 0 && LLVMFuzzerMutate != NULL)
         return LLVMFuzzerMutate(data, size, max);
-    if (max >= fuzz_target.head + 64 && (choice >> 8) % (size < 100 ? 8 : 128) == 0)
+    if (max >= fuzz_target.head + 64 && (choice >> 8) % (size < 100 ? 8 : 16) == 0)
         return mutate_make(data, max, &random); /* growing by single changes takes long */
     return mutate(data, size, max, NULL, 0, &random);
 }
