@@ -67,6 +67,7 @@ static struct {
     struct naive_talk talk[2]; /* on these */
     bool hindered[2]; /* PPTP: what another connection expects was in this one's way, or may have been */
     bool narrow;      /* so may the table's size */
+    bool midway;      /* PPTP: picked up in the middle; until the server speaks nobody is heard */
     bool came;        /* a call has begun: then that ends, and what expects it once more may stay, in Linux, too */
     struct fuzz_frame first;
 } rig;
@@ -132,7 +133,7 @@ static kst_id connection_of(uint32_t connection)
     return kst_find(rig.t, &tuple, NULL);
 }
 
-/* Makes sure that it is there, answered. */
+/* Makes sure that it is there, and answered, unless it is picked up midway. */
 static void ensure(uint32_t connection)
 {
     if (connection_of(connection) != 0)
@@ -141,7 +142,9 @@ static void ensure(uint32_t connection)
     rig.hindered[connection] = false;
     rig.seq[connection][0] = 1000000 * (connection + 1);
     rig.seq[connection][1] = 0xffffff00;
-    if (rig.protocol == TCP) {
+    if (rig.midway) {
+        speak(rig.t, connection, 0, TCP_ACK, NULL, 0);
+    } else if (rig.protocol == TCP) {
         speak(rig.t, connection, 0, TCP_SYN, NULL, 0);
         rig.seq[connection][0]++;
         speak(rig.t, connection, 1, TCP_SYN | TCP_ACK, NULL, 0);
@@ -524,6 +527,8 @@ static void say(const struct fuzz_frame *frame)
     ensure(connection);
     if ((frame->flags & FLAG_GAP) && !front)
         rig.seq[connection][dir] += 10;
+    struct kst_flow flow;
+    const bool heard = dir == KST_REPLY || (kst_get(rig.t, connection_of(connection), &flow) && (flow.status & KST_SEEN_REPLY)) || !rig.midway;
     list_of(rig.t, &before);
     if (pieces)
         in_pieces(connection, dir, frame->bytes, bytes, 1 + frame->wait % (bytes - 1));
@@ -536,7 +541,10 @@ static void say(const struct fuzz_frame *frame)
     for (uint32_t i = 0; i < after.count && front; i++)
         if (!lists(&before, &after.x[i]))
             fuzz_fail("a message of which only the front is there opens something");
-    if (!front)
+    for (uint32_t i = 0; i < after.count && !heard; i++)
+        if (!lists(&before, &after.x[i]))
+            fuzz_fail("a message that nobody has answered opens something");
+    if (!front && heard)
         check_opinion(connection, &r, frame, bytes, &before, &after);
     if (!(frame->flags & FLAG_AGAIN) && r.verdict == KST_ACCEPT)
         rig.seq[connection][dir] += bytes;
@@ -592,6 +600,7 @@ static void run(const uint8_t *data, size_t size)
         rig.protocol = TCP;
     rig.v6 = kind & 1 && strcmp(rig.policy->name, "irc") != 0 && strcmp(rig.policy->name, "pptp") != 0;
     rig.narrow = config.expectations < 8;
+    rig.midway = rig.policy->port == 1723 && (kind & 4);
     rig_back_ends(&config, false);
     rig.bytes = kst_bytes(&config);
     rig.t = rig_table(&config);
