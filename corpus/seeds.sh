@@ -22,7 +22,7 @@ for target in "$@"; do
     "$fuzzer" -merge=1 -max_len="$SIZE_MAX" "$raw/$target.first" "$raw/$target" >"$raw/$target.log" 2>&1
     dictionary=harness/fuzz/$target.dict
     [ -f "$dictionary" ] || dictionary=
-    "$fuzzer" -max_total_time="$seconds" -max_len=2048 -timeout=20 -seed=1 ${dictionary:+-dict="$dictionary"} \
+    "$fuzzer" -max_total_time="$seconds" -max_len=2048 -len_control=0 -timeout=20 -seed=1 ${dictionary:+-dict="$dictionary"} \
         -artifact_prefix="$raw/" "$raw/$target.first" >>"$raw/$target.log" 2>&1
     "$fuzzer" -merge=1 -max_len="$SIZE_MAX" "$raw/$target.min" "$raw/$target.first" >>"$raw/$target.log" 2>&1
     # By size, as many as the budget has room for: the small ones are worth most.

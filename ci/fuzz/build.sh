@@ -37,5 +37,5 @@ for target in $TARGETS; do
         rm -rf "$seeds"
     fi
     [ ! -f "harness/fuzz/$target.dict" ] || cp "harness/fuzz/$target.dict" "$OUT/"
-    printf '[libfuzzer]\nmax_len = 8192\ntimeout = 20\n' >"$OUT/$target.options"
+    printf '[libfuzzer]\nmax_len = 8192\nlen_control = 0\ntimeout = 20\n' >"$OUT/$target.options"
 done

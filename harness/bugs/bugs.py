@@ -166,7 +166,7 @@ def hunt(bug, trial, seconds, seed):
         for target, corpus in corpora.items():
             turn = max(1, int(min(turn_s, seconds - used)))
             words = ROOT / f"harness/fuzz/{target}.dict"
-            status, _, spent = judges.run_timed([trial.fuzzer(target), f"-max_total_time={turn}", "-max_len=4096", "-timeout=5",
+            status, _, spent = judges.run_timed([trial.fuzzer(target), f"-max_total_time={turn}", "-max_len=4096", "-len_control=0", "-timeout=5",
                                                  "-entropic=0", f"-seed={seed}", "-rss_limit_mb=2048", "-verbosity=0",
                                                  f"-artifact_prefix={corpus}/", *([f"-dict={words}"] if words.exists() else []),
                                                  corpus], turn + 60, **trial.environment())

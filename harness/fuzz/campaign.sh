@@ -29,7 +29,7 @@ case $engine in
         fork=() weigh=0
         [ "$target" != text ] || weigh=1
         [ "$jobs" -le 1 ] || fork=(-fork="$jobs" -ignore_crashes=0)
-        spent "$B/fuzz/libfuzzer/$name" -max_total_time="$seconds" -max_len=8192 -timeout=20 -rss_limit_mb=2048 \
+        spent "$B/fuzz/libfuzzer/$name" -max_total_time="$seconds" -max_len=8192 -len_control=0 -timeout=20 -rss_limit_mb=2048 \
             -entropic="$weigh" -print_final_stats=1 -seed="$SEED" ${dictionary:+-dict="$dictionary"} \
             -artifact_prefix="$found/" "${fork[@]}" "$corpus" >"$log" 2>&1 || ok=1
         executions=$(sed -n 's/^stat::number_of_executed_units: *//p; s/^#\([0-9]*\): cov.*/\1/p' "$log" | tail -n 1)

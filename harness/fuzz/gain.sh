@@ -15,7 +15,7 @@ for target in "$@"; do
     for way in plainer libfuzzer; do
         rm -rf "$B/fuzz/gain-$way"
         mkdir -p "$B/fuzz/gain-$way"
-        "$B/fuzz/$way/$target" -max_total_time="$seconds" -max_len=4096 -timeout=20 -seed=1 -artifact_prefix="$B/fuzz/gain-" \
+        "$B/fuzz/$way/$target" -max_total_time="$seconds" -max_len=4096 -len_control=0 -timeout=20 -seed=1 -artifact_prefix="$B/fuzz/gain-" \
             "$B/fuzz/gain-$way" >"$B/fuzz/gain.log" 2>&1 || { tail "$B/fuzz/gain.log"; exit 1; }
     done
     read -r edges features <<<"$(reach "$target" "$B/fuzz/gain-plainer")"

@@ -18,7 +18,7 @@ for target in "$@"; do
     seeds=$(find "$corpus" -type f | wc -l)
     # The same files over and over: what one execution costs, without the engine's search.
     again=$("$B/fuzz/plain/$target" --seconds "$seconds" --again "$corpus" | sed -n 's/.* \([0-9]*\) a second.*/\1/p')
-    fuzzing=$("$B/fuzz/libfuzzer/$target" -max_total_time="$seconds" -max_len=4096 -entropic=0 -print_final_stats=1 -seed=1 "$corpus.new" "$corpus" 2>&1 |
+    fuzzing=$("$B/fuzz/libfuzzer/$target" -max_total_time="$seconds" -max_len=4096 -len_control=0 -entropic=0 -print_final_stats=1 -seed=1 "$corpus.new" "$corpus" 2>&1 |
         sed -n 's/^stat::average_exec_per_sec: *//p')
     AFL_CUSTOM_MUTATOR_LIBRARY=$(realpath "$B/fuzz/mutator/$target") afl-fuzz -V "$seconds" -m none -t 20000 -i "$corpus" \
         -o "$corpus.afl" -- "$B/fuzz/afl/$target" >/dev/null 2>&1 || true
