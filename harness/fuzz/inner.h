@@ -48,7 +48,7 @@ static inline void inner_same_sctp(const struct kst__sctp *core, const struct na
 
 static inline void inner_same(const struct kst *t, kst_id id, const struct naive_entry *naive)
 {
-    const struct kst__entry *core = kst__entry_at((struct kst *)(uintptr_t)t, (uint32_t)id);
+    const struct kst__entry *core = kst__entry_at(t, (uint32_t)id);
     switch (naive->tuple[0].protocol) {
     case 6: inner_same_tcp(&core->proto.tcp, &naive->tcp); break;
     case 17: fuzz_same("stream", (uint64_t)core->proto.udp.stream_high << 32 | core->proto.udp.stream_low, naive->stream_ms); break;
@@ -63,7 +63,7 @@ static inline void inner_same_order(const struct kst *t, struct naive *naive)
     for (uint32_t class_ = 0; class_ < KST_CLASSES; class_++) {
         uint64_t order = 0;
         for (uint32_t slot = t->classes[class_].oldest; slot != KST__NONE;) {
-            const struct kst__entry *core = kst__entry_at((struct kst *)(uintptr_t)t, slot);
+            const struct kst__entry *core = kst__entry_at(t, slot);
             const struct naive_entry *e = naive_tagged(naive, kst__id(t, slot));
             slot = core->newer;
             if (e == NULL)
