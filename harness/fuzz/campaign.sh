@@ -62,8 +62,8 @@ esac
 
 after=$(find "$found" -type f | wc -l)
 [ "$after" -eq "$before" ] || ok=1
-core=$(git log -1 --format=%h -- core 2>/dev/null || echo unknown)
-git diff --quiet HEAD -- core 2>/dev/null || core=$core+
+core=$(git log -1 --format=%h -- 'core/*.h' 2>/dev/null || echo unknown)
+git diff --quiet HEAD -- 'core/*.h' 2>/dev/null || core=$core+
 cpu=$(awk '{sum += $1} END {printf "%d", sum}' "$log.cpu")
 printf '%s\t%s\t%s\t%s\t%s\t%s\n' "$core" "$target" "$engine" "$cpu" "${executions:-0}" \
     "$([ $ok -eq 0 ] && echo clean || echo FAILED)" >>"$B/fuzz/campaigns.tsv"
