@@ -1,21 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /* index.c - property: whatever is put into an index and taken out of it, in whatever order, each of the four
  * finds a node that matches exactly when there is one, holds what it was given and nothing else, and refuses
- * only where it may; wherever its memory lies.
+ * just where there is no place; wherever its memory lies.
  *
  * The model is an array of what is in. A table lends its entries, whose tuples come from a world so small
  * that they meet again; they may be under NAT, with two nodes. */
 #include "rig.h"
 
-enum { ENTRIES = 48, NODES = 2 * ENTRIES, STEPS_MAX = 600, BACKS = 4 };
+enum { ENTRIES = 112, NODES = 2 * ENTRIES, STEPS_MAX = 600, BACKS = 4 };
 
 static const struct kst_index_ops *const *const backs = kst__indexes;
 typedef char backs_are_all[KST__INDEXES == BACKS ? 1 : -1];
+typedef char a_chain_can_be_full[NODES > KST_CHAIN_MAX ? 1 : -1];
 
 static struct {
     struct kst *t;
     uint32_t buckets, used; /* entries of the table that this input has */
-    bool crowded;           /* fewer buckets than nodes */
+    bool grows;             /* few are taken out, so that it fills up */
     void *memory[BACKS];
     size_t bytes[BACKS];
     bool in[BACKS][NODES];
@@ -60,11 +61,11 @@ static struct kst_tuple draw_tuple(void)
 /* Whether a node that is in matches, by the plainest comparison there is. */
 static bool model_matches(uint32_t back, uint32_t node, const struct kst__key *key)
 {
+    if (!rig.in[back][node])
+        return false;
     const uint32_t slot = node % ENTRIES;
     const struct kst__entry *e = kst__entry_at(rig.t, slot);
     const bool nat = (e->kind & KST__KIND_NAT) != 0;
-    if (!rig.in[back][node])
-        return false;
     const struct kst_tuple *own = node < ENTRIES ? &e->tuple : kst__reply_tuple(rig.t, slot);
     const bool as_is = memcmp(own, &key->tuple, sizeof *own) == 0;
     struct kst_tuple inverse;
@@ -95,13 +96,69 @@ static void look_for(const struct kst__key *key)
     }
 }
 
-/* One node into one index. */
+/* ---- when there is no place for a node, of what is in ---- */
+
+/* Nodes with the same bits of the hash. */
+static uint32_t neighbours(uint32_t back, uint64_t hash, uint64_t bits)
+{
+    uint32_t count = 0;
+    for (uint32_t node = 0; node < NODES; node++)
+        count += rig.in[back][node] && ((rig.hash[node] ^ hash) & bits) == 0;
+    return count;
+}
+
+static bool chain_full(uint32_t back, uint64_t hash)
+{
+    return neighbours(back, hash, rig.buckets - 1) == KST_CHAIN_MAX;
+}
+
+static bool swiss_full(uint32_t back, uint64_t hash) /* a search reaches all groups, there are so few */
+{
+    (void)hash;
+    return node_count(back) == kst__groups_count(NODES, rig.buckets) * KST__GROUP_NODES;
+}
+
+/* Whoever belongs in a group may lie across from it, so how full one is only its tags tell. */
+static bool cuckoo_full(uint32_t back, uint64_t hash)
+{
+    const uint64_t home = kst__group_home(rig.memory[back], hash);
+    const uint64_t across = kst__cuckoo_across(rig.memory[back], home, kst__group_tag(hash));
+    for (uint32_t place = 0; place < KST__GROUP_NODES; place++)
+        if (kst__group_at(rig.memory[back], home)->tags[place] == 0 ||
+            kst__group_at(rig.memory[back], across)->tags[place] == 0)
+            return false;
+    return true;
+}
+
+static bool robin_full(uint32_t back, uint64_t hash)
+{
+    const uint64_t places = kst__robin_count(NODES, rig.buckets);
+    const uint64_t ring = places < KST__ROBIN_RING ? places : KST__ROBIN_RING;
+    return neighbours(back, hash, (places - ring) << 32) == ring;
+}
+
+static bool is_full(uint32_t back, uint64_t hash)
+{
+    static const struct {
+        const struct kst_index_ops *ops;
+        bool (*full)(uint32_t back, uint64_t hash);
+    } of[BACKS] = {{&kst_index_chain, chain_full}, {&kst_index_swiss, swiss_full}, {&kst_index_cuckoo, cuckoo_full},
+                   {&kst_index_robin, robin_full}};
+    for (uint32_t i = 0; i < BACKS; i++)
+        if (of[i].ops == backs[back])
+            return of[i].full(back, hash);
+    fuzz_fail("%s: nobody says when it is full", backs[back]->name);
+    return false;
+}
+
+/* One node into one index. Two full groups of `cuckoo` may yet make room, by moves. */
 static bool put(uint32_t back, uint32_t node)
 {
-    const uint32_t count = node_count(back);
+    const bool full = is_full(back, rig.hash[node]), moves = backs[back] == &kst_index_cuckoo;
     const bool done = backs[back]->insert(rig.memory[back], node, rig.hash[node]);
-    if (!done && (!rig.crowded || count < KST__ROBIN_LINE))
-        fuzz_fail("%s: refuses a node with %u in it and %u buckets", backs[back]->name, count, rig.buckets);
+    if (done ? full && !moves : !full)
+        fuzz_fail("%s: %s a node with %u in it and %u buckets", backs[back]->name, done ? "takes" : "refuses",
+                  node_count(back), rig.buckets);
     rig.in[back][node] = done;
     fuzz_note(done);
     return done;
@@ -151,7 +208,7 @@ static void step_insert(uint32_t slot)
 static void step(void)
 {
     const uint32_t kind = draw8(), slot = draw_below(rig.used);
-    if (kind < 112) {
+    if (kind < 112 || (rig.grows && kind < 160)) {
         step_insert(slot);
     } else if (kind < 176) {
         fuzz_tell("%4u remove %u", rig.step, slot);
@@ -191,21 +248,21 @@ static void check(void)
 
 static void run(const uint8_t *data, size_t size)
 {
-    static const uint32_t counts[] = {0, 1, 2, 4, 8, 64, 256};
+    static const uint32_t counts[] = {1, 2, 4, 8, 16, 32, 64, 256};
+    const uint32_t shape = draw8();
     memset(&rig, 0, sizeof rig);
-    rig.buckets = counts[draw_below(7)];
+    rig.buckets = counts[shape & 7];
+    rig.grows = shape & 8;
     rig.used = 1 + draw8() % ENTRIES;
     const struct kst_config config = {.max = ENTRIES - 1, .features = KST_WITH_NAT, .seed = {draw8(), draw8()}};
     rig.t = rig_table(&config);
     rig.t->used = ENTRIES;
-    rig.crowded = rig.buckets != 0 && rig.buckets < NODES;
-    const uint32_t buckets = rig.buckets != 0 ? rig.buckets : 64;
-    rig.t->buckets = buckets; /* as the checks have it */
+    rig.t->buckets = rig.buckets; /* as the checks have it */
     for (uint32_t back = 0; back < BACKS; back++) {
-        rig.bytes[back] = (size_t)backs[back]->bytes(NODES, buckets);
+        rig.bytes[back] = (size_t)backs[back]->bytes(NODES, rig.buckets);
         rig.memory[back] = fuzz_alloc(rig.bytes[back], KST_ALIGN);
         memset(rig.memory[back], 0xdb, rig.bytes[back]);
-        backs[back]->init(rig.memory[back], NODES, buckets);
+        backs[back]->init(rig.memory[back], NODES, rig.buckets);
     }
     for (uint32_t number = 0; draw_record(data, size, number); number++) {
         rig.step++;
