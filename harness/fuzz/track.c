@@ -773,6 +773,7 @@ static void step_advance(void)
         clocks();
         kst_advance(rig.one, rig.config.start_ms, 0);
         kst_advance(rig.many, rig.config.start_ms, 0);
+        compare_tables();
     }
     naive_clock(&rig.naive, rig.now_ms);
     rig.seen_ms = rig.now_ms;
@@ -970,7 +971,7 @@ static void step(void)
 
 static void begin(void)
 {
-    static const uint64_t starts[] = {0, 0, (UINT64_C(1) << 32) - 100000, (UINT64_C(1) << 38) - 100000, 1000000,
+    static const uint64_t starts[] = {0, 0, (UINT64_C(1) << 32) - 5000, (UINT64_C(1) << 38) - 5000, 1000000,
                                       UINT64_C(1) << 62};
     static const uint8_t orders[][KST_CLASSES] = {{0}, {1, 2, 3, 4}, {2, 1}, {1}, {3, 1, 2}, {4, 3, 2, 1}};
     static const uint32_t features[] = {KST_WITH_ACCOUNTING | KST_WITH_TIMESTAMPS | KST_WITH_LABELS, 0,
@@ -984,7 +985,7 @@ static void begin(void)
     rig.batch_max = 1 + draw8() % BATCH_MAX;
     const uint32_t residence = draw8();
     for (uint32_t i = 0; i < KST_CLASSES && residence >= 128; i++)
-        rig.config.residence_ms[i] = (residence >> i & 1) ? 1000u << i : 0;
+        rig.config.residence_ms[i] = (residence >> i & 1) ? 4000u << i : 0;
     rig.config.buckets = PICK(0, 1, 2, 64);
     if (draw_below(4) == 3) { /* what nobody makes use of changes nothing */
         rig.config.events = 3;
