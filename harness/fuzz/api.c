@@ -414,7 +414,7 @@ static void call_insert(void)
             flow.tuple[1].dst_port = flow.tuple[1].family == KST_IPV4 ? 0 : 0x8100;
     }
     flow.timeout_ms = PICK(1000, 1, 60000, 0, 432000000);
-    flow.status = (uint16_t)PICK(0, KST_SEEN_REPLY, KST_SEEN_REPLY | KST_ASSURED, KST_ASSURED, KST_FIXED_TIMEOUT, 1 << 7, 1 << 9);
+    flow.status = (uint16_t)PICK(0, KST_SEEN_REPLY, KST_SEEN_REPLY | KST_ASSURED, KST_ASSURED, KST_FIXED_TIMEOUT, 1 << 7, 1 << 9, 1 << 11);
     flow.state = (uint8_t)(flow.tuple[0].protocol == TCP || flow.tuple[0].protocol == SCTP ? draw_below(11) : draw_chance(8));
     flow.mark = draw8();
     flow.labels[3] = (uint8_t)draw8();
@@ -441,6 +441,7 @@ static void call_insert(void)
     }
     fuzz_must(kst_get(rig.t, id, &back) && back.id == id);
     fuzz_must(memcmp(back.tuple, flow.tuple, sizeof flow.tuple) == 0);
+    fuzz_must(!(flow.status & (1 << 9 | 1 << 11))); /* which mean nothing */
     fuzz_must(back.timeout_ms == flow.timeout_ms && back.state == flow.state && back.mark == flow.mark);
     fuzz_must(back.packets[0] == flow.packets[0] && back.helper == flow.helper && back.policy == flow.policy);
     fuzz_must((back.status & ~(KST_CONFIRMED | KST__NAT)) == (flow.status & ~(KST_CONFIRMED | KST__NAT))); /* the tuples tell */
