@@ -361,6 +361,44 @@ static struct kst_tuple draw_guest(void)
     return rig.known_count > 0 ? rig.known[number % rig.known_count].tuple[choice & 1] : draw_tuple();
 }
 
+/* Hook by hook, for a caller who calls on meanwhile, and makes another packet of it: shorter, or other bytes, so that the
+ * last hook may find in it what the first would have refused. */
+static struct kst_result by_hooks(struct kst_packet packet)
+{
+    const bool v6 = packet.data[0] >> 4 == 6;
+    const uint32_t l4 = v6 ? 40 : 20 + 4 * ((packet.data[0] & 15u) - 5), choice = draw8(), at = draw8(), value = draw8();
+    size_t size = packet.size;
+    packet.flags |= KST_PACKET_DEFER;
+    struct kst_result r = rig_track(rig.t, rig.now_ms, &packet);
+    if (r.verdict != KST_ACCEPT || r.entry == 0)
+        return r;
+    uint8_t *bytes = fuzz_exact(packet.data, packet.size);
+    for (uint32_t i = 0; i < 2; i++) {
+        const enum kst_nat_kind kind = i == 0 ? KST_NAT_DESTINATION : KST_NAT_SOURCE;
+        struct kst_nat_range range = {.flags = KST_NAT_PORT, .port = {1, (uint16_t)(1 + (choice & 3))}};
+        if ((r.flags & KST_CREATED) && (choice & (4u << i)))
+            fuzz_note(kst_bind(rig.t, r.entry, kind, choice & 16 ? &range : NULL));
+        fuzz_note(kst_translate(rig.t, &r, kind, bytes, size));
+    }
+    if (choice >> 5 == 1)
+        bytes[at % size] = (uint8_t)value;
+    else if (choice >> 5 == 2 && l4 + 12 < size)
+        bytes[l4 + 12] = (uint8_t)value; /* where a TCP header ends */
+    else if (choice >> 5 == 3)
+        bytes = fuzz_exact(bytes, (uint32_t)(size = 1 + at % size));
+    else if (choice >> 5 == 4)
+        kst_delete(rig.t, r.entry);
+    else if (choice >> 5 == 5)
+        kst_advance(rig.t, rig.now_ms, UINT32_MAX);
+    const size_t before = size;
+    if (choice >> 5 == 6)
+        fuzz_same("kst_refuse", kst_refuse(rig.t, &r), (r.flags & KST_CREATED) != 0);
+    else
+        kst_confirm(rig.t, rig.now_ms, &packet, &r, bytes, &size, before);
+    fuzz_must(size <= before);
+    return r;
+}
+
 static void call_track(struct kst_tuple tuple)
 {
     uint8_t data[160];
@@ -393,7 +431,7 @@ static void call_track(struct kst_tuple tuple)
     packet.policy = (uint8_t)(draw_chance(32) ? draw_below(KST_POLICIES + 1) : 0);
     struct kst_flow heir;
     rig.heir = 0;
-    rig.last = rig_track(rig.t, rig.now_ms, &packet);
+    rig.last = (rig.config.features & KST_WITH_NAT) && draw_chance(48) ? by_hooks(packet) : rig_track(rig.t, rig.now_ms, &packet);
     rig_note_result(&rig.last);
     if (rig.heir != 0 && kst_get(rig.t, rig.heir, &heir))
         fuzz_same("timeout of who was inserted meanwhile", heir.timeout_ms, HEIR_MS);
