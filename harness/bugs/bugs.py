@@ -4,7 +4,7 @@
 
     bugs.py                   who finds each: its witness in results.md; else recorded answers, sequences, corpora, suites
     bugs.py --ablation        what each kind of oracle finds by itself: crash only, + invariants, ...
-    bugs.py --empty           hunts each from an empty corpus with libFuzzer
+    bugs.py --empty           hunts each from an empty corpus, with no engine and with libFuzzer
     bugs.py --only REGEX      those alone      --sample N   so many, chosen by --seed
 """
 import argparse
@@ -156,25 +156,41 @@ def hunters(bug):
 
 
 def hunt(bug, trial, seconds, seed):
-    """libFuzzer from nothing, its targets by turns, each turn longer: (CPU-seconds, who found it), or (CPU-seconds, '')."""
+    """From nothing, the targets by turns, each with no engine and then with libFuzzer, each turn longer: (CPU-seconds, who found it),
+    or (CPU-seconds, '')."""
     corpora = {target: trial.folder / f"corpus-{bug.name}-{target}" for target in hunters(bug)}
     for corpus in corpora.values():
         shutil.rmtree(corpus, ignore_errors=True)
-        corpus.mkdir()
-    used, turn_s, target = 0.0, 5, ""
+        corpus.mkdir(parents=True)
+    used, turn_s = 0.0, 5
     while used < seconds:
         for target, corpus in corpora.items():
-            turn = max(1, int(min(turn_s, seconds - used)))
-            words = ROOT / f"harness/fuzz/{target}.dict"
-            status, _, spent = judges.run_timed([trial.fuzzer(target), f"-max_total_time={turn}", "-max_len=4096", "-len_control=0", "-timeout=5",
-                                                 "-entropic=0", f"-seed={seed}", "-rss_limit_mb=2048", "-verbosity=0",
-                                                 f"-artifact_prefix={corpus}/", *([f"-dict={words}"] if words.exists() else []),
-                                                 corpus], turn + 60, **trial.environment())
-            used += spent
-            if status != 0:
-                return used, target
+            for way in (fresh, evolved):
+                turn = max(1, int(min(turn_s, seconds - used)))
+                status, spent = way(trial, target, corpus, turn, seed)
+                used += spent
+                if status != 0:
+                    return used, target if way is evolved else f"{target}, no engine"
+        seed += 1
         turn_s *= 2
     return used, ""
+
+
+def fresh(trial, target, corpus, turn_s, seed):
+    """Inputs made anew, without sanitizers: some times as many in a second."""
+    program = trial.judge(target)
+    status, _, spent = judges.run_timed([program, "--seed", str(seed), "--runs", "1000000000", "--seconds", str(turn_s), "--no-shrink",
+                                         "--keep", corpus / "failed"], turn_s + 60, **trial.environment())
+    return status, spent
+
+
+def evolved(trial, target, corpus, turn_s, seed):
+    words = ROOT / f"harness/fuzz/{target}.dict"
+    status, _, spent = judges.run_timed([trial.fuzzer(target), f"-max_total_time={turn_s}", "-max_len=4096", "-len_control=0", "-timeout=5",
+                                         "-entropic=0", f"-seed={seed}", "-rss_limit_mb=2048", "-verbosity=0",
+                                         f"-artifact_prefix={corpus}/", *([f"-dict={words}"] if words.exists() else []),
+                                         corpus], turn_s + 60, **trial.environment())
+    return status, spent
 
 
 def spent_s(words):
@@ -217,8 +233,8 @@ def hunted(rows, unasked, options):
     """Who was found from nothing, and when."""
     with open(options.out, "w") as out:
         times = sorted(float(found.witness.split()[0]) for _, found in rows if found)
-        out.write("# Planted bugs, hunted from nothing\nMade by `make bugs EMPTY=1`: libFuzzer with an empty corpus, the targets that reach the "
-                  "room of the bug by turns; compiling is not counted.\n\n"
+        out.write("# Planted bugs, hunted from nothing\nMade by `make bugs EMPTY=1`: the targets that reach the room of the bug by turns, with inputs "
+                  "made anew and no engine, then libFuzzer with an empty corpus; compiling is not counted.\n\n"
                   f"- {len(times)} of {len(rows)} that were hunted are found" +
                   (f", half of them within {statistics.median(times):.1f} CPU-seconds, the last after {times[-1]:.0f}" if times else "") +
                   f"\n- {len(rows) - len(times)} are not: for how long they were hunted, the table says"

@@ -21,6 +21,7 @@ CORE = ROOT / "core"
 VECTORS = sorted(str(p) for p in (ROOT / "tests/vectors").glob("*.vec.gz"))
 FLAGS = ["-std=c11", "-g1", "-w", "-DKST_ALL_BACK_ENDS"]
 PLAIN = ["-O0"]
+FAST = ["-O1"]
 SANITIZED = ["-O0", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 DEFAULT_KIT = ("swiss", "wheel")
 FUZZED = ["-fsanitize=fuzzer-no-link,address,undefined", "-fno-sanitize-recover=all"]
@@ -189,6 +190,8 @@ class Bench:
 class Trial:
     """A copy of core/ in which some rooms read otherwise, in a folder of its own."""
 
+    fast = False  # whether its library is the one that hunts take
+
     def __init__(self, bench, folder, texts=None):
         self.bench, self.folder, self.kit = bench, Path(folder).resolve(), kit_of(texts or {})
         (self.folder / "core").mkdir(parents=True, exist_ok=True)
@@ -215,6 +218,15 @@ class Trial:
         program = self.bench.program(name, [f for f in flags if "sanitize" in f])
         return run([program, *(arguments or self.bench.arguments(name, self.kit))],
                    self.bench.limits.get((name, flags is SANITIZED), 120), ROOT, **self.environment())
+
+    def judge(self, target):
+        """A target without an engine or sanitizers, with the changed core."""
+        if target in FUZZ_INNER:
+            return self.inside(target, FAST)
+        if not self.fast and self.core(FAST) is None:
+            raise SystemExit(self.complaint)
+        self.fast = True
+        return self.bench.program(target)
 
     def fuzzer(self, target):
         """A fuzzer with the changed core."""

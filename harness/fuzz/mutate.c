@@ -929,16 +929,23 @@ void *afl_custom_init(void *afl, unsigned seed);
 size_t afl_custom_fuzz(void *own, uint8_t *data, size_t size, uint8_t **out, uint8_t *other, size_t other_size, size_t max);
 void afl_custom_deinit(void *own);
 
+/* Growing by single changes takes long: some inputs are made anew. Of steps drawn from records as many as a third, since a
+ * change there sends all that follows astray, and a fresh one finds as much; packets say by themselves where they belong. */
+static bool begins_anew(size_t max)
+{
+    return max >= fuzz_target.head + 64u && one_in(fuzz_target.shape == FUZZ_RECORDS ? 3 : 8);
+}
+
 #ifdef FUZZ_MUTATOR /* not defined: to see what libFuzzer does by itself */
 
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned seed)
 {
     uint64_t random = seed;
-    const uint64_t choice = fuzz_random(&random);
-    if (choice % 8 == 0 && LLVMFuzzerMutate != NULL)
+    chance = &random;
+    if (one_in(8) && LLVMFuzzerMutate != NULL)
         return LLVMFuzzerMutate(data, size, max);
-    if (max >= fuzz_target.head + 64 && (choice >> 8) % (size < 100 ? 8 : 16) == 0)
-        return mutate_make(data, max, &random); /* growing by single changes takes long */
+    if (begins_anew(max))
+        return mutate_make(data, max, &random);
     return mutate(data, size, max, NULL, 0, &random);
 }
 
@@ -973,8 +980,11 @@ size_t afl_custom_fuzz(void *own, uint8_t *data, size_t size, uint8_t **out, uin
     const size_t most = max < sizeof afl->data ? max : sizeof afl->data;
     if (size > most)
         size = most;
-    memcpy(afl->data, data, size);
     *out = afl->data;
+    chance = &afl->random;
+    if (begins_anew(most))
+        return mutate_make(afl->data, most, &afl->random);
+    memcpy(afl->data, data, size);
     return mutate(afl->data, size, most, other, other_size, &afl->random);
 }
 
