@@ -99,6 +99,7 @@ $(eval $(call fuzzer,plain,gcc -O1 $(HARDER) $(SANITIZE)))
 $(eval $(call fuzzer,replay,clang -O0 $(HARDER) $(SANITIZE)))
 $(eval $(call fuzzer,msan,clang -O0 $(HARDER) -fsanitize=memory))
 $(eval $(call fuzzer,steps,clang -O0 $(HARDER) -fsanitize-coverage=trace-pc))
+$(eval $(call fuzzer,none,gcc -O2 $(HARDER))) # what it misses of memory, its speed gives back in answers compared
 $(eval $(call fuzzer,libfuzzer,clang $(FUZZ_O) $(HARDER) -DFUZZ_ENGINE -DFUZZ_MUTATOR -fsanitize=fuzzer $(SANITIZE)))
 
 $(eval $(call fuzzer,plainer,clang $(FUZZ_O) $(HARDER) -DFUZZ_ENGINE -fsanitize=fuzzer $(SANITIZE)))
@@ -109,6 +110,7 @@ $(eval $(call fuzzer,cmplog,$(AFL) AFL_LLVM_CMPLOG=1 afl-clang-fast $(FUZZ_O) $(
 $(eval $(call fuzzer,mutator,gcc -O1 -fPIC -DFUZZ_ENGINE,-shared))
 
 NEEDS_libfuzzer = $(B)/fuzz/libfuzzer/$(T)
+NEEDS_none      = $(B)/fuzz/none/$(T)
 NEEDS_afl       = $(B)/fuzz/afl/$(T) $(B)/fuzz/cmplog/$(T) $(B)/fuzz/mutator/$(T)
 
 fuzz: $$(NEEDS_$(ENGINE))                       ## T=track ENGINE=libfuzzer TIME=60 J=1: a campaign of one target
@@ -219,7 +221,7 @@ help:                                          ## this list
 	    awk -F'\t' '{printf "make %-10s %s\n", $$1, $$2}'
 	@echo
 	@echo "settings: CC, CFLAGS, PREFIX, CAPTURE=file.pcap (run, agree, report), VEC=file.vec, PACKETS=n, SEED=n (agree),"
-	@echo "          T=target ENGINE=libfuzzer|afl TIME=seconds, J=jobs, SEED=n, F=file (fuzz, crash); targets: $(TARGETS),"
+	@echo "          T=target ENGINE=libfuzzer|afl|none TIME=seconds, J=jobs, SEED=n, F=file (fuzz, crash); targets: $(TARGETS),"
 	@echo "          CORE=folder of the keepstate.h to fuzz, a copy of yours,"
 	@echo "          RUNS=n sequences (test), CONNECTIONS=n (flood),"
 	@echo "          N=n, SEED=n, RESUME=1, MINUTES=n (bugs, mutants), ABLATION=1, EMPTY=1 (bugs),"

@@ -3,7 +3,8 @@
 # campaign.sh TARGET ENGINE SECONDS [JOBS] - fuzzes one target from the committed seeds and what earlier campaigns
 # left in build/fuzz/corpus, with what `make` has built, and notes what it came to in build/fuzz/campaigns.tsv
 # (ledger.sh adds that up). Fails if anything was found; says where it lies and how to look at it.
-#   ENGINE  libfuzzer, or afl: the first instance with sanitizers and our mutator, those behind it with CMPLOG
+#   ENGINE  libfuzzer; afl: the first instance with sanitizers and our mutator, those behind it with CMPLOG; none: inputs
+#           made anew one by one, without sanitizers, some times as many
 #   B       the folder of builds; SEED a number for the chances
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -57,7 +58,22 @@ case $engine in
         cp -n "$out"/*/queue/id*+cov "$corpus/" 2>/dev/null || true
         executions=$(cat "$out"/*/fuzzer_stats | awk -F: '/^execs_done/ {sum += $2} END {print sum + 0}')
         ;;
-    *) echo "campaign.sh: no engine '$engine'; there are: libfuzzer afl" >&2; exit 2 ;;
+    none)
+        [ "$SEED" -ne 0 ] || SEED=$(date +%s)
+        pids=()
+        rm -f "$log".[0-9]*
+        for job in $(seq "$jobs"); do
+            spent "$B/fuzz/none/$name" --seed $((SEED + job - 1)) --runs 1000000000 --seconds "$seconds" \
+                --keep "$found/seed-$((SEED + job - 1))" >"$log.$job" 2>&1 &
+            pids+=($!)
+        done
+        for pid in "${pids[@]}"; do
+            wait "$pid" || ok=1
+        done
+        cat "$log".[0-9]* >"$log"
+        executions=$(awk '/ inputs, / {sum += $2} END {print sum + 0}' "$log")
+        ;;
+    *) echo "campaign.sh: no engine '$engine'; there are: libfuzzer afl none" >&2; exit 2 ;;
 esac
 
 after=$(find "$found" -type f | wc -l)

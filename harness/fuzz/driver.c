@@ -7,6 +7,7 @@
 #include "mutate.h"
 
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 
 bool fuzz_telling;
@@ -401,6 +402,25 @@ static void run_again(double seconds)
         free(held[i].data);
 }
 
+/* Without a sanitizer nobody else says which input it was, and what does not end never comes back. */
+static void on_signal(int number)
+{
+    on_death();
+    if (strncmp(doing, "--seed", 6) == 0)
+        write_file(all.keep, input, input_size);
+    signal(number, SIG_DFL);
+    raise(number);
+}
+
+static void watch_signals(void)
+{
+    static const int fatal[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGALRM};
+    for (size_t i = 0; i < sizeof fatal / sizeof fatal[0] && __sanitizer_set_death_callback == NULL; i++)
+        signal(fatal[i], on_signal);
+}
+
+enum { RUNS_A_WATCH = 64, WATCH_S = 300 };
+
 /* So many inputs made from a seed; the first that fails is shrunk, written down, and told. */
 static void run_seed(uint64_t seed, uint64_t runs, double seconds)
 {
@@ -412,6 +432,8 @@ static void run_seed(uint64_t seed, uint64_t runs, double seconds)
         uint64_t state = seed * UINT64_C(0x100000001b3) + number;
         snprintf(words, sizeof words, "--seed %" PRIu64 ", run %" PRIu64, seed, number);
         size_t size = mutate_make(data, sizeof data, &state);
+        if (number % RUNS_A_WATCH == 0)
+            alarm(WATCH_S);
         if (seconds > 0 && now_s() - begin > seconds)
             break;
         all.runs++;
@@ -429,6 +451,7 @@ static void run_seed(uint64_t seed, uint64_t runs, double seconds)
         }
         all.digest = (all.digest ^ fuzz_digest) * UINT64_C(0x9e3779b97f4a7c15);
     }
+    alarm(0);
 }
 
 static const char usage[] =
@@ -484,6 +507,7 @@ int main(int argc, char **argv)
     bool files = false, again = false;
     if (__sanitizer_set_death_callback != NULL)
         __sanitizer_set_death_callback(on_death);
+    watch_signals();
     for (int i = 1; i < argc; i++) {
         const bool more = i + 1 < argc;
         if (strcmp(argv[i], "--seed") == 0 && more)

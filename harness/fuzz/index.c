@@ -10,7 +10,7 @@
 enum { ENTRIES = 112, NODES = 2 * ENTRIES, STEPS_MAX = 600, BACKS = 4 };
 
 static const struct kst_index_ops *const *const backs = kst__indexes;
-typedef char backs_are_all[KST__INDEXES == BACKS ? 1 : -1];
+typedef char backs_are_all[(uint32_t)KST__INDEXES == BACKS ? 1 : -1];
 typedef char a_chain_can_be_full[NODES > KST_CHAIN_MAX ? 1 : -1];
 
 static struct {

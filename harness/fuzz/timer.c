@@ -11,7 +11,7 @@
 enum { ENTRIES = 24, EXPECTATIONS = 8, SLOTS = ENTRIES + EXPECTATIONS, STEPS_MAX = 600, BACKS = 4, LEVELS_MAX = 12 };
 
 static const struct kst_timer_ops *const *const backs = kst__timers;
-typedef char backs_are_all[KST__TIMERS == BACKS ? 1 : -1];
+typedef char backs_are_all[(uint32_t)KST__TIMERS == BACKS ? 1 : -1];
 
 static struct {
     struct kst *t;
