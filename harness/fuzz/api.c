@@ -376,6 +376,12 @@ static struct kst_result by_hooks(struct kst_packet packet)
     for (uint32_t i = 0; i < 2; i++) {
         const enum kst_nat_kind kind = i == 0 ? KST_NAT_DESTINATION : KST_NAT_SOURCE;
         struct kst_nat_range range = {.flags = KST_NAT_PORT, .port = {1, (uint16_t)(1 + (choice & 3))}};
+        if (at & 1) { /* to one of the two that there are, perhaps to who sends it */
+            range.flags |= KST_NAT_ADDRESS;
+            range.address[0][0] = v6 ? 0xfd : 10;
+            range.address[0][v6 ? 15 : 3] = (uint8_t)(1 + (at >> (1 + i) & 1));
+            memcpy(range.address[1], range.address[0], sizeof range.address[1]);
+        }
         if ((r.flags & KST_CREATED) && (choice & (4u << i)))
             fuzz_note(kst_bind(rig.t, r.entry, kind, choice & 16 ? &range : NULL));
         fuzz_note(kst_translate(rig.t, &r, kind, bytes, size));

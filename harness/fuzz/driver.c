@@ -446,6 +446,7 @@ static void run_seed(uint64_t seed, uint64_t runs, double seconds)
             write_file(all.keep, data, size);
             printf("%s: shrunk to %zu bytes: %s\n", fuzz_target.name, size, all.keep);
             all.failed++;
+            doing = all.keep;
             tell_failure(data, size);
             return;
         }

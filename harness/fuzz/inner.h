@@ -32,7 +32,11 @@ static inline void inner_same_tcp(const struct kst__tcp *core, const struct naiv
         return;
     fuzz_same("direction of the last segment", core->last & 1, naive->last_dir);
     fuzz_same("last seq", core->last_seq, naive->last_seq);
+    fuzz_same("last ack", core->last_ack, naive->last_ack);
     fuzz_same("last end", core->last_seq + core->last_length, naive->last_end);
+    fuzz_same("scale of a SYN that was let through", core->last_scale, naive->last_scale);
+    fuzz_same("whether it scales", (core->last_flags & KST__TCP_SCALES) != 0, naive->last_has_scale);
+    fuzz_same("whether it takes selective acknowledgements", (core->last_flags & KST__TCP_SACKS) != 0, naive->last_sacks);
     fuzz_same("simultaneous", (core->last_flags & KST__TCP_SIMULTANEOUS) != 0, naive->simultaneous);
     fuzz_same("challenge", (core->last_flags & KST__TCP_CHALLENGE) != 0, naive->challenge);
 }
