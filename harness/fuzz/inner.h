@@ -43,8 +43,10 @@ static inline void inner_same_tcp(const struct kst__tcp *core, const struct naiv
 
 static inline void inner_same_sctp(const struct kst__sctp *core, const struct naive_sctp *naive)
 {
-    for (uint32_t dir = 0; dir < 2; dir++)
+    for (uint32_t dir = 0; dir < 2; dir++) {
+        fuzz_same("verification tag", core->tag[dir], naive->tag[dir]);
         fuzz_same("pending INIT", (core->flags & (KST__SCTP_INIT_PENDING << dir)) != 0, naive->init[dir]);
+    }
     fuzz_same("odd HEARTBEAT", (core->flags & KST__SCTP_HEARTBEAT_ODD) != 0, naive->odd);
     if (naive->odd)
         fuzz_same("its direction", core->odd, naive->odd_dir);
