@@ -117,8 +117,8 @@ fuzz: $$(NEEDS_$(ENGINE))                       ## T=track ENGINE=libfuzzer TIME
 	B=$(B) SEED=$(or $(SEED),0) harness/fuzz/campaign.sh $(T) $(ENGINE) $(TIME) $(J)
 
 # The same chances each time, so that what fails is what was changed; campaigns are for the rest.
-fuzz-smoke: $(call each,libfuzzer) ## all targets, two minutes together
-	for target in $(TARGETS); do B=$(B) SEED=$(or $(SEED),1) harness/fuzz/campaign.sh $$target libfuzzer 13 || exit 1; done
+fuzz-smoke: $(call each,$(ENGINE)) $(if $(filter afl,$(ENGINE)),$(call each,mutator)) ## all targets, two minutes together; ENGINE, TIME=13 each
+	for target in $(TARGETS); do B=$(B) SEED=$(or $(SEED),1) harness/fuzz/campaign.sh $$target $(ENGINE) $(if $(call given,TIME),$(TIME),13) || exit 1; done
 
 fuzz-gain: $(call each,libfuzzer) $(call each,plainer) ## what the mutator is worth: TIME=60 seconds with and without
 	B=$(B) harness/fuzz/gain.sh $(TIME) $(TARGETS)
