@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import judges
-from judges import CORE, PLAIN, ROOT, SANITIZED, Bench, Trial, Verdict
+from judges import CLIMBING, CORE, FAST, PLAIN, ROOT, SANITIZED, Bench, Trial, Verdict
 from switches import Switches
 
 HERE = Path(__file__).resolve().parent
@@ -104,7 +104,7 @@ def find(bench, bug, trial, quick=False, again=False, witness=""):
 
 def climb(bench, bug, trial):
     """The lowest rung of the ladder that finds it over the whole of the corpora."""
-    if trial.core(SANITIZED) is None:
+    if trial.core(CLIMBING) is None:
         raise SystemExit(f"{bug.name}: does not compile\n{trial.complaint}")
     rungs = {}
 
@@ -112,10 +112,10 @@ def climb(bench, bug, trial):
         if found and found.oracle not in rungs:
             rungs[found.oracle] = found.witness
 
-    status, output = trial.ask("vectors", SANITIZED, ["--digest", "--index", trial.kit[0], "--timer", trial.kit[1], *judges.VECTORS])
+    status, output = trial.ask("vectors", CLIMBING, ["--digest", "--index", trial.kit[0], "--timer", trial.kit[1], *judges.VECTORS])
     note(judges.verdict("vectors", status, output))
     def track(level): # the target that can leave oracles out
-        return judges.verdict("track", *trial.ask("track", SANITIZED, ["--oracles", str(level), *bench.arguments("track")]))
+        return judges.verdict("track", *trial.ask("track", CLIMBING, ["--oracles", str(level), *bench.arguments("track")]))
 
     if "crash" not in rungs and track(3): # whom all together miss, none finds
         for level, oracles in enumerate(LADDER[:4]):
@@ -124,10 +124,10 @@ def climb(bench, bug, trial):
                 note(found if found.oracle == "crash" else Verdict(oracles, found.witness))
                 break
     if not {"crash", "invariants", "differential"} & set(rungs):
-        trial.core(PLAIN)
+        trial.core(FAST)
         for index, timer in OTHER_KITS:
             again = ["--digest", "--index", index, "--timer", timer, *judges.VECTORS]
-            if digest(trial.ask("vectors", PLAIN, again)[1]) != digest(output):
+            if digest(trial.ask("vectors", FAST, again)[1]) != digest(output):
                 note(Verdict("differential", f"vectors: {'-'.join(trial.kit)} and {index}-{timer} differ"))
                 break
     if not rungs:
@@ -278,7 +278,7 @@ def main():
         bench.prebuild()
         judges.measure(bench, switches.trial(), [PLAIN], options.ablation)
         if options.ablation:
-            judges.measure(bench, switches.trial(), [SANITIZED], False)
+            judges.measure(bench, switches.trial(), [CLIMBING], False)
         print(f"the clean core: nobody complains ({time.time() - begin:.0f} s)", flush=True)
         begin = time.time()
     recalled = {} if options.anew else witnesses()

@@ -411,7 +411,7 @@ static uint32_t make_attack(uint32_t number)
     case SCTP:
         if (p.bytes < 16)
             return 0;
-        l4[12] = (uint8_t)ONE_OF(6, 1, 4, 9, 14); /* ABORT, INIT, HEARTBEAT */
+        l4[12] = (uint8_t)ONE_OF(6, 1, 4, 9, 14, 15); /* ABORT, INIT, HEARTBEAT; beyond the table */
         l4[13] = (uint8_t)any(2);
         put32(l4 + 4, ONE_OF(0, 1, any(UINT32_MAX)));
         break;

@@ -439,7 +439,7 @@ static void draw_udp(struct wire *w, uint32_t number, uint32_t protocol)
 
 static void draw_sctp(struct wire *w, uint32_t number, uint32_t zone)
 {
-    static const uint8_t types[] = {1, 2, 10, 11, 0, 3, 4, 5, 6, 7, 8, 9, 14, 4, 5, 1, 192, 12};
+    static const uint8_t types[] = {1, 2, 10, 11, 0, 3, 4, 5, 6, 7, 8, 9, 14, 4, 5, 15, 192, 12};
     uint32_t dir = draw8() & 1, known_dir = 0;
     const uint32_t plan = draw8();
     begin_wire(w, number, 0, 132);
