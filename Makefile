@@ -123,7 +123,7 @@ fuzz-smoke: $(call each,$(ENGINE)) $(if $(filter afl,$(ENGINE)),$(call each,muta
 fuzz-gain: $(call each,libfuzzer) $(call each,plainer) ## what the mutator is worth: TIME=60 seconds with and without
 	B=$(B) harness/fuzz/gain.sh $(TIME) $(TARGETS)
 
-fuzz-speed: $(call each,plain) $(call each,libfuzzer) $(call each,afl) $(call each,mutator) ## executions per second of each target, both engines
+fuzz-speed: $(call each,plain) $(call each,libfuzzer) $(call each,afl) $(call each,mutator) $(call each,none) ## executions per second of each target, all engines
 	B=$(B) harness/fuzz/speed.sh $(if $(call given,TIME),$(TIME),10) $(TARGETS)
 
 ledger:                                        ## adds the campaigns since the last time to harness/LEDGER.md

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # speed.sh SECONDS TARGET... - executions per second of each target under both engines, from the committed seeds, with
-# sanitizers and all oracles, as rows of the table in harness/README.md. Steps: records or frames of a seed, on average.
+# sanitizers and all oracles, and with neither engine nor sanitizers of inputs made anew, as rows of the table in harness/README.md. Steps: records or frames of a seed, on average.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 seconds=$1
 shift
 : "${B:=build}"
 export AFL_NO_UI=1 AFL_SKIP_CPUFREQ=1 AFL_TRY_AFFINITY=1 AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES=1 AFL_QUIET=1
-echo '| target | seeds | libFuzzer, seeds again | libFuzzer, fuzzing | AFL++, fuzzing |'
-echo '|---|---|---|---|---|'
+echo '| target | seeds | seeds again | libFuzzer, fuzzing | AFL++, fuzzing | none, made anew |'
+echo '|---|---|---|---|---|---|'
 for target in "$@"; do
     corpus=$B/fuzz/speed/$target
     rm -rf "$corpus" "$corpus.new" "$corpus.afl"
@@ -23,5 +23,6 @@ for target in "$@"; do
     AFL_CUSTOM_MUTATOR_LIBRARY=$(realpath "$B/fuzz/mutator/$target") afl-fuzz -V "$seconds" -m none -t 20000 -i "$corpus" \
         -o "$corpus.afl" -- "$B/fuzz/afl/$target" >/dev/null 2>&1 || true
     afl=$(awk -F: '/^execs_per_sec/ {print int($2)}' "$corpus.afl/default/fuzzer_stats")
-    echo "| $target | $seeds | $again | $fuzzing | $afl |"
+    anew=$("$B/fuzz/none/$target" --seconds "$seconds" --keep "$corpus.failed" | awk -v s="$seconds" '/ inputs, / {print int($2 / s)}')
+    echo "| $target | $seeds | $again | $fuzzing | $afl | $anew |"
 done
