@@ -446,6 +446,40 @@ static void call_track(struct kst_tuple tuple)
     check_newcomer();
 }
 
+/* An ICMP error about a packet of somebody: it belongs to whom kst_find names by the answer to that packet. */
+static void call_error(void)
+{
+    uint8_t data[200];
+    struct kst_tuple about = draw_guest(), answer;
+    const bool v6 = about.family == KST_IPV6;
+    const uint32_t at = packet_begin(data, v6, 77, 1, v6 ? ICMP6 : ICMP), half = v6 ? 16 : 4;
+    uint8_t *inner = data + at + 8;
+    memset(data + at, 0, 8);
+    memset(inner, 0, 80);
+    const uint32_t inner_at = packet_begin(inner, v6, 1, 2, about.protocol), size = at + 8 + inner_at + 20;
+    memcpy(data + (v6 ? 24 : 16), about.src, half);
+    memcpy(inner + (v6 ? 8 : 12), about.src, half);
+    memcpy(inner + (v6 ? 24 : 16), about.dst, half);
+    put16(inner + inner_at, about.src_port);
+    put16(inner + inner_at + 2, about.dst_port);
+    inner[inner_at + 12] = 0x50;
+    packet_seal(inner, inner_at + 20, true);
+    put16(data + at, v6 ? 0x0100 : 0x0301);
+    packet_seal(data, size, true);
+    if (kst__protocol_of(about.protocol)->ports != KST__PORTS || !kst__tuple_invert(&about, &answer))
+        return;
+    const struct kst_packet packet = {.data = fuzz_exact(data, size), .size = size, .zone = about.zone};
+    kst_advance(rig.t, rig.now_ms, 0);
+    const kst_id found = kst_find(rig.t, &answer, NULL);
+    rig.last = rig_track(rig.t, rig.now_ms, &packet);
+    rig_note_result(&rig.last);
+    fuzz_tell("%4u an error about protocol %u: %s %s", rig.step, about.protocol, kst_state_name((enum kst_state)rig.last.state),
+              kst_reason_name((enum kst_reason)rig.last.reason));
+    fuzz_same("whom an error is about", rig.last.entry, found);
+    if (rig.last.verdict == KST_ACCEPT) /* helpers hear errors, too */
+        fuzz_same("its state", rig.last.state, found != 0 ? KST_RELATED : KST_INVALID);
+}
+
 static void call_insert(void)
 {
     struct kst_flow flow, back;
@@ -699,6 +733,8 @@ static void step(void)
         kst_flush(rig.t);
         fuzz_same("connections behind a flush", kst_count(rig.t), 0);
         fuzz_same("expectations behind a flush", kst_expectation_count(rig.t), 0);
+    } else if (kind < 232) {
+        call_error();
     } else if (kind < 236) {
         struct kst *elsewhere = fuzz_alloc(rig.bytes, KST_ALIGN);
         fuzz_tell("%4u the block moves", rig.step);
