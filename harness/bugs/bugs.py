@@ -148,7 +148,8 @@ HUNTERS = [("index_", ["index", "track"]), ("timer_", ["timer", "track"]), ("hel
            ("help.h", ["api", "helper", "nat"]), ("expect", ["api", "helper"]), ("nat", ["nat"]), ("rewrite", ["nat"]),
            ("adjust", ["nat"]), ("defrag", ["frag"]), ("proto_tcp", ["tcp", "track"]), ("proto_sctp", ["tcp", "track"]),
            ("proto_", ["track", "tcp", "parse"]), ("checksum", ["parse", "track"]), ("parse", ["parse", "track", "frag"]),
-           ("line", ["text"]), ("calls", ["api", "track"]), ("event", ["api"]), ("shard", ["api"]), ("", ["track", "api", "tcp"])]
+           ("track", ["track", "api", "helper", "nat", "tcp"]), ("line", ["text"]), ("calls", ["api", "track"]), ("event", ["api"]),
+           ("shard", ["api"]), ("", ["track", "api", "tcp"])]
 
 
 def hunters(bug):
