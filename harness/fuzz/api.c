@@ -446,7 +446,7 @@ static void call_track(struct kst_tuple tuple)
     check_newcomer();
 }
 
-/* An ICMP error about a packet of somebody: it belongs to whom kst_find names by the answer to that packet. */
+/* An ICMP error about a packet of somebody: it belongs to who has the answer to that packet for a tuple, in that direction's zone. */
 static void call_error(void)
 {
     uint8_t data[200];
@@ -468,16 +468,35 @@ static void call_error(void)
     packet_seal(data, size, true);
     if (kst__protocol_of(about.protocol)->ports != KST__PORTS || !kst__tuple_invert(&about, &answer))
         return;
-    const struct kst_packet packet = {.data = fuzz_exact(data, size), .size = size, .zone = about.zone};
+    struct kst_packet packet = {.data = fuzz_exact(data, size), .size = size, .zone = about.zone};
+    if (rig.config.features & KST_WITH_NAT)
+        packet.flags = (uint8_t)PICK(0, KST_PACKET_ZONE_ORIGINAL, 0, KST_PACKET_ZONE_REPLY);
     kst_advance(rig.t, rig.now_ms, 0);
-    const kst_id found = kst_find(rig.t, &answer, NULL);
+    kst_id whose[4];
+    uint32_t whose_count = 0;
+    for (kst_id id = kst_next(rig.t, 0); id != 0; id = kst_next(rig.t, id)) {
+        struct kst_flow flow;
+        fuzz_must(kst_get(rig.t, id, &flow));
+        for (uint32_t dir = 0; dir < 2; dir++) {
+            const uint32_t elsewhere = dir == KST_ORIGINAL ? KST_PACKET_ZONE_REPLY : KST_PACKET_ZONE_ORIGINAL;
+            answer.zone = packet.flags == elsewhere ? 0 : about.zone;
+            if (memcmp(&flow.tuple[dir], &answer, sizeof answer) == 0) {
+                fuzz_must(whose_count < 4);
+                whose[whose_count++] = id;
+            }
+        }
+    }
     rig.last = rig_track(rig.t, rig.now_ms, &packet);
     rig_note_result(&rig.last);
     fuzz_tell("%4u an error about protocol %u: %s %s", rig.step, about.protocol, kst_state_name((enum kst_state)rig.last.state),
               kst_reason_name((enum kst_reason)rig.last.reason));
-    fuzz_same("whom an error is about", rig.last.entry, found);
-    if (rig.last.verdict == KST_ACCEPT) /* helpers hear errors, too */
-        fuzz_same("its state", rig.last.state, found != 0 ? KST_RELATED : KST_INVALID);
+    if (rig.last.verdict != KST_ACCEPT)
+        return; /* helpers hear errors, too */
+    fuzz_same("whether somebody is related", rig.last.state == KST_RELATED, whose_count > 0);
+    bool named = whose_count == 0;
+    for (uint32_t i = 0; i < whose_count; i++)
+        named = named || whose[i] == rig.last.entry;
+    fuzz_must(named);
 }
 
 static void call_insert(void)
