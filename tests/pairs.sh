@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # pairs.sh - every suite and every vector once for each pair of back ends, as many pairs at a time as
 # there are processors: pairs.sh FOLDER-OF-BUILDS SUITE...
-# A test is no process of its own here, which costs a fifth: run.sh has had each in one, and what leaks is seen only so.
+# A test is no process of its own here, so that a suite takes a fifth of the time: run.sh has had each in one.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 export B=$1 SUITES="${*:2}" CK_FORK=no

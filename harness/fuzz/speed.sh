@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # speed.sh SECONDS TARGET... - executions per second of each target under both engines, from the committed seeds, with
-# sanitizers and all oracles, and with neither engine nor sanitizers of inputs made anew, as rows of the table in harness/README.md. Steps: records or frames of a seed, on average.
+# sanitizers and all oracles; then of inputs made anew, with neither engine nor sanitizers: rows of the table in harness/README.md.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 seconds=$1
