@@ -1,26 +1,38 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # run.sh - all that `make test` checks once everything is built: each step is one test, told in one
-# line; what a failing one printed is shown. B is the folder of builds; the arguments are suites.
+# line when it ends; what a failing one printed is shown. B is the folder of builds, J how many steps
+# run at a time (as many as there are processors); the arguments are suites.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
-: "${B:=build}" "${RUNS:=20000}" "${TARGETS:=}"
+: "${B:=build}" "${RUNS:=20000}" "${TARGETS:=}" "${J:=$(nproc)}"
 export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1 UBSAN_OPTIONS=print_stacktrace=1
-log=$B/test.log
-passed=0 failed=0
+results=$B/test-results
+asked=0
+: >"$results"
+trap 'trap - TERM; kill 0' INT TERM # what runs beside it does not hear of a ^C by itself
 
-check() { # check NAME COMMAND [ARGUMENT]...
-    local name=$1 begin=$SECONDS
+step() { # step NAME COMMAND [ARGUMENT]...
+    local name=$1 begin=$SECONDS log
+    log=$(mktemp "$B/test-XXXXXX.log")
     shift
     if "$@" >"$log" 2>&1; then
-        passed=$((passed + 1))
         printf 'ok    %-32s %3d s  %s\n' "$name" $((SECONDS - begin)) "$(tail -n 1 "$log" | cut -c1-60)"
     else
-        failed=$((failed + 1))
         printf 'FAIL  %-32s\n' "$name"
         sed 's/^/      /' "$log" | tail -n 60
         echo "      by itself: $*"
-    fi
+    fi >"$log.told"
+    flock "$results" tee -a "$results" <"$log.told"
+    rm -f "$log" "$log.told"
+}
+
+check() { # check NAME COMMAND [ARGUMENT]...: a step, once there is room for it
+    while [ "$(jobs -rp | wc -l)" -ge "$J" ]; do
+        wait -n
+    done
+    asked=$((asked + 1))
+    step "$@" &
 }
 
 check "header is up to date" ci/header.sh
@@ -44,9 +56,9 @@ for target in $TARGETS; do # seeds, and every input that ever failed, with every
     mkdir -p "$inputs"
     [ ! -f "corpus/seeds/$target.tar.gz" ] || tar -xzf "corpus/seeds/$target.tar.gz" -C "$inputs"
     find corpus/regress -name "$target-*" -exec cp {} "$inputs" \;
-    check "corpus of $target (sanitized)" "$B/fuzz/replay/$target" --kits --runs 100 --keep "$B/$target.bin" "$inputs"
+    check "corpus of $target (sanitized)" "$B/fuzz/replay/$target" --kits --runs 100 --keep "$B/$target-replay.bin" "$inputs"
     check "corpus of $target (MSan)" "$B/fuzz/msan/$target" "$inputs"
-    check "corpus of $target (steps counted)" "$B/fuzz/steps/$target" --runs 100 --keep "$B/$target.bin" "$inputs"
+    check "corpus of $target (steps counted)" "$B/fuzz/steps/$target" --runs 100 --keep "$B/$target-steps.bin" "$inputs"
 done
 check "vectors, through the command" "$B/agree" --through "$B/keepstate" tests/vectors/*.vec.gz
 check "the command" tests/replay.sh "$B/keepstate-sanitized"
@@ -57,6 +69,8 @@ check "benchmarks, each once" tests/bench.sh "$B/bench-test/bench"
 check "reports" /usr/bin/python3 tests/report.py
 check "instructions an operation" bench/instructions.py "$B/bench-test/bench" bench/instructions.txt
 
+wait
+passed=$(grep -c '^ok ' "$results")
 echo
-echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ]
+echo "$passed passed, $((asked - passed)) failed"
+[ "$passed" -eq "$asked" ]
