@@ -244,6 +244,14 @@ def hunted(rows, unasked, options):
             out.write(f"| {bug.name} | {bug.kind} | {found.oracle or 'nobody'} | {found.witness} |\n")
 
 
+def noted(text, options):
+    """What a table says that was written earlier: of each bug "found by<tab>witness"."""
+    columns = r"[^|]*" if options.empty else r"[^|]* \| [^|]*"
+    rows = re.findall(r"^\| (\S+) \| " + columns + r" \| (\S[^|]*) \| (.*) \|$", text, re.M)
+    return {name: ("" if "nobody" in found else found) + "\t" + witness.replace("\\|", "|") for name, found, witness in rows
+            if (witness.endswith("CPU-seconds") if options.empty else found in [*LADDER, "**nobody**"])}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", default=str(ROOT / "build/bugs"), help="folder to work in")
@@ -262,7 +270,8 @@ def main():
     parser.add_argument("--out", help="write the table there")
     options = parser.parse_args()
 
-    bugs = [bug for bug in read(HERE / "bugs.txt") if re.search(options.only, bug.name)]
+    every = read(HERE / "bugs.txt")
+    bugs = [bug for bug in every if re.search(options.only, bug.name)]
     if options.sample:
         bugs = random.Random(options.seed).sample(bugs, min(options.sample, len(bugs)))
     build = Path(options.build)
@@ -286,10 +295,8 @@ def main():
     rows, book = [], build / ("hunted" if options.empty else "climbed" if options.ablation else "found")
     known = dict(line.split("\t", 1) for line in book.read_text().splitlines()) \
         if options.resume and book.exists() else {}
-    if options.empty and options.resume and not known and options.out and Path(options.out).exists():
-        known = dict(re.findall(r"^\| (\S+) \| [^|]* \| (.*) \|$", Path(options.out).read_text(), re.M))
-        known = {name: "\t".join(("" if part == "nobody" else part) for part in words.split(" | ")) for name, words in known.items()
-                 if words.endswith("CPU-seconds")}
+    if options.resume and not known and (options.empty or options.ablation) and options.out and Path(options.out).exists():
+        known = noted(Path(options.out).read_text(), options)
     book.write_text("".join(f"{name}\t{words}\n" for name, words in known.items()))
     short = {name: words for name, words in known.items() if options.empty and words.startswith("\t") and spent_s(words) < options.seconds}
     known = {name: words for name, words in known.items() if name not in short} # who was missed is hunted again, if for longer
@@ -334,6 +341,7 @@ def main():
 
     if not rows:
         raise SystemExit("nothing was asked")
+    rows.sort(key=lambda row: every.index(row[0]))
     killed = [bug for bug, found in rows if found]
     print(f"\n{len(killed)} of {len(rows)} found, {100 * len(killed) / len(rows):.1f} %, "
           f"in {time.time() - begin:.0f} s")
@@ -352,15 +360,15 @@ def main():
         table(rows, sys.stdout)
     if options.out and options.empty:
         rows += [(bug, Verdict("", short[bug.name].strip())) for bug in late if bug.name in short]
-        hunted(sorted(rows, key=lambda row: bugs.index(row[0])), [name for name in unasked if name not in short], options)
+        hunted(sorted(rows, key=lambda row: every.index(row[0])), [name for name in unasked if name not in short], options)
     elif options.out:
         with open(options.out, "w") as out:
             out.write("# Planted bugs, and who finds them\nMade by `make bugs ABLATION=1`. The witness is what "
-                      "found it first on the lowest rung.\n\n" if options.ablation else
+                      f"found it first on the lowest rung. {len(rows)} of {len(every)} bugs were asked for.\n\n" if options.ablation else
                       "# Planted bugs, and who finds them\nMade by `make bugs`. Who is named here is asked first, then the others, the quickest first: "
                       "`found by` is one that finds it, not the only one; a crash is an assertion, a signal, a "
                       "sanitizer or no end.\n\n"
-                      f"Of {len(read(HERE / 'bugs.txt'))} bugs\n- {len(killed)} are found\n- {len(rows) - len(killed)} are not, by any judge\n"
+                      f"Of {len(every)} bugs\n- {len(killed)} are found\n- {len(rows) - len(killed)} are not, by any judge\n"
                       f"- {len(open_)} were missed by the quick round (plain builds, nobody who looks inside) and not asked "
                       f"further: {', '.join(open_) or 'none'}\n- {len(unasked)} were not asked for at all: "
                       f"{', '.join(unasked) or 'none'}\n")
