@@ -224,6 +224,6 @@ help:                                          ## this list
 	@echo "          T=target ENGINE=libfuzzer|afl|none TIME=seconds, J=jobs, SEED=n, F=file (fuzz, crash); targets: $(TARGETS),"
 	@echo "          CORE=folder of the keepstate.h to fuzz, a copy of yours,"
 	@echo "          RUNS=n sequences, J=steps at a time (test), CONNECTIONS=n (flood),"
-	@echo "          N=n, SEED=n, RESUME=1, MINUTES=n (bugs, mutants), ABLATION=1, EMPTY=1 (bugs),"
+	@echo "          N=n, SEED=n, RESUME=1, MINUTES=n (bugs, mutants), ABLATION=1, EMPTY=1 (bugs), ONLY=pattern (portable, prove),"
 	@echo "          ARGS='...' (bench), ROUNDS=n, HUGE=1, KIT=index/timer (ratios),"
 	@echo "          QUICK=1, SECONDS=n, SIZES=64k,1M, FILTER=regex (report, compare), BASE, NEW, THRESHOLD=percent (compare)"
