@@ -48,6 +48,7 @@ check "test_index (KST_NO_SIMD)" "$B/no-simd"
 check "floods" "$B/flood-sanitized"
 check "README's example" tests/readme.sh
 check "vectors, the core" "$B/agree-sanitized" tests/vectors/*.vec.gz
+check "vectors, the header by clang" "$B/agree-clang" tests/vectors/*.vec.gz
 check "vectors, the naive tracker" "$B/agree" --naive tests/vectors/*.vec.gz
 check "sequences, core and naive tracker" "$B/fuzz/plain/track" --seed 1 --runs "$RUNS" --keep "$B/track.bin"
 for target in $TARGETS; do # seeds, and every input that ever failed, with every back end; then some by chance
