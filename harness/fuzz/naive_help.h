@@ -334,7 +334,8 @@ static bool naive_sip_lines(const char *text, uint32_t size, struct naive_lines 
     for (uint32_t i = 1; i + 1 < l->body; i++) { /* Name: value */
         const size_t name = strspn(l->line[i], "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-");
         const char *value = l->line[i] + name + 2;
-        const bool length = tolower(l->line[i][0]) == 'l' && !isalpha((unsigned char)l->line[i][1]); /* `l-ID` to Linux, too; it then misses the colon */
+        /* A Content-Length, as Linux has it: `l-ID`, too, of which it then misses the colon. */
+        const bool length = tolower(l->line[i][0]) == 'l' && !isalpha((unsigned char)l->line[i][1]);
         if (name == 0 || length || strncmp(value - 2, ": ", 2) != 0 || *value == ' ' || *value == '\0')
             return false;
     }
