@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* tests/support.h - what the suites share: assertions, draws, packets, guarded memory, tables.
  *
- * Include it first: it asks the C library for more than C11 has, and brings in keepstate.h with its
- * internals (kst__...). What checks the core here is written anew and plainly: sums byte by byte,
- * CRC bit by bit. */
+ * Include it first: it asks the C library for more than C11 has, and brings in keepstate.h. A suite
+ * that needs its internals (kst__...), or sets its limits, defines KST_IMPLEMENTATION before; the
+ * others are linked with it, as a user's files are. What checks the core here is written anew and
+ * plainly: sums byte by byte, CRC bit by bit. */
 #ifndef SUPPORT_H
 #define SUPPORT_H
 
@@ -11,7 +12,6 @@
 #define _DEFAULT_SOURCE /* MAP_ANONYMOUS */
 #endif
 
-#define KST_IMPLEMENTATION
 #include "keepstate.h"
 
 #include <check.h>
@@ -129,6 +129,11 @@ static inline void put16(uint8_t *at, uint32_t value)
     at[1] = (uint8_t)value;
 }
 
+static inline uint16_t get16(const uint8_t *at)
+{
+    return (uint16_t)(at[0] << 8 | at[1]);
+}
+
 static inline void put32(uint8_t *at, uint32_t value)
 {
     put16(at, value >> 16);
@@ -194,7 +199,7 @@ static inline void wire_seal(struct wire *w)
         put16(l4 + 4, bytes);
         wire_sum(w, 6, bytes, UDP);
     } else if (w->protocol == UDPLITE && bytes >= 8) {
-        const uint32_t covered = kst__be16(l4 + 4);
+        const uint32_t covered = get16(l4 + 4);
         wire_sum(w, 6, covered >= 8 && covered <= bytes ? covered : bytes, UDP); /* as Linux */
     } else if (w->protocol == ICMP && bytes >= 8) {
         wire_sum(w, 2, bytes, 0);
@@ -356,13 +361,14 @@ static inline struct kst_result track(struct kst *t, uint64_t now_ms, struct say
 }
 
 /* With what else there is to say of a packet. */
-static inline struct kst_result track_as(struct kst *t, struct say say, struct kst_packet as)
+static inline struct kst_result track_as(struct kst *t, uint64_t now_ms, struct say say,
+                                         struct kst_packet as)
 {
     const struct wire w = wire_of(&say);
     struct kst_result result;
     as.data = w.data;
     as.size = w.size;
-    kst_track(t, t->now_ms, &as, 1, &result);
+    kst_track(t, now_ms, &as, 1, &result);
     must_be_sound(t);
     return result;
 }
@@ -379,12 +385,32 @@ static inline struct kst_tuple tuple_of(struct say say)
     return tuple;
 }
 
+/* The tuple that its answer has. */
+static inline struct kst_tuple answer_of(struct kst_tuple asked)
+{
+    static const uint8_t pairs[][3] = {
+        {ICMP, 8, 0}, {ICMP, 13, 14}, {ICMP, 15, 16}, {ICMP, 17, 18}, {ICMP6, 128, 129}, {ICMP6, 139, 140}};
+    struct kst_tuple answer = asked;
+    memcpy(answer.src, asked.dst, sizeof answer.src);
+    memcpy(answer.dst, asked.src, sizeof answer.dst);
+    if (asked.protocol != ICMP && asked.protocol != ICMP6) {
+        answer.src_port = asked.dst_port;
+        answer.dst_port = asked.src_port;
+    } else {
+        for (size_t i = 0; i < COUNT(pairs); i++)
+            for (int way = 1; way <= 2; way++)
+                if (pairs[i][0] == asked.protocol && pairs[i][way] == asked.dst_port >> 8)
+                    answer.dst_port = (uint16_t)(pairs[i][3 - way] << 8 | (asked.dst_port & 0xff));
+    }
+    return answer;
+}
+
 /* A connection without NAT for kst_insert, begun by such a packet. */
 static inline struct kst_flow flow_of(struct say say, uint64_t timeout_ms)
 {
     struct kst_flow flow = {.timeout_ms = timeout_ms};
     flow.tuple[KST_ORIGINAL] = tuple_of(say);
-    kst__tuple_invert(&flow.tuple[KST_ORIGINAL], &flow.tuple[KST_REPLY]);
+    flow.tuple[KST_REPLY] = answer_of(flow.tuple[KST_ORIGINAL]);
     flow.state = say.protocol == TCP    ? (uint8_t)KST_TCP_ESTABLISHED
                  : say.protocol == SCTP ? (uint8_t)KST_SCTP_ESTABLISHED
                                         : 0;

@@ -2,6 +2,7 @@
 /* test_cells.c - property: each cell of TCP's and SCTP's tables - state, direction, flags or chunk - is what the
  * descriptions of Linux say, written down once more here in their words; a packet that a cell refuses or ignores
  * changes neither state nor time. Of no connection there is no reply: those cells nobody can reach. */
+#define KST_IMPLEMENTATION
 #include "support.h"
 
 /* The word of this number in a line of them. It holds for three more. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* test_check.c - property: kst_check believes a sound table, and of each lie that a block can tell it says in
  * words which one it is: every sentence that it has, by every way that leads there. */
+#define KST_IMPLEMENTATION
 #include "support.h"
 
 /* ---- the tables ---- */

@@ -3,6 +3,7 @@
  * whole; whatever is lost, doubled, overlapping or lying about its end is told by a reason;
  * memory and time are bounded, and come back. */
 #define KST_FRAGMENTS_MAX 6 /* soon reached */
+#define KST_IMPLEMENTATION
 #include "support.h"
 
 static const struct kst_config with_reassembly = {.max = 64,

@@ -2,6 +2,7 @@
 /* test_event.c - properties: what happens is told once, in order, with its cause; who follows the
  * events knows the table; when nobody listens, or the ring is full, nothing else changes; and they
  * print as `conntrack -E` prints them. */
+#define KST_IMPLEMENTATION
 #include "support.h"
 
 static const struct kst_config config = {

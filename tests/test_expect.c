@@ -4,6 +4,7 @@
  * is refused by name; limits hold; ids never come back; and however expectations, packets, deaths
  * and time are mixed, they are those that a plain list has. */
 #define KST_EXPECT_CHAIN_MAX 8 /* soon reached */
+#define KST_IMPLEMENTATION
 #include "support.h"
 
 enum { ANY_SRC = KST_EXPECT_ANY_SRC, ANY_PORT = KST_EXPECT_ANY_SRC_PORT,

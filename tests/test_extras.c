@@ -2,13 +2,14 @@
 /* test_extras.c - properties: a zone of one direction parts the connections of that direction only;
  * labels, timestamps and policies of timeouts belong to their connection, go with it and come back
  * with kst_insert; all print as Linux prints them. */
+#define KST_IMPLEMENTATION
 #include "support.h"
 
 enum { ORIGINAL = KST_PACKET_ZONE_ORIGINAL, REPLY = KST_PACKET_ZONE_REPLY };
 
 static struct kst_result in_zone(struct kst *t, struct say say, uint16_t zone, uint8_t flags)
 {
-    return track_as(t, say, (struct kst_packet){.zone = zone, .flags = flags});
+    return track_as(t, t->now_ms, say, (struct kst_packet){.zone = zone, .flags = flags});
 }
 
 static void must_print(const struct kst *t, kst_id id, enum kst_format format, const char *expected)
@@ -358,7 +359,7 @@ START_TEST(policies)
     must_be(kst_set(t, "nf_conntrack_udp_timeout", 40), KST_ERROR_OK);
     static const uint32_t expected_s[KST_POLICIES + 1] = {40, 7, 40, 40, 40, 40, 40, 5};
     for (uint8_t policy = 0; policy <= KST_POLICIES; policy++) {
-        const struct kst_result result = track_as(t, stranger(policy), (struct kst_packet){.policy = policy});
+        const struct kst_result result = track_as(t, t->now_ms, stranger(policy), (struct kst_packet){.policy = policy});
         about("policy %u", policy);
         must(kst_get(t, result.entry, &flow));
         must_be(flow.policy, policy);
@@ -367,7 +368,7 @@ START_TEST(policies)
         must(kst_get(t, result.entry, &flow));
         must_be(flow.policy, policy);
         must_be(flow.timeout_ms, expected_s[policy] * 1000);
-        track_as(t, stranger(policy), (struct kst_packet){.policy = (uint8_t)(KST_POLICIES - policy)});
+        track_as(t, t->now_ms, stranger(policy), (struct kst_packet){.policy = (uint8_t)(KST_POLICIES - policy)});
         must(kst_get(t, result.entry, &flow));
         must_be(flow.policy, policy); /* which another packet cannot change */
         must_be(flow.timeout_ms, expected_s[policy] * 1000);
@@ -470,7 +471,7 @@ START_TEST(policies_of_every_protocol)
         must(kst_setting(t, rows[i / 2].name, &normal));
         must_be(kst_set_policy(t, 4, rows[i / 2].name, 77), KST_ERROR_OK);
         for (size_t step = 0; step < 3 && rows[i / 2].say[step].protocol != 0; step++)
-            id = track_as(t, rows[i / 2].say[step], (struct kst_packet){.policy = policy}).entry;
+            id = track_as(t, t->now_ms, rows[i / 2].say[step], (struct kst_packet){.policy = policy}).entry;
         must(kst_get(t, id, &flow));
         must_be(flow.timeout_ms, (policy != 0 ? 77 : normal) * UINT64_C(1000));
         must_be(flow.policy, policy);

@@ -22,6 +22,7 @@ static const struct kst_helper kst_helper_odd = { /* the same, of no port of its
     .name = "odd", .protocols = {136, 132}, .classes = {{"word", 2, 60}, {"", 0, 0}, {"", 0, 0}, {"", 0, 0}},
     .help = toy_help};
 
+#define KST_IMPLEMENTATION
 #include "support.h"
 
 #include <arpa/inet.h>
@@ -903,7 +904,7 @@ START_TEST(pptp_ends_across_zones)
             pptp(&talk, steps[i]);
         const struct kst_packet as[WHO] = {{.zone = 7, .flags = KST_PACKET_ZONE_ORIGINAL}, {.zone = 0},
                                            {.zone = 9, .flags = KST_PACKET_ZONE_REPLY}};
-        const kst_id call = track_as(talk.t, gre_call(who == SERVER, who == SERVER ? 100 : 200), as[who]).entry;
+        const kst_id call = track_as(talk.t, talk.t->now_ms, gre_call(who == SERVER, who == SERVER ? 100 : 200), as[who]).entry;
         must(kst_get(talk.t, call, &flow));
         pptp(&talk, (struct pptp){1, DISCONNECT, 200, 0, 0});
         must_be(kst_get(talk.t, call, &flow), who == OTHERS);
@@ -1579,7 +1580,7 @@ START_TEST(sums_that_are_nothing)
         about("way %u", way);
         must_say(result, KST_REASON_NONE);
         must_be(nat.size, 36);
-        must_be(kst__be16(w.data + 26), way == 0 ? kst__be16(plain.data + 26) : way == 1 ? 0xffff : 0);
+        must_be(get16(w.data + 26), way == 0 ? get16(plain.data + 26) : way == 1 ? 0xffff : 0);
         free(t);
     }
 }

@@ -4,6 +4,7 @@
  * searched from end to end finds it; as many as `max` fit, in a table of any size; an index that is
  * full refuses by name and changes nothing, and what is removed leaves room; a connection under NAT
  * answers to its own two tuples and not to their mirrors. */
+#define KST_IMPLEMENTATION
 #include "support.h"
 
 enum { FLOWS_MAX = 40 };

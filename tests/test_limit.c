@@ -2,6 +2,7 @@
 /* test_limit.c - who may have how many: connections that are not ASSURED, a source's, a zone's; what is
  * refused or evicted at a limit says so, and nobody ASSURED pays for it. States and ages are counted
  * as a walk over the table counts them. */
+#define KST_IMPLEMENTATION
 #include "support.h"
 
 static struct say segment(uint8_t host, uint16_t port, bool answer, uint8_t flags, uint32_t seq,

@@ -2,6 +2,7 @@
 /* test_nat.c - property: a packet that waits for its verdict is in no one's way; a binding gives a
  * connection answers of its own or says why not; what is rewritten has right checksums and can be
  * rewritten back; what helpers change, sequence numbers follow. */
+#define KST_IMPLEMENTATION
 #include "support.h"
 
 #include <arpa/inet.h>
@@ -465,7 +466,7 @@ START_TEST(any_checksum_comes_out_right)
             about("protocol %u, port %u", protocol, port);
             must(kst__rewrite(w.data, w.size, true, KST_NAT_SOURCE,
                               (struct kst__end){address, (uint16_t)port}));
-            must_be(kst__be16(w.data + 20), port);
+            must_be(get16(w.data + 20), port);
             struct wire anew = w;
             wire_seal(&anew);
             if (protocol == 2)
@@ -532,7 +533,7 @@ START_TEST(identifiers_alone_are_identifiers)
         about("type %u over IPv%d", type, v6 ? 6 : 4);
         must(kst__rewrite(w.data, w.size, !v6, source ? KST_NAT_SOURCE : KST_NAT_DESTINATION,
                           (struct kst__end){address, 77}));
-        must_be(kst__be16(w.data + w.l4_at + 4), has ? 77 : 4000);
+        must_be(get16(w.data + w.l4_at + 4), has ? 77 : 4000);
         struct wire anew = w;
         wire_seal(&anew);
         must(memcmp(anew.data, w.data, w.size) == 0);
@@ -655,7 +656,7 @@ START_TEST(a_range_is_used_up_and_says_so)
                 continue;
             }
             must_say(r, KST_REASON_NONE);
-            const uint16_t port = kst__be16(out.data + (protocol == 1 ? 24 : 20));
+            const uint16_t port = get16(out.data + (protocol == 1 ? 24 : 20));
             must(port >= 6000 && port <= 6003 && !taken[port - 6000]);
             taken[port - 6000] = true;
         }
@@ -684,13 +685,13 @@ START_TEST(a_port_is_kept_or_stays_in_its_class)
         for (uint8_t host = 10; host < 15; host++) {
             about("port %u, host %u", ports[i][0], host);
             must_say(say_to(t, 0, client_of(host, ports[i][0]), &by, NULL, &out), KST_REASON_NONE);
-            const uint16_t port = kst__be16(out.data + 20);
+            const uint16_t port = get16(out.data + 20);
             must(host == 10 ? port == ports[i][0] : port >= ports[i][1] && port <= ports[i][2]);
         }
     }
     /* The null binding of a client that has the address itself gives way, too. */
     must_say(say_to(t, 0, client_of(9, 7), NULL, NULL, &out), KST_REASON_NONE);
-    must(kst__be16(out.data + 20) != 7);
+    must(get16(out.data + 20) != 7);
     must_be(out.data[15], 9);
     free(t);
 }
@@ -707,7 +708,7 @@ START_TEST(a_port_outside_its_range_is_moved)
         for (uint8_t host = 9; host < 11; host++) { /* the one has the address already */
             about("port %u, host %u", ports[i], host);
             must_say(say_to(t, 0, client_of(host, ports[i]), &by, NULL, &out), KST_REASON_NONE);
-            const uint16_t port = kst__be16(out.data + 20);
+            const uint16_t port = get16(out.data + 20);
             must(port >= 6000 && port <= 6003);
             must(ports[i] < 6000 || ports[i] > 6003 || port == ports[i]);
             kst_flush(t);
@@ -730,7 +731,7 @@ START_TEST(each_ping_has_its_own_answer)
                                         .sport = 8, .dport = v6 ? 0x8000 : 0x0800};
                 about("IPv%d, host %u", v6 ? 6 : 4, host);
                 must_say(say_to(t, 0, say, &by, NULL, &out), KST_REASON_NONE);
-                const uint16_t id = kst__be16(out.data + out.l4_at + 4);
+                const uint16_t id = get16(out.data + out.l4_at + 4);
                 must(!taken[id] && (low == 0 || (id >= 7 && id <= 10)));
                 must(host != 10 || id == 8);
                 taken[id] = true;
@@ -753,23 +754,23 @@ START_TEST(a_source_looks_the_same_to_all)
     struct kst_nat_range by = range_to(false, 9, 20000, 30000);
     struct wire out;
     must_say(say_to(t, 0, client_of(10, 5000), &by, NULL, &out), KST_REASON_NONE);
-    const uint16_t port = kst__be16(out.data + 20);
+    const uint16_t port = get16(out.data + 20);
     for (uint8_t server = 20; server < 200; server++) {
         struct say say = client_of(10, 5000);
         say.to = server;
         must_say(say_to(t, 0, say, &by, NULL, &out), KST_REASON_NONE);
-        must_be(kst__be16(out.data + 20), port);
+        must_be(get16(out.data + 20), port);
     }
     by.flags |= KST_NAT_RANDOM;
     struct say say = client_of(10, 5000);
     say.to = 201;
     must_say(say_to(t, 0, say, &by, NULL, &out), KST_REASON_NONE);
-    must(kst__be16(out.data + 20) != port);
+    must(get16(out.data + 20) != port);
     /* Of another range it takes nothing over. */
     by = range_to(false, 9, 31000, 31000);
     say.to = 202;
     must_say(say_to(t, 0, say, &by, NULL, &out), KST_REASON_NONE);
-    must_be(kst__be16(out.data + 20), 31000);
+    must_be(get16(out.data + 20), 31000);
     free(t);
 }
 END_TEST
@@ -785,15 +786,15 @@ START_TEST(destinations_are_taken_in_order_or_shifted)
         const struct say say = {.protocol = UDP, .from = 1, .to = (uint8_t)(20 + i), .sport = 1, .dport = 80};
         about("%u", i);
         must_say(say_to(t, 0, say, NULL, &to, &out), KST_REASON_NONE);
-        must_be(kst__be16(out.data + 22), i < 3 ? 8000 + i : 8002);
-        must_be(kst__be16(out.data + 20) == 1, i < 3);
+        must_be(get16(out.data + 22), i < 3 ? 8000 + i : 8002);
+        must_be(get16(out.data + 20) == 1, i < 3);
     }
     to = range_to(false, 7, 9000, 9099);
     to.flags |= KST_NAT_OFFSET;
     to.base = 100;
     const struct say shifted = {.protocol = UDP, .from = 3, .to = 2, .sport = 1, .dport = 142};
     must_say(say_to(t, 0, shifted, NULL, &to, &out), KST_REASON_NONE);
-    must_be(kst__be16(out.data + 22), 9042);
+    must_be(get16(out.data + 22), 9042);
     free(t);
 }
 END_TEST
@@ -807,7 +808,7 @@ START_TEST(the_expired_hold_no_port)
     const struct kst_result first = say_to(t, 0, client_of(10, 5000), &by, NULL, &out);
     must_say(say_to(t, 29999, client_of(11, 5000), &by, NULL, &out), KST_REASON_NAT_EXHAUSTED);
     must_say(say_to(t, 30000, client_of(11, 5000), &by, NULL, &out), KST_REASON_NONE);
-    must_be(kst__be16(out.data + 20), 6000);
+    must_be(get16(out.data + 20), 6000);
     must_be(kst_count(t), 1);
     must_be(kst_statistics(t)->gone[KST_GONE_EXPIRED], 1);
     must(!kst_get(t, first.entry, &(struct kst_flow){0}));
@@ -815,14 +816,14 @@ START_TEST(the_expired_hold_no_port)
     by = range_to(false, 9, 20000, 60000);
     struct say say = client_of(12, 5000);
     must_say(say_to(t, 40000, say, &by, NULL, &out), KST_REASON_NONE);
-    const uint16_t port = kst__be16(out.data + 20);
+    const uint16_t port = get16(out.data + 20);
     for (uint8_t server = 20; server < 22; server++) {
         say.to = server;
         must_say(say_to(t, server == 20 ? 69999 : 100000, say, &by, NULL, &out), KST_REASON_NONE);
         if (server == 20)
-            must_be(kst__be16(out.data + 20), port);
+            must_be(get16(out.data + 20), port);
         else
-            must(kst__be16(out.data + 20) != port);
+            must(get16(out.data + 20) != port);
     }
 
     /* Nor if what was its own is what the newcomer's answers would look like. */
@@ -833,7 +834,7 @@ START_TEST(the_expired_hold_no_port)
         about("late: %u", late);
         must_say(say_to(t, 200000 + late * 100000, say, NULL, NULL, &out), KST_REASON_NONE);
         must_say(say_to(t, late ? 330000 : 229999, client_of(13, 5000), &by, NULL, &out), KST_REASON_NONE);
-        must_be(kst__be16(out.data + 20) == 5000, late);
+        must_be(get16(out.data + 20) == 5000, late);
     }
     free(t);
 }
@@ -849,7 +850,7 @@ START_TEST(a_wide_range_is_nearly_used_up)
     for (uint16_t i = 0; i < 250; i++) {
         struct wire out;
         const struct kst_result r = say_to(t, 0, client_of((uint8_t)(10 + i % 200), (uint16_t)(100 + i)), &by, NULL, &out);
-        const uint16_t port = kst__be16(out.data + 20);
+        const uint16_t port = get16(out.data + 20);
         about("%u", i);
         if (r.reason == KST_REASON_NONE) {
             must(port >= 6000 && port < 6200 && !taken[port - 6000]);
@@ -879,7 +880,7 @@ START_TEST(a_search_goes_on_elsewhere)
     for (uint16_t i = 0; i < 200; i++) {
         const struct kst_result r = say_to(t, 0, client_of(11, (uint16_t)(100 + i)), &by, NULL, &out);
         if (r.reason == KST_REASON_NONE) {
-            must_be(kst__be16(out.data + 20) % 256, 0);
+            must_be(get16(out.data + 20) % 256, 0);
             must(kst_delete(t, r.entry));
             found++;
         } else {
@@ -904,8 +905,8 @@ START_TEST(nobody_is_his_own_answer)
     must_say(r, KST_REASON_NONE);
     must(kst_get(t, r.entry, &flow));
     must(memcmp(&flow.tuple[KST_ORIGINAL], &flow.tuple[KST_REPLY], sizeof flow.tuple[0]) != 0);
-    must(kst__be16(out.data + 20) != 53);
-    must_be(kst__be16(out.data + 22), 53);
+    must(get16(out.data + 20) != 53);
+    must_be(get16(out.data + 22), 53);
     free(t);
 }
 END_TEST
@@ -962,7 +963,7 @@ START_TEST(zones_and_families_have_mappings_of_their_own)
         struct kst_result r;
         kst_track_nat(t, 0, &packet, &nat, 1, &r);
         must(r.verdict == KST_ACCEPT);
-        ports[zone] = kst__be16(out.data + 20);
+        ports[zone] = get16(out.data + 20);
         about("packet %u", zone);
         must(zone == 0 || (ports[zone] == ports[zone - 1]) == (zone % 2 == 1));
         must_be_sound(t);
@@ -990,7 +991,7 @@ START_TEST(a_foretold_call_gives_way)
         const struct kst_result r = say_to(t, 0, say, &by, NULL, &out);
         about("host %u", host);
         must_say(r, foretold ? KST_REASON_NONE : KST_REASON_NAT_EXHAUSTED);
-        must_be(kst__be16(out.data + 26), 5); /* it is not in the packet */
+        must_be(get16(out.data + 26), 5); /* it is not in the packet */
         if (!foretold)
             continue;
         must(kst_get(t, r.entry, &flow));
@@ -1206,7 +1207,7 @@ START_TEST(both_tuples_come_and_go_as_one)
     struct say say = client_of(flow.tuple[0].src[3], 5000);
     say.to = 3;
     must_say(say_to(u, 100, say, &by, NULL, &out), KST_REASON_TABLE_EVICTED);
-    must_be(kst__be16(out.data + 20), flow.tuple[KST_REPLY].dst_port);
+    must_be(get16(out.data + 20), flow.tuple[KST_REPLY].dst_port);
     /* Time and the caller take them likewise. */
     must(kst_delete(u, kst_next(u, 0)));
     kst_advance(u, 1000000, 100);
@@ -1367,8 +1368,8 @@ START_TEST(bytes_may_lie)
                         if (reason == KST_REASON_NONE) {
                             done++;
                             const uint32_t ip_bytes = size < 4 ? 0
-                                                      : v6    ? 40u + kst__be16(before + 4)
-                                                              : kst__be16(before + 2);
+                                                      : v6    ? 40u + get16(before + 4)
+                                                              : get16(before + 2);
                             for (uint32_t i = ip_bytes; i < size; i++)
                                 must_be(bytes[i], before[i]); /* behind the packet */
                         } else {
@@ -1973,7 +1974,7 @@ static struct kst_result sip_said(struct kst *t, bool reply, const char *message
     struct wire anew = *out;
     wire_seal(&anew);
     must(memcmp(anew.data, out->data, anew.size) == 0);
-    must_be(kst__be16(out->data + 24), out->size - 20);
+    must_be(get16(out->data + 24), out->size - 20);
     return r;
 }
 
@@ -2071,7 +2072,7 @@ START_TEST(ports_the_wrong_way_round)
         const struct kst_result r = say_to(t, 0, client_of(host, 5000), &by, NULL, &out);
         must_say(r, host < 14 ? KST_REASON_NONE : KST_REASON_NAT_EXHAUSTED);
         if (host < 14)
-            taken |= 1u << (kst__be16(out.data + 20) - 6000);
+            taken |= 1u << (get16(out.data + 20) - 6000);
     }
     must_be(taken, 15);
     free(t);

@@ -3,6 +3,7 @@
  * can be read is found wherever options and extension headers have pushed it; bytes behind the IP
  * length mean nothing; a single flipped bit does not pass a verified checksum; nothing outside
  * [data, data + size) is ever read. */
+#define KST_IMPLEMENTATION
 #include "support.h"
 
 static struct kst__parsed parse(const struct wire *w, uint8_t flags)

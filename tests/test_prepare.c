@@ -63,7 +63,7 @@ START_TEST(fills_in_what_was_left_open)
             put16(w.data + 10, 0);
         if (protocol == TCP && (!v6 || w.l4_at == 40) && draw_one_in(2)) { /* the card cuts it up */
             put16(w.data + (v6 ? 4 : 2), 0);
-            put16(w.data + 10, v6 ? kst__be16(w.data + 10) : 0);
+            put16(w.data + 10, v6 ? get16(w.data + 10) : 0);
         }
         must_be(prepare_wire(&w, &filled), PREPARED_TO_ASK);
         must(filled);
@@ -186,10 +186,10 @@ START_TEST(stays_inside)
             continue;
         must(size <= w.size);
         if (data[0] >> 4 == 4)
-            must(kst__be16(data + 2) == size &&
+            must(get16(data + 2) == size &&
                  sum_folded(sum_of(0, data, (data[0] & 15u) * 4)) == 0);
         else
-            must_be(kst__be16(data + 4) + 40u, size);
+            must_be(get16(data + 4) + 40u, size);
     }
     guarded_free(&g);
 }

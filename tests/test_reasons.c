@@ -4,6 +4,7 @@
  * Linux counts it. */
 #define KST_PARSE_EXT_MAX 4 /* so that limits are soon reached: the options work, too */
 #define KST_CHAIN_MAX 12
+#define KST_IMPLEMENTATION
 #include "support.h"
 
 enum { STEPS_MAX = 13 };

@@ -2,6 +2,7 @@
 /* test_sip.c - properties: what SIP announces is expected, and nothing else; headers are found as Linux finds them,
  * however they are written and wherever the message ends; under NAT each side reads the addresses that it knows the
  * other by, and a message that does not fit is dropped whole. */
+#define KST_IMPLEMENTATION
 #include "support.h"
 
 #include <arpa/inet.h>
@@ -341,7 +342,7 @@ START_TEST(whoever_listens_elsewhere)
     must_say(say_it(&p, false, "OPTIONS tel:1 SIP/2.0\r\nVia: SIP/2.0/UDP " C ":5099\r\n"), KST_REASON_NONE);
     must_say(say_it(&p, true, "SIP/2.0 200 x\r\nCSeq: 1 OPTIONS\r\nTo: <sip:" O ">\r\n"), KST_REASON_NONE);
     must_carry(&p, "SIP/2.0 200 x\r\nCSeq: 1 OPTIONS\r\nTo: <sip:" C ":5099>\r\n");
-    must_be(kst__be16(p.out.data + 22), 5099);
+    must_be(get16(p.out.data + 22), 5099);
     free(p.t);
 }
 END_TEST
@@ -402,7 +403,7 @@ START_TEST(media_gives_way)
         kst_track_nat(p.t, 0, &packet, &nat, 1, &r);
         must_be(r.state, KST_RELATED);
         must_be(w.data[19], 1);
-        must_be(kst__be16(w.data + 22), 4000);
+        must_be(get16(w.data + 22), 4000);
         free(p.t);
     }
 }

@@ -12,7 +12,6 @@
  * invalid), a direction (original, reply), a TCP state, `N s` left (within one), ASSURED, UNREPLIED,
  * a reason, `gone`; ASSURED, UNREPLIED and the reason must be named if they are so. */
 #define _GNU_SOURCE
-#define KST_IMPLEMENTATION
 #include "keepstate.h"
 
 #include <check.h>

@@ -3,6 +3,7 @@
  * connections fit; when the table is full, an expired connection goes first, then the oldest of the
  * first class in the list that has stayed long enough, and nobody else: never an ASSURED one unless
  * the list says so, and never for a packet that comes to nothing. */
+#define KST_IMPLEMENTATION
 #include "support.h"
 
 START_TEST(wrong_configurations)

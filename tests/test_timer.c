@@ -4,6 +4,7 @@
  * millisecond, and never after; an advance takes at most the steps it is given, and with enough of
  * them leaves nothing expired behind. The twin is an array of expiries. So is that of the timers by
  * themselves, all that there are, with slots of expectations, jumps of years and moves of the block. */
+#define KST_IMPLEMENTATION
 #include "support.h"
 
 enum { FLOWS_MAX = 64 };

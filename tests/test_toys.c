@@ -6,6 +6,7 @@
 #define KST_BACK_ENDS "toys.h"
 #define KST_INDEXES(X) X(swiss) X(toy)
 #define KST_TIMERS(X) X(wheel) X(toy)
+#define KST_IMPLEMENTATION
 #include "support.h"
 
 static struct kst *table_with(uint8_t index, uint8_t timer)

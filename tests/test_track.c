@@ -2,6 +2,7 @@
 /* test_track.c - properties: the calls around a packet do what they say at their edges (refused,
  * deleted, stale and made-up names; iteration; marks; zones; NOTRACK; a clock that stands still or
  * jumps); each ICMP type, and each protocol's way to ASSURED, is what Linux makes of it. */
+#define KST_IMPLEMENTATION
 #include "support.h"
 
 static bool there(const struct kst *t, kst_id id)

@@ -2,6 +2,7 @@
 /* test_tuple.c - properties: SipHash is SipHash and CRC-32C is CRC-32C; a tuple and its inverse
  * hash alike, tuples that differ do not; the inverse of the inverse is the tuple itself; ICMP has
  * exactly the counterparts that the RFCs give it. */
+#define KST_IMPLEMENTATION
 #include "support.h"
 
 /* The reference's own vectors: key 00 01 .. 0f, input 00 01 .. for so many bytes. Only whole words
