@@ -3,7 +3,7 @@
  * policy below in every field: to and from whom, by which protocol, how many, for how long, for which master. Only
  * an expectation that is there makes a newcomer RELATED, and then it has that master; what is not permanent
  * comes once. What one end says in FTP, IRC and PPTP opens nothing that only the other may open, and who was called
- * asks for no calls. Of a message that is well-formed just that is expected which naive_help.h says. A line of FTP
+ * asks for no calls. Of a call's packets the key is that of whose call was told of first. Of a message that is well-formed just that is expected which naive_help.h says. A line of FTP
  * that comes in two pieces opens nothing that it would not have opened whole. A moved table goes on alike.
  *
  * The head chooses helper, family and settings; frames hold messages. Sequence numbers are kept right but where
@@ -18,7 +18,7 @@
 #include "naive_help.h"
 #include "packet.h"
 
-enum { STEPS_MAX = 200, HELPERS = 5, MESSAGE_MAX = 4096, EXPECTATIONS = 24 };
+enum { STEPS_MAX = 200, HELPERS = 5, MESSAGE_MAX = 4096, EXPECTATIONS = 24, KEYS = 32 };
 
 enum { /* of a frame */
     FLAG_REPLY = 1,
@@ -62,6 +62,13 @@ static struct {
     uint64_t now_ms;
     uint64_t seq[2][2]; /* of two connections, by direction; they do not wrap here */
     uint32_t step;
+    struct key { /* PPTP: a call that is expected, or was: whose, from and to whom, and what both call it; in the order of time */
+        kst_id master;
+        struct kst_tuple tuple;
+        uint32_t call; /* the client's name for it */
+        bool unsure;   /* something was said that may have ended it */
+    } keys[KEYS];
+    uint32_t keys_count;
     bool called, keys_lost; /* PPTP: a client has named a call, and by that name its packets may not be known any more */
     uint32_t call;
     struct naive_talk talk[2]; /* on these */
@@ -271,6 +278,42 @@ static void called(const struct kst_tuple *tuple)
     fuzz_free((void *)(uintptr_t)packet.data);
 }
 
+/* PPTP: the key that completes the tuple of a call's packet is that of whose call was told of first. Returns NULL if there
+ * is none, or none that is known for sure. */
+static const struct key *key_of(const struct kst_tuple *tuple)
+{
+    struct kst_flow flow;
+    for (uint32_t i = 0; i < rig.keys_count; i++) {
+        const struct key *key = &rig.keys[i];
+        struct kst_tuple like = key->tuple;
+        like.src_port = tuple->src_port;
+        if (memcmp(&like, tuple, sizeof like) == 0 && kst_get(rig.t, key->master, &flow))
+            return key->unsure ? NULL : key;
+    }
+    return NULL;
+}
+
+/* PPTP: what a message on this connection has made expected, or may have ended: the server, or another call. */
+static void note_keys(kst_id master, const uint8_t *message, uint32_t bytes, const struct list *before, const struct list *after)
+{
+    enum { OUT_REQUEST = 7, IN_REPLY = 10, DISCONNECT = 13 };
+    const uint32_t type = bytes >= 14 ? get16(message + 8) : 0, call = type != 0 ? get16(message + 12) : 0;
+    bool keyed = false;
+    for (uint32_t i = 0; i < rig.keys_count; i++) {
+        if (rig.keys[i].master != master)
+            continue;
+        keyed = true;
+        const bool another = (type == OUT_REQUEST || type == IN_REPLY) && call != rig.keys[i].call;
+        rig.keys[i].unsure = rig.keys[i].unsure || type == DISCONNECT || another;
+    }
+    for (uint32_t i = 0; i < after->count && rig.keys_count < KEYS && !keyed; i++) { /* a session has keys of one call */
+        const struct kst_expectation *x = &after->x[i];
+        const bool asks = memcmp(x->tuple.src, x->master_tuple.src, 16) == 0;
+        if (x->master == master && !lists(before, x))
+            rig.keys[rig.keys_count++] = (struct key){master, x->tuple, asks ? x->tuple.src_port : x->tuple.dst_port, false};
+    }
+}
+
 /* The one who is expected last comes. */
 static void come(void)
 {
@@ -302,7 +345,19 @@ static void come(void)
         put16(data + at + 6, tuple.dst_port);
     }
     packet_seal(data, at + 20, true);
-    const bool known = kst_find(rig.t, &tuple, NULL) != 0;
+    const struct key *key = tuple.protocol == GRE ? key_of(&tuple) : NULL;
+    struct kst_tuple completed = tuple;
+    bool expected = true;
+    if (key != NULL && key->tuple.src_port != tuple.src_port) { /* then it is somebody else who comes */
+        completed.src_port = key->tuple.src_port;
+        expected = false;
+        for (kst_id id = kst_expectation_next(rig.t, 0); id != 0 && !expected; id = kst_expectation_next(rig.t, id)) {
+            expected = kst_expectation_get(rig.t, id, &x) && memcmp(&x.tuple, &completed, sizeof completed) == 0;
+            if (expected)
+                newest = x;
+        }
+    }
+    const bool known = kst_find(rig.t, &completed, NULL) != 0;
     const uint32_t mark = 7;
     kst_set_mark(rig.t, newest.master, mark);
     const struct kst_packet packet = {.data = fuzz_exact(data, at + 20), .size = at + 20};
@@ -311,7 +366,14 @@ static void come(void)
     fuzz_tell("     who is expected comes: %s %s", kst_state_name((enum kst_state)r.state),
               kst_reason_name((enum kst_reason)r.reason));
     rig.came = rig.came || tuple.protocol == GRE;
-    if (known || r.verdict == KST_DROP || (tuple.protocol == GRE && rig.keys_lost && r.state == KST_NEW))
+    if (key != NULL && kst_get(rig.t, r.entry, &flow))
+        fuzz_same("what its sender calls a call", flow.tuple[r.direction].src_port, key->tuple.src_port);
+    const bool by_chance = tuple.protocol == GRE && key == NULL && (rig.keys_lost || !(r.flags & KST_CREATED));
+    if (known || r.verdict == KST_DROP || (by_chance && r.state != KST_INVALID))
+        return;
+    if (!expected && r.state != KST_NEW)
+        fuzz_fail("who was not expected is %s", kst_state_name((enum kst_state)r.state));
+    if (!expected)
         return;
     if (r.state != KST_RELATED || !(r.flags & KST_CREATED))
         fuzz_fail("who was expected is %s", kst_state_name((enum kst_state)r.state));
@@ -322,10 +384,8 @@ static void come(void)
         fuzz_same("mark of the master", flow.mark, mark);
     fuzz_same("whether it may come again", kst_expectation_get(rig.t, newest.id, &x) || flow.master != newest.master,
               (newest.flags & KST_EXPECT_PERMANENT) != 0 || flow.master != newest.master);
-    struct kst_tuple other_end;
-    kst__tuple_invert(&tuple, &other_end);
     for (kst_id id = kst_expectation_next(rig.t, 0); id != 0 && tuple.protocol == GRE; id = kst_expectation_next(rig.t, id))
-        if (kst_expectation_get(rig.t, id, &x) && x.master == newest.master && memcmp(&x.tuple, &other_end, sizeof other_end) == 0)
+        if (kst_expectation_get(rig.t, id, &x) && x.master == flow.master && memcmp(&x.tuple, &flow.tuple[1], sizeof x.tuple) == 0)
             fuzz_fail("the other end of a call that has begun is expected still");
     if (flow.helper != 0 && tuple.protocol == UDP)
         called(&tuple);
@@ -492,9 +552,9 @@ static void check_opinion(uint32_t connection, const struct kst_result *r, const
             continue;
         if (o.sure && !lists(before, x) && !opens(&o, x))
             fuzz_fail("a message opens port %u, which it does not name", x->tuple.dst_port);
-        const bool one_way = x->tuple.src_port == talk->id[0] && x->tuple.dst_port == talk->id[1];
-        const bool other_way = x->tuple.src_port == talk->id[1] && x->tuple.dst_port == talk->id[0];
-        const bool call = x->tuple.protocol == GRE && !rig.came && (one_way || other_way);
+        const uint32_t from = memcmp(x->tuple.src, flow.tuple[0].src, 16) == 0 ? KST_ORIGINAL : KST_REPLY;
+        const bool call = x->tuple.protocol == GRE && !rig.came && x->tuple.src_port == talk->id[from] &&
+                          x->tuple.dst_port == talk->id[!from];
         if (o.sure && o.forgets && (x->class_ != 0 || call) && !opens(&o, x))
             fuzz_fail("port %u is still expected", x->tuple.dst_port);
         for (uint32_t k = 0; k < before->count && o.no_grant; k++)
@@ -508,6 +568,9 @@ static void check_opinion(uint32_t connection, const struct kst_result *r, const
         bool there = of_class[x->class_] > helper->classes[x->class_].max;
         for (uint32_t k = 0; k < after->count; k++)
             there = there || (memcmp(x->dst, after->x[k].tuple.dst, 16) == 0 && x->dst_port == after->x[k].tuple.dst_port);
+        for (uint32_t k = 0; k < before->count; k++) /* then it stays what it was, and goes with that kind, in Linux, too */
+            there = there || (memcmp(x->dst, before->x[k].tuple.dst, 16) == 0 && x->dst_port == before->x[k].tuple.dst_port &&
+                              x->class_ != before->x[k].class_);
         if (!there)
             fuzz_fail("a message should open port %u", x->dst_port);
     }
@@ -548,8 +611,10 @@ static void say(const struct fuzz_frame *frame)
         check_opinion(connection, &r, frame, bytes, &before, &after);
     if (!(frame->flags & FLAG_AGAIN) && r.verdict == KST_ACCEPT)
         rig.seq[connection][dir] += bytes;
-    if (rig.policy->port == 1723)
+    if (rig.policy->port == 1723) {
         note_call(dir, frame->bytes, front ? 0 : bytes);
+        note_keys(connection_of(connection), frame->bytes, bytes, &before, &after);
+    }
     list_of(rig.copy, &other);
     for (uint32_t i = 0; i < other.count && pieces; i++)
         if (!lists(&after, &other.x[i]) && !lists(&before, &other.x[i]))

@@ -608,7 +608,10 @@ static uint32_t make_pptp(uint8_t *at, bool *reply, const uint8_t *before, uint3
     static const uint8_t next[16] = {1, 2, 7, 4, 1, 6, 5, 8, 9, 10, 11, 12, 13, 7, 8, 15};
     const uint16_t servers = 1 << 2 | 1 << 4 | 1 << 8 | 1 << 9 | 1 << 11 | 1 << 13;
     uint32_t type = one_in(8) ? any(18) : ONE_OF(1, 2, 7, 8, 7, 8, 9, 10, 11, 12, 13, 15);
-    if (before_bytes > 9 && before[9] < 16 && !one_in(4))
+    if (before_bytes == 0 && one_in(2))
+        type = 1;
+    const bool follows = before_bytes > 9 && before[9] < 16 && !one_in(4);
+    if (follows)
         type = next[before[9]];
     const uint32_t size = bytes[type % 16] > 0 ? bytes[type % 16] : 12;
     *reply = servers >> type & 1;
@@ -621,8 +624,10 @@ static uint32_t make_pptp(uint8_t *at, bool *reply, const uint8_t *before, uint3
         at[12] = 1;
         at[14] = (uint8_t)(1 + one_in(8));
     } else {
-        put16(at + 12, 1 + one_in(8));
-        put16(at + 14, 1 + one_in(8));
+        put16(at + 12, 1 + one_in(4)); /* a call */
+        put16(at + 14, 1 + one_in(4)); /* the other's */
+        if (follows && before_bytes > 14 && !one_in(8))
+            memcpy(at + (type == 11 ? 12 : 14), before + 12, 2);
         at[16] = (uint8_t)(1 + one_in(8));
     }
     return !one_in(12) ? size : one_in(2) ? any(size + 1) : size < 13 ? size : ONE_OF(9, 10, 11, 12, 13, size - 1, size - 2);
@@ -740,17 +745,43 @@ static uint32_t draw_message_flags(bool reply)
     return flags;
 }
 
+enum { COME = 16, OTHER = 64 }; /* of a message's flags: who is expected comes; on another connection */
+
+/* The last message on a connection among the first `number`; -1: there is none. */
+static int last_on(uint32_t number, uint32_t connection)
+{
+    int last = (int)number - 1;
+    while (last >= 0 && (in.data[in.at[last] + 1] & OTHER) != connection)
+        last--;
+    return last;
+}
+
+/* One message more, behind the first `number`. */
+static void add_message(uint32_t number)
+{
+    static uint8_t message[FUZZ_SIZE_MAX];
+    const uint32_t helper = in.head > 0 ? in.data[0] : 0;
+    uint32_t connection = number > 0 ? in.data[in.at[number - 1] + 1] & OTHER : 0; /* the same for a while */
+    if (one_in(8))
+        connection ^= OTHER;
+    bool reply;
+    const int last = last_on(number, connection);
+    const uint8_t *before = last < 0 ? NULL : frame_bytes((uint32_t)last);
+    uint32_t size = make_message(helper, message, &reply, before, last < 0 ? 0 : frame_size((uint32_t)last));
+    if (helper % HELPERS == SIP)
+        size = (uint32_t)seal_message(message, size, 4000);
+    uint32_t flags = (draw_message_flags(reply) & ~(uint32_t)OTHER) | connection;
+    if (one_in(6))
+        flags |= COME;
+    frame_put(number, 0, draw_wait(), flags, message, size);
+}
+
 static void change_messages(const uint8_t *other, size_t other_size)
 {
     static uint8_t message[FUZZ_SIZE_MAX];
     const uint32_t helper = in.head > 0 ? in.data[0] : 0, choice = any(10);
     if (in.count == 0 || choice < 3) {
-        const uint32_t number = one_in(3) ? any(in.count + 1) : in.count;
-        bool reply;
-        const uint8_t *before = number > 0 ? frame_bytes(number - 1) : NULL;
-        const uint32_t size = make_message(helper, message, &reply, before, number > 0 ? frame_size(number - 1) : 0);
-        const uint32_t wait = draw_wait(), flags = draw_message_flags(reply);
-        frame_put(number, 0, wait, flags, message, helper % HELPERS == SIP ? (uint32_t)seal_message(message, size, 4000) : size);
+        add_message(one_in(3) ? any(in.count + 1) : in.count);
         return;
     }
     const uint32_t number = any(in.count), size = frame_size(number);
@@ -914,6 +945,11 @@ size_t mutate_make(uint8_t *data, size_t max, uint64_t *random)
         memcpy(data + in.head, made, size);
         in.size = in.head + size;
         steps = any(6);
+    }
+    if (fuzz_target.shape == FUZZ_MESSAGES) { /* a conversation, and little harm to it */
+        for (uint32_t i = 0; i < steps / 2; i++)
+            add_message(in.count);
+        steps = any(8);
     }
     for (uint32_t i = 0; i < steps; i++)
         change_once(NULL, 0);
