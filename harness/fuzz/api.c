@@ -312,6 +312,11 @@ static struct kst_tuple draw_tuple(void)
     else if (tuple.protocol == 50 && ports != 255)
         tuple.src_port = tuple.dst_port = 0;
     tuple.zone = (uint16_t)PICK(0, 0, 0, 1);
+    if (kind >= 248 && rig.known_count > 0) { /* as somebody has it, in the other zone */
+        const uint16_t elsewhere = tuple.zone;
+        tuple = rig.known[ports % rig.known_count].tuple[kind & 1];
+        tuple.zone = tuple.zone != elsewhere ? elsewhere : !elsewhere;
+    }
     return tuple;
 }
 
@@ -469,8 +474,12 @@ static void call_error(void)
     if (kst__protocol_of(about.protocol)->ports != KST__PORTS || !kst__tuple_invert(&about, &answer))
         return;
     struct kst_packet packet = {.data = fuzz_exact(data, size), .size = size, .zone = about.zone};
-    if (rig.config.features & KST_WITH_NAT)
-        packet.flags = (uint8_t)PICK(0, KST_PACKET_ZONE_ORIGINAL, 0, KST_PACKET_ZONE_REPLY);
+    if (rig.config.features & KST_WITH_NAT) {
+        const uint32_t how = draw8();
+        packet.flags = how & 1 ? how & 2 ? KST_PACKET_ZONE_REPLY : KST_PACKET_ZONE_ORIGINAL : 0;
+        if (how & 4)
+            packet.zone = about.zone = how >> 3 & 1;
+    }
     kst_advance(rig.t, rig.now_ms, 0);
     kst_id whose[4];
     uint32_t whose_count = 0;
@@ -752,7 +761,7 @@ static void step(void)
         kst_flush(rig.t);
         fuzz_same("connections behind a flush", kst_count(rig.t), 0);
         fuzz_same("expectations behind a flush", kst_expectation_count(rig.t), 0);
-    } else if (kind < 232) {
+    } else if (kind < 234) {
         call_error();
     } else if (kind < 236) {
         struct kst *elsewhere = fuzz_alloc(rig.bytes, KST_ALIGN);
