@@ -601,6 +601,31 @@ static const char *const words[] = {
     "case ", "is ", "ct ", "zone ", "\xd4\xc3\xb2\xa1", "\x0a\x0d\x0d\x0a"};
 enum { WORDS = sizeof words / sizeof words[0] };
 
+/* What texts are made of, by kind (text.c): the first begins one. */
+#define SAY(text) {text, sizeof(text) - 1}
+enum { TEXTS = 5, SENTENCES = 5 };
+static const struct sentence {
+    const char *text;
+    size_t bytes;
+} sentences[TEXTS][SENTENCES] = {
+    {SAY("nf_conntrack_max 8\n"), SAY("nf_conntrack_acct = 1\n"), SAY("nf_conntrack_udp_timeout 30 1\n"),
+     SAY("nf_conntrack_tcp_timeout_established 600\n"), SAY("nf_conntrack_tcp_be_liberal\t1\n")},
+    {SAY("ipv4     2 tcp      6 300 ESTABLISHED src=10.0.0.1 dst=10.0.0.2 sport=1 dport=2 src=10.0.0.2 dst=10.0.0.1 sport=2 dport=1 "
+         "[ASSURED] mark=0 zone=0\n"),
+     SAY("ipv6     10 udp      17 30 src=fd00::1 dst=fd00::2 sport=1 dport=2 packets=1 bytes=40 [UNREPLIED] src=fd00::2 dst=fd00::1 "
+         "sport=2 dport=1 packets=0 bytes=0 mark=1 zone=1\n"),
+     SAY("ipv4     2 icmp     1 29 src=10.0.0.1 dst=10.0.0.2 type=8 code=0 id=1 src=10.0.0.2 dst=10.0.0.1 type=0 code=0 id=1\n"),
+     SAY("sctp     132 100 COOKIE_WAIT src=10.0.0.1 dst=10.0.0.2 sport=1 dport=2 zone-orig=1 src=10.0.0.2 dst=10.0.0.1 sport=2 dport=1\n"),
+     SAY("gre      47 179 src=10.0.0.1 dst=10.0.0.2 srckey=0x1 dstkey=0x2 src=10.0.0.2 dst=10.0.0.1 srckey=0x2 dstkey=0x1 helper=pptp\n")},
+    {SAY("192.0.2.1\n"), SAY("fd00::1:2\n"), SAY("2001:db8:1:2:3:4:5:6\n"), SAY("::ffff:192.0.2.1\n"), SAY("1::\n")},
+    {SAY("case one\n"), SAY("pkt > 4500001c00000000400166df0a0000010a0000020800f7fd00010001\nis new original\n"),
+     SAY("wait 100\n"), SAY("set nf_conntrack_max=8\n"),
+     SAY("ct ipv4 2 icmp 1 29 src=10.0.0.1 dst=10.0.0.2 type=8 code=0 id=1 [UNREPLIED] src=10.0.0.2 dst=10.0.0.1 type=0 code=0 id=1\n")},
+    {SAY("\xd4\xc3\xb2\xa1\2\0\4\0\0\0\0\0\0\0\0\0\xff\xff\0\0\x65\0\0\0"), /* IP without a link's header */
+     SAY("\1\0\0\0\0\0\0\0\34\0\0\0\34\0\0\0E\0\0\34\0\0\0\0@\1\0\0\12\0\0\1\12\0\0\2\10\0\0\0\0\1\0\1"),
+     SAY("\2\0\0\0\0\0\0\0\24\0\0\0\50\0\0\0E\0\0\50\0\0\0\0@\21\0\0\12\0\0\1\12\0\0\2"),
+     SAY("\3\0\0\0\0\0\0\0\4\0\0\0\4\0\0\0\140\0\0\0"), SAY("\4\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0")}};
+
 /* A PPTP control message (RFC 2637): header, type, what it says. It may be what follows `before`, if that is one. */
 static uint32_t make_pptp(uint8_t *at, bool *reply, const uint8_t *before, uint32_t before_bytes)
 {
@@ -950,6 +975,12 @@ size_t mutate_make(uint8_t *data, size_t max, uint64_t *random)
         for (uint32_t i = 0; i < steps / 2; i++)
             add_message(in.count);
         steps = any(8);
+    }
+    if (fuzz_target.shape == FUZZ_TEXT) { /* sentences, and some harm to them */
+        const struct sentence *say = sentences[in.data[0] % TEXTS];
+        for (uint32_t i = 0; i < steps / 8; i++, say = &sentences[in.data[0] % TEXTS][any(SENTENCES)])
+            splice(in.data, &in.size, in.max, in.size, 0, (const uint8_t *)say->text, say->bytes);
+        steps = any(16);
     }
     for (uint32_t i = 0; i < steps; i++)
         change_once(NULL, 0);
