@@ -301,8 +301,14 @@ static void must_be_in_range(const struct kst_result *r)
             continue;
         if ((range->flags & KST_NAT_ADDRESS) && (memcmp(address, range->address[0], 16) < 0 || memcmp(address, range->address[1], 16) > 0))
             fuzz_fail("step %u: an address out of range", rig.step);
-        if ((range->flags & KST_NAT_PORT) && !(range->flags & KST_NAT_OFFSET) && ports && (port < range->port[0] || port > range->port[1]))
+        if (!(range->flags & KST_NAT_PORT) || !ports)
+            continue;
+        if (port < range->port[0] || port > range->port[1])
             fuzz_fail("step %u: port %u, and the range is %u to %u", rig.step, port, range->port[0], range->port[1]);
+        const uint32_t was = kind == KST_NAT_SOURCE ? flow.tuple[0].src_port : flow.tuple[0].dst_port;
+        const uint32_t shift = (was - range->base) % 65536 % (range->port[1] - range->port[0] + 1u);
+        if ((range->flags & KST_NAT_OFFSET) && kst_count(rig.one) == 1) /* nobody is in the way */
+            fuzz_same("port that is shifted", port, range->port[0] + shift);
     }
 }
 
