@@ -23,6 +23,7 @@ static struct {
     struct kst_nat_range range[2][2]; /* by kind and family */
     bool bound[2];
     uint32_t seq[CONVERSATIONS][2];
+    struct kst_tuple answer[CONVERSATIONS]; /* that its last connection had */
     struct wire left[4]; /* what left last, to be complained about */
     uint32_t left_at;
     uint64_t now_ms;
@@ -305,11 +306,32 @@ static void must_be_in_range(const struct kst_result *r)
             continue;
         if (port < range->port[0] || port > range->port[1])
             fuzz_fail("step %u: port %u, and the range is %u to %u", rig.step, port, range->port[0], range->port[1]);
+        if (!(range->flags & KST_NAT_OFFSET) || kst_count(rig.one) > 1)
+            continue;
         const uint32_t was = kind == KST_NAT_SOURCE ? flow.tuple[0].src_port : flow.tuple[0].dst_port;
         const uint32_t shift = (was - range->base) % 65536 % (range->port[1] - range->port[0] + 1u);
-        if ((range->flags & KST_NAT_OFFSET) && kst_count(rig.one) == 1) /* nobody is in the way */
+        struct kst_tuple answer = *back; /* nobody is in the way but the newcomer itself */
+        *(kind == KST_NAT_SOURCE ? &answer.dst_port : &answer.src_port) = (uint16_t)(range->port[0] + shift);
+        if (memcmp(&answer, &flow.tuple[0], sizeof answer) != 0)
             fuzz_same("port that is shifted", port, range->port[0] + shift);
     }
+}
+
+/* Whether a newcomer, of which only the source's address is changed, will keep its port: nobody has it, and its sender is not seen
+ * to have another port already. */
+static bool may_keep(const struct kst_tuple *tuple)
+{
+    const struct kst_nat_range *range = range_of(KST_NAT_SOURCE, tuple->family == KST_IPV6);
+    struct kst_tuple seen = *tuple, answer;
+    struct kst_flow flow;
+    if (range == NULL || rig.bound[KST_NAT_DESTINATION] || range->flags != KST_NAT_ADDRESS || kst__protocol_of(tuple->protocol)->ports != KST__PORTS)
+        return false;
+    memcpy(seen.src, range->address[0], 16);
+    kst__tuple_invert(&seen, &answer);
+    for (kst_id id = kst_next(rig.one, 0); id != 0; id = kst_next(rig.one, id))
+        if (kst_get(rig.one, id, &flow) && flow.tuple[0].src_port == tuple->src_port && memcmp(flow.tuple[0].src, tuple->src, 16) == 0)
+            return false;
+    return kst_find(rig.one, &answer, NULL) == 0 && memcmp(&answer, tuple, sizeof answer) != 0;
 }
 
 /* Nobody is turned away while an address has a port left, of the few that there are or of all. */
@@ -340,9 +362,13 @@ static void step_packet(bool error)
     const uint32_t number = draw_chance(128) ? PICK(0, 1, 4, 5) : draw_below(CONVERSATIONS); /* mostly FTP */
     struct kst_tuple tuple = tuple_of(number);
     struct kst_flow flow;
-    const bool reply = !error && draw_chance(100) && !(tuple.protocol == GRE && tuple.dst_port != 0) && kst_get(rig.one, kst_find(rig.one, &tuple, NULL), &flow);
+    const bool back = !error && draw_chance(100) && !(tuple.protocol == GRE && tuple.dst_port != 0);
+    const bool reply = back && kst_get(rig.one, kst_find(rig.one, &tuple, NULL), &flow);
     if (reply)
-        tuple = flow.tuple[KST_REPLY];
+        tuple = rig.answer[number] = flow.tuple[KST_REPLY];
+    else if (back && rig.answer[number].family != 0) /* unasked, as who asked is gone */
+        tuple = rig.answer[number];
+    const bool keeps = !error && !reply && may_keep(&tuple);
     memset(&in, 0, sizeof in);
     if (error)
         write_error(&in);
@@ -361,6 +387,8 @@ static void step_packet(bool error)
     rig_check(rig.steps);
     if (!error)
         must_be_in_range(&r);
+    if (keeps && (r.flags & KST_CREATED) && kst_get(rig.one, r.entry, &flow) && !(flow.status & KST_EXPECTED))
+        fuzz_same("port that is free", flow.tuple[KST_REPLY].dst_port, tuple.src_port);
     if (r.reason == KST_REASON_NAT_EXHAUSTED && !error && !reply)
         must_be_exhausted(tuple);
     if (r.verdict != KST_ACCEPT)
