@@ -2,10 +2,11 @@
 /* nat.c - properties: translated in one call or, with another pair of back ends, hook by hook a packet becomes the
  * same bytes; what was right leaves with right checksums, recomputed from scratch; rewritten back it is what it was;
  * its answer would belong to the same connection, which lies within its ranges; nobody is turned away while they have room;
- * no two connections have the same answers, and the table stays sound.
+ * a port that is free is kept, one that is shifted lies where it must; no two connections have the same answers, and the
+ * table stays sound.
  *
  * The head chooses ranges, narrow ones, so that they are used up; a record is a packet of one of a few conversations,
- * either way, perhaps with a line for a helper, an ICMP error about one of those that left, time, or a deletion. */
+ * either way, or back when who asked is gone, perhaps with a line for a helper, an ICMP error about one of those that left, time, or a deletion. */
 #include "rig.h"
 
 #include "packet.h"
