@@ -295,6 +295,9 @@ static void must_be_in_range(const struct kst_result *r)
     const bool ports = kst__protocol_of(back->protocol)->ports == KST__PORTS;
     if (back->protocol == GRE) /* only who announced a call may have another name for it */
         fuzz_must(flow.tuple[0].src_port == back->dst_port && flow.tuple[0].dst_port == back->src_port);
+    const struct kst_nat_range *source = range_of(KST_NAT_SOURCE, back->family == KST_IPV6);
+    if (ports && source != NULL && source->flags == KST_NAT_ADDRESS && memcmp(&flow.tuple[0], back, sizeof *back) == 0)
+        fuzz_fail("step %u: its own answer, with all ports to choose from", rig.step);
     for (uint32_t kind = 0; kind < 2; kind++) {
         const struct kst_nat_range *range = range_of((enum kst_nat_kind)kind, back->family == KST_IPV6);
         const uint8_t *address = kind == KST_NAT_SOURCE ? back->dst : back->src;
