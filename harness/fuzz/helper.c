@@ -3,8 +3,9 @@
  * policy below in every field: to and from whom, by which protocol, how many, for how long, for which master. Only
  * an expectation that is there makes a newcomer RELATED, and then it has that master; what is not permanent
  * comes once. What one end says in FTP, IRC and PPTP opens nothing that only the other may open, and who was called
- * asks for no calls. Of a call's packets the key is that of whose call was told of first. Of a message that is well-formed just that is expected which naive_help.h says. A line of FTP
- * that comes in two pieces opens nothing that it would not have opened whole. A moved table goes on alike.
+ * asks for no calls. Of a call's packets the key is that of whose call was told of first. Of a message that is
+ * well-formed just that is expected which naive_help.h says. A line of FTP that comes in two pieces opens nothing
+ * that it would not have opened whole. A moved table goes on alike.
  *
  * The head chooses helper, family and settings; frames hold messages. Sequence numbers are kept right but where
  * flags say otherwise. Each payload ends its packet, which ends its allocation. */
@@ -366,7 +367,7 @@ static void come(void)
     fuzz_tell("     who is expected comes: %s %s", kst_state_name((enum kst_state)r.state),
               kst_reason_name((enum kst_reason)r.reason));
     rig.came = rig.came || tuple.protocol == GRE;
-    if (key != NULL && kst_get(rig.t, r.entry, &flow))
+    if (key != NULL && r.direction != KST_NO_DIRECTION && kst_get(rig.t, r.entry, &flow))
         fuzz_same("what its sender calls a call", flow.tuple[r.direction].src_port, key->tuple.src_port);
     const bool by_chance = tuple.protocol == GRE && key == NULL && (rig.keys_lost || !(r.flags & KST_CREATED));
     if (known || r.verdict == KST_DROP || (by_chance && r.state != KST_INVALID))

@@ -6,7 +6,8 @@
  * table stays sound.
  *
  * The head chooses ranges, narrow ones, so that they are used up; a record is a packet of one of a few conversations,
- * either way, or back when who asked is gone, perhaps with a line for a helper, an ICMP error about one of those that left, time, or a deletion. */
+ * either way, or back when who asked is gone, perhaps with a line for a helper, an ICMP error about one of those that
+ * left, time, or a deletion. */
 #include "rig.h"
 
 #include "packet.h"
