@@ -142,8 +142,8 @@ seeds: $(B)/fuzz/seed $(call each,libfuzzer) $(call each,replay) ## makes corpus
 
 # Every suite twice: from the rooms under sanitizers, with all back ends to choose from, and from the
 # one header with the default ones, optimised. By gcc, as clang 14 takes three times as long; what clang
-# makes of the header answers the vectors. Who needs no internals is linked with a library of it; of the others'
-# nothing of that is taken.
+# makes of the header answers the vectors. Who needs no internals takes the tracker from a
+# library; whoever has it inside takes nothing of that.
 $(B)/rooms/test_prepare $(B)/header/test_prepare: harness/kernel/prepare.c
 $(B)/rooms/test_rules $(B)/header/test_rules: $(RULES) $(wildcard harness/rules/*.h)
 

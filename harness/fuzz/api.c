@@ -313,9 +313,8 @@ static struct kst_tuple draw_tuple(void)
         tuple.src_port = tuple.dst_port = 0;
     tuple.zone = (uint16_t)PICK(0, 0, 0, 1);
     if (kind >= 248 && rig.known_count > 0) { /* as somebody has it, in the other zone */
-        const uint16_t elsewhere = tuple.zone;
         tuple = rig.known[ports % rig.known_count].tuple[kind & 1];
-        tuple.zone = tuple.zone != elsewhere ? elsewhere : !elsewhere;
+        tuple.zone = !tuple.zone;
     }
     return tuple;
 }

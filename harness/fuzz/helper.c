@@ -85,6 +85,8 @@ static uint32_t port_of(uint32_t connection)
     return 40000 + connection;
 }
 
+enum { OUT_REQUEST = 7, IN_REPLY = 10, DISCONNECT = 13 }; /* messages of PPTP */
+
 enum { ONLY_FRONT = 256 }; /* besides TCP's flags */
 
 /* One packet of a connection. */
@@ -297,7 +299,6 @@ static const struct key *key_of(const struct kst_tuple *tuple)
 /* PPTP: what a message on this connection has made expected, or may have ended: the server, or another call. */
 static void note_keys(kst_id master, const uint8_t *message, uint32_t bytes, const struct list *before, const struct list *after)
 {
-    enum { OUT_REQUEST = 7, IN_REPLY = 10, DISCONNECT = 13 };
     const uint32_t type = bytes >= 14 ? get16(message + 8) : 0, call = type != 0 ? get16(message + 12) : 0;
     bool keyed = false;
     for (uint32_t i = 0; i < rig.keys_count; i++) {
@@ -369,8 +370,8 @@ static void come(void)
     rig.came = rig.came || tuple.protocol == GRE;
     if (key != NULL && r.direction != KST_NO_DIRECTION && kst_get(rig.t, r.entry, &flow))
         fuzz_same("what its sender calls a call", flow.tuple[r.direction].src_port, key->tuple.src_port);
-    const bool by_chance = tuple.protocol == GRE && key == NULL && (rig.keys_lost || !(r.flags & KST_CREATED));
-    if (known || r.verdict == KST_DROP || (by_chance && r.state != KST_INVALID))
+    const bool is_there = !(r.flags & KST_CREATED) && r.state != KST_INVALID;
+    if (known || r.verdict == KST_DROP || (tuple.protocol == GRE && key == NULL && (is_there || (rig.keys_lost && r.state == KST_NEW))))
         return;
     if (!expected && r.state != KST_NEW)
         fuzz_fail("who was not expected is %s", kst_state_name((enum kst_state)r.state));
@@ -396,7 +397,6 @@ static void come(void)
  * over: then who is still expected comes as somebody new, in Linux, too. */
 static void note_call(uint32_t dir, const uint8_t *message, uint32_t bytes)
 {
-    enum { OUT_REQUEST = 7, IN_REPLY = 10, DISCONNECT = 13 };
     const uint32_t type = bytes >= 14 ? get16(message + 8) : 0;
     if (dir == KST_REPLY && type == DISCONNECT)
         rig.keys_lost = true;
