@@ -145,7 +145,7 @@ def digest(output):
 
 # Who hunts for a bug in which room, by the front of its name: those that reach it, the likeliest first.
 HUNTERS = [("index_", ["index", "track"]), ("timer_", ["timer", "track"]), ("help_text", ["helper"]), ("help_", ["helper", "nat"]),
-           ("help.h", ["api", "helper", "nat"]), ("expect", ["api", "helper"]), ("nat", ["nat"]), ("rewrite", ["nat"]),
+           ("help.h", ["api", "helper", "nat"]), ("expect", ["api", "helper"]), ("nat", ["nat", "api"]), ("rewrite", ["nat"]),
            ("adjust", ["nat"]), ("defrag", ["frag"]), ("proto_tcp", ["tcp", "track"]), ("proto_sctp", ["tcp", "track"]),
            ("proto_", ["track", "tcp", "parse"]), ("checksum", ["parse", "track"]), ("parse", ["parse", "track", "frag"]),
            ("track", ["track", "api", "helper", "nat", "tcp"]), ("line", ["text"]), ("calls", ["api", "track"]), ("event", ["api"]),

@@ -4,7 +4,8 @@
  * gives out kst_insert takes back; what is refused changes nothing; a walk meets everybody who is there throughout
  * exactly once, whatever is deleted and inserted on the way; a name that is gone is never found again; a block
  * that is moved goes on where it was. A newcomer is RELATED just if something expects it, which happens once; what
- * clashes is not expected; of a class that is full the oldest goes.
+ * clashes is not expected; of a class that is full the oldest goes. An error is about who has the answer to the packet
+ * it carries, and has not expired; a newcomer whose answers nobody has keeps them.
  *
  * The follower is a list of flows and expectations that only events change. */
 #include "toy.h"
@@ -312,9 +313,12 @@ static struct kst_tuple draw_tuple(void)
     else if (tuple.protocol == 50 && ports != 255)
         tuple.src_port = tuple.dst_port = 0;
     tuple.zone = (uint16_t)PICK(0, 0, 0, 1);
-    if (kind >= 248 && rig.known_count > 0) { /* as somebody has it, in the other zone */
-        tuple = rig.known[ports % rig.known_count].tuple[kind & 1];
-        tuple.zone = !tuple.zone;
+    if (kind >= 232 && rig.known_count > 0) { /* as somebody has it, in the other zone, or whose answers somebody has */
+        const struct kst_tuple *had = &rig.known[ports % rig.known_count].tuple[kind & 1];
+        if ((kind & 2) || !kst__tuple_invert(had, &tuple)) {
+            tuple = *had;
+            tuple.zone = !tuple.zone;
+        }
     }
     return tuple;
 }
@@ -365,6 +369,39 @@ static struct kst_tuple draw_guest(void)
     return rig.known_count > 0 ? rig.known[number % rig.known_count].tuple[choice & 1] : draw_tuple();
 }
 
+/* Whose packet brings an answer that two might have, as one has it in each zone. */
+static struct kst_tuple draw_twin(void)
+{
+    struct kst_tuple other, about;
+    for (uint32_t i = 0; i < 2 * rig.known_count; i++)
+        for (uint32_t j = 0; j < i; j++) {
+            const struct kst_tuple *one = &rig.known[i / 2].tuple[i % 2];
+            other = rig.known[j / 2].tuple[j % 2];
+            other.zone = one->zone;
+            if (rig.known[j / 2].tuple[j % 2].zone != one->zone && memcmp(one, &other, sizeof other) == 0 && kst__tuple_invert(one, &about))
+                return about;
+        }
+    return draw_guest();
+}
+
+/* Whether a newcomer looks as its range allows, and nobody has its answers. */
+static bool may_stay(const struct kst_flow *newcomer, const struct kst_nat_range *range)
+{
+    const struct kst_tuple *back = &newcomer->tuple[KST_REPLY];
+    struct kst_flow flow;
+    if (kst__protocol_of(back->protocol)->ports != KST__PORTS || (newcomer->status & KST_EXPECTED) ||
+        memcmp(back, &newcomer->tuple[0], sizeof *back) == 0)
+        return false;
+    if (range != NULL && (((range->flags & KST_NAT_ADDRESS) && memcmp(back->dst, range->address[0], sizeof back->dst) != 0) ||
+                          back->dst_port < range->port[0] || back->dst_port > range->port[1]))
+        return false;
+    for (kst_id id = kst_next(rig.t, 0); id != 0; id = kst_next(rig.t, id))
+        if (id != newcomer->id && kst_get(rig.t, id, &flow) &&
+            (memcmp(back, &flow.tuple[0], sizeof *back) == 0 || memcmp(back, &flow.tuple[1], sizeof *back) == 0))
+            return false;
+    return true;
+}
+
 /* Hook by hook, for a caller who calls on meanwhile, and makes another packet of it: shorter, or other bytes, so that the
  * last hook may find in it what the first would have refused. */
 static struct kst_result by_hooks(struct kst_packet packet)
@@ -386,8 +423,14 @@ static struct kst_result by_hooks(struct kst_packet packet)
             range.address[0][v6 ? 15 : 3] = (uint8_t)(1 + (at >> (1 + i) & 1));
             memcpy(range.address[1], range.address[0], sizeof range.address[1]);
         }
-        if ((r.flags & KST_CREATED) && (choice & (4u << i)))
+        if ((r.flags & KST_CREATED) && (choice & (4u << i))) {
+            struct kst_flow was = {0}, is = {0};
+            fuzz_must(kst_get(rig.t, r.entry, &was));
+            const bool stays = kind == KST_NAT_SOURCE && may_stay(&was, choice & 16 ? &range : NULL);
             fuzz_note(kst_bind(rig.t, r.entry, kind, choice & 16 ? &range : NULL));
+            if (stays && kst_get(rig.t, r.entry, &is) && memcmp(is.tuple, was.tuple, sizeof is.tuple) != 0)
+                fuzz_fail("whose answers nobody has gets others");
+        }
         fuzz_note(kst_translate(rig.t, &r, kind, bytes, size));
     }
     if (choice >> 5 == 1)
@@ -454,7 +497,7 @@ static void call_track(struct kst_tuple tuple)
 static void call_error(void)
 {
     uint8_t data[200];
-    struct kst_tuple about = draw_guest(), answer;
+    struct kst_tuple about = draw_chance(128) ? draw_twin() : draw_guest(), answer;
     const bool v6 = about.family == KST_IPV6;
     const uint32_t at = packet_begin(data, v6, 77, 1, v6 ? ICMP6 : ICMP), half = v6 ? 16 : 4;
     uint8_t *inner = data + at + 8;
@@ -479,6 +522,7 @@ static void call_error(void)
         if (how & 4)
             packet.zone = about.zone = how >> 3 & 1;
     }
+    rig.now_ms += PICK(0, 0, 1, 1000, 30000); /* so that some have expired, and are not collected */
     kst_advance(rig.t, rig.now_ms, 0);
     kst_id whose[4];
     uint32_t whose_count = 0;
