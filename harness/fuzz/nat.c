@@ -3,7 +3,7 @@
  * same bytes; what was right leaves with right checksums, recomputed from scratch; rewritten back it is what it was;
  * its answer would belong to the same connection, which lies within its ranges; nobody is turned away while they have room;
  * a port that is free is kept, one that is shifted lies where it must; no two connections have the same answers, and the
- * table stays sound.
+ * table stays sound; a finished TCP connection's port goes to who has newer numbers alone.
  *
  * The head chooses ranges, narrow ones, so that they are used up; a record is a packet of one of a few conversations,
  * either way, or back when who asked is gone, perhaps with a line for a helper, an ICMP error about one of those that
@@ -12,7 +12,7 @@
 
 #include "packet.h"
 
-enum { STEPS_MAX = 400, HEAD = 16, RECORD = 16, ROOM = 700, CONVERSATIONS = 48, ENTRIES = 24 };
+enum { STEPS_MAX = 400, HEAD = 16, RECORD = 16, ROOM = 700, CONVERSATIONS = 96, ENTRIES = 24 };
 enum { TRIES = 4 }; /* a search for a port may take so many times the steps of a packet */
 
 struct wire {
@@ -34,27 +34,29 @@ static struct {
 
 /* ---- packets ---- */
 
-static const uint8_t protocols[] = {TCP, UDP, TCP, ICMP, UDPLITE, SCTP, GRE, 50};
+/* What conversations are: a protocol, and the ports of two services. */
+static const struct {
+    uint8_t protocol;
+    uint16_t port[2];
+} kinds[8] = {{TCP, {21, 5060}}, {UDP, {5060, 69}}, {TCP, {21, 6667}}, {ICMP, {0}}, {UDPLITE, {7, 9}}, {SCTP, {7, 9}}, {GRE, {0}}, {50, {0}}};
 
-/* Who begins conversation `number`: one of three clients, to one of two servers, with ports that clash. */
+/* Who begins conversation `number`: one of three clients with the same port, to one of two servers. */
 static struct kst_tuple tuple_of(uint32_t number)
 {
-    static const uint16_t ports[4] = {21, 5060, 6667, 69};
-    struct kst_tuple tuple = {.family = number & 1 ? KST_IPV6 : KST_IPV4, .protocol = protocols[number / 2 % 8]};
     const bool v6 = number & 1;
+    const uint32_t kind = number / 2 % 8, client = number / 16 % 3, server = number / 48;
+    struct kst_tuple tuple = {.family = v6 ? KST_IPV6 : KST_IPV4, .protocol = kinds[kind].protocol};
     tuple.src[0] = tuple.dst[0] = v6 ? 0xfd : 10;
-    tuple.src[v6 ? 15 : 3] = (uint8_t)(1 + number % 3);
-    tuple.dst[v6 ? 15 : 3] = (uint8_t)(10 + number / 3 % 2);
+    tuple.src[v6 ? 15 : 3] = (uint8_t)(1 + client);
+    tuple.dst[v6 ? 15 : 3] = (uint8_t)(10 + server);
     if (tuple.protocol == ICMP) {
         tuple.protocol = v6 ? (uint8_t)ICMP6 : (uint8_t)ICMP;
         tuple.src_port = 7;
         tuple.dst_port = v6 ? 0x8000 : 0x0800;
     } else if (kst__protocol_of(tuple.protocol)->ports == KST__PORTS) {
-        tuple.src_port = (uint16_t)(5060 + number % 2);
-        tuple.dst_port = ports[number / 16 % 4];
-        if (tuple.protocol == UDP && number / 4 % 2 == 0)
-            tuple.dst_port = 5060;
-    } else if (tuple.protocol == GRE && number / 16 % 2 == 1) {
+        tuple.src_port = (uint16_t)(5060 + kind / 2);
+        tuple.dst_port = kinds[kind].port[server];
+    } else if (tuple.protocol == GRE && server == 1) {
         tuple.dst_port = 7; /* a call that nobody announced */
     }
     return tuple;
@@ -138,6 +140,7 @@ static void write_packet(struct wire *w, const struct kst_tuple *tuple, uint32_t
     if (tuple->protocol == ICMP || tuple->protocol == ICMP6) {
         put16(l4, tuple->dst_port);
         put16(l4 + 4, tuple->src_port);
+        put16(l4 + 6, 1); /* of a reply that becomes all zeros RFC 1624's sum, Linux's and ours, is the other zero */
     } else if (kst__protocol_of(tuple->protocol)->ports == KST__PORTS) {
         put16(l4, tuple->src_port);
         put16(l4 + 2, tuple->dst_port);
@@ -339,6 +342,47 @@ static bool may_keep(const struct kst_tuple *tuple)
     return kst_find(rig.one, &answer, NULL) == 0 && memcmp(&answer, tuple, sizeof answer) != 0;
 }
 
+/* Who has answers that a newcomer might take over, by the table of one call. */
+static struct holder {
+    kst_id id;
+    struct kst_tuple tuple[2];
+    uint32_t end; /* of what it sent */
+    bool finished;
+} holders[ENTRIES];
+static uint32_t holder_count;
+
+static void note_holders(void)
+{
+    struct kst_flow flow;
+    holder_count = 0;
+    for (kst_id id = kst_next(rig.one, 0); id != 0; id = kst_next(rig.one, id)) {
+        struct holder *h = &holders[holder_count++];
+        fuzz_must(holder_count <= ENTRIES && kst_get(rig.one, id, &flow));
+        h->id = id;
+        memcpy(h->tuple, flow.tuple, sizeof h->tuple);
+        h->end = kst__entry_at(rig.one, (uint32_t)id)->proto.tcp.side[0].end;
+        h->finished = flow.tuple[0].protocol == TCP && (flow.state == KST_TCP_TIME_WAIT || flow.state == KST_TCP_CLOSE);
+    }
+}
+
+/* Whose answers a newcomer has taken over had finished, and the newcomer's numbers are newer. */
+static void must_have_gone_for(const struct kst_result *r)
+{
+    struct kst_flow flow, other;
+    if (!(r->flags & KST_CREATED) || !kst_get(rig.one, r->entry, &flow))
+        return;
+    const uint32_t end = kst__entry_at(rig.one, (uint32_t)r->entry)->proto.tcp.side[0].end;
+    for (uint32_t i = 0; i < holder_count; i++) {
+        const struct holder *h = &holders[i];
+        if (memcmp(&h->tuple[KST_REPLY], &flow.tuple[KST_REPLY], sizeof flow.tuple[0]) != 0 ||
+            memcmp(&h->tuple[0], &flow.tuple[0], sizeof flow.tuple[0]) == 0 || memcmp(&h->tuple[1], &flow.tuple[0], sizeof flow.tuple[0]) == 0)
+            continue; /* nobody's, or its own that is begun anew */
+        fuzz_must(!kst_get(rig.one, h->id, &other));
+        if (!h->finished || !kst__after(end, h->end))
+            fuzz_fail("step %u: the port of one %s goes to a newcomer", rig.step, h->finished ? "with newer numbers" : "that has not finished");
+    }
+}
+
 /* Nobody is turned away while an address has a port left, of the few that there are or of all. */
 static void must_be_exhausted(struct kst_tuple tuple)
 {
@@ -380,6 +424,8 @@ static void step_packet(bool error)
     else
         write_packet(&in, &tuple, number, reply);
     one = other = in;
+    note_holders();
+    const uint64_t evicted = kst_statistics(rig.one)->gone[KST_GONE_EVICTED];
     const struct kst_result r = at_once(&one), s = by_hooks(&other);
     fuzz_tell("packet of %u%s%s: %u bytes, then %u: %s %s %s", number, reply ? ", reply" : "", error ? ", an error" : "", in.size, one.size,
               kst_state_name((enum kst_state)r.state), kst_direction_name((enum kst_direction)r.direction), kst_reason_name((enum kst_reason)r.reason));
@@ -392,6 +438,8 @@ static void step_packet(bool error)
     rig_check(rig.steps);
     if (!error)
         must_be_in_range(&r);
+    if (kst_statistics(rig.one)->gone[KST_GONE_EVICTED] == evicted)
+        must_have_gone_for(&r);
     if (keeps && (r.flags & KST_CREATED) && kst_get(rig.one, r.entry, &flow) && !(flow.status & KST_EXPECTED))
         fuzz_same("port that is free", flow.tuple[KST_REPLY].dst_port, tuple.src_port);
     if (r.reason == KST_REASON_NAT_EXHAUSTED && !error && !reply)
