@@ -7,8 +7,8 @@
 #include "proto_icmp.h"
 
 /* The addresses of a packet, or of the one that it, an ICMP error, is about; `bytes` tells how long both
- * are. NULL if there are none. A fragment counts by its own, as all of its datagram must go the same
- * way. */
+ * are. NULL if there are none. A fragment of several counts by its own, as all of its datagram must go
+ * the same way. */
 static const uint8_t *kst__shard_addresses(const struct kst_packet *packet, uint32_t *bytes)
 {
     const uint32_t version = packet->size > 0 ? packet->data[0] >> 4 : 0;
@@ -18,7 +18,7 @@ static const uint8_t *kst__shard_addresses(const struct kst_packet *packet, uint
         return NULL;
     *bytes = v4 ? 8 : 32;
     kst__parse(packet, false, &p);
-    if (p.reason == KST_REASON_NONE && !p.fragment && p.tuple.protocol == kst__icmp_of(p.tuple.family) &&
+    if (p.reason == KST_REASON_NONE && !p.partial && p.tuple.protocol == kst__icmp_of(p.tuple.family) &&
         (v4 ? kst__icmp4_sort(p.l4[0]) : kst__icmp6_sort(p.l4[0])) == KST__ICMP_ERROR &&
         p.l4_here >= 8 + (v4 ? 20u : 40u))
         return p.l4 + 8 + (v4 ? 12 : 8);

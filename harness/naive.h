@@ -1273,6 +1273,13 @@ static void naive_error(struct naive *n, const struct naive_packet *p, struct ks
     r->entry = e->name;
 }
 
+/* Of ICMP of its own family. */
+static bool naive_is_error(const struct naive_packet *p)
+{
+    const uint32_t type = p->l4[0];
+    return p->tuple.protocol == 1 ? type == 3 || type == 4 || type == 5 || type == 11 || type == 12 : type < 128;
+}
+
 /* What ICMP of its own family is before anything is looked up. True if it is done with. */
 static bool naive_icmp_first(struct naive *n, const struct naive_packet *p, struct kst_result *r)
 {
@@ -1292,7 +1299,7 @@ static bool naive_icmp_first(struct naive *n, const struct naive_packet *p, stru
             r->state = KST_UNTRACKED;
             return true;
         }
-    if (v4 ? type == 3 || type == 4 || type == 5 || type == 11 || type == 12 : type < 128) {
+    if (naive_is_error(p)) {
         naive_error(n, p, r);
         return true;
     }

@@ -63,6 +63,18 @@ START_TEST(what_belongs_together)
                 must_be(shard_of(&w, w.size, shards), shard_of(&between, between.size, shards));
             }
         }
+        if (say.v6) { /* an error with a fragment header, and nothing missing (RFC 6946), is one like others */
+            struct say error = {.protocol = ICMP6, .v6 = true, .from = 77, .to = say.from, .dport = 0x0100,
+                                .bytes = (uint16_t)there.size, .body = there.data};
+            struct wire w = wire_of(&error);
+            memmove(w.data + 48, w.data + 40, w.size - 40);
+            memset(w.data + 40, 0, 8);
+            w.data[40] = ICMP6;
+            w.data[6] = 44;
+            w.size += 8;
+            put16(w.data + 4, w.size - 40);
+            must_be(shard_of(&w, w.size, shards), shard);
+        }
         struct wire fragment = there; /* the middle of a datagram between the same two */
         if (!say.v6) {
             put16(fragment.data + 6, 0x2000 | 3);

@@ -3,16 +3,21 @@
  * same bytes; what was right leaves with right checksums, recomputed from scratch; rewritten back it is what it was;
  * its answer would belong to the same connection, which lies within its ranges; nobody is turned away while they have room;
  * a port that is free is kept, one that is shifted lies where it must; no two connections have the same answers, and the
- * table stays sound; a finished TCP connection's port goes to who has newer numbers alone.
+ * table stays sound; a finished TCP connection's port goes to who has newer numbers alone. What a helper's line is changed
+ * into says where somebody is expected, who gets to who told of it; a stream's numbers move by what it has grown.
  *
  * The head chooses ranges, narrow ones, so that they are used up; a record is a packet of one of a few conversations,
- * either way, or back when who asked is gone, perhaps with a line for a helper, an ICMP error about one of those that
- * left, time, or a deletion. */
+ * either way, or back when who asked is gone, perhaps with a line for a helper, or of who is expected, an ICMP error about
+ * one of those that left, time, or a deletion. */
 #include "rig.h"
 
 #include "packet.h"
 
-enum { STEPS_MAX = 400, HEAD = 16, RECORD = 16, ROOM = 700, CONVERSATIONS = 96, ENTRIES = 24 };
+#include <arpa/inet.h>
+
+enum { STEPS_MAX = 400, HEAD = 16, RECORD = 24, ROOM = 700, CONVERSATIONS = 96, ENTRIES = 24, GUEST = CONVERSATIONS };
+enum { TOLD = 16 };
+enum said { SAID_PORT, SAID_EPRT, SAID_227, SAID_229, SAID_DCC, SAID_INVITE, SAID_REGISTER, SAID_ELSE, SAYINGS };
 enum { TRIES = 4 }; /* a search for a port may take so many times the steps of a packet */
 
 struct wire {
@@ -24,10 +29,25 @@ static struct {
     struct kst *one, *steps; /* in one call, and hook by hook */
     struct kst_nat_range range[2][2]; /* by kind and family */
     bool bound[2];
-    uint32_t seq[CONVERSATIONS][2];
+    uint32_t seq[CONVERSATIONS + 1][2]; /* the last: of whoever is expected */
     struct kst_tuple answer[CONVERSATIONS]; /* that its last connection had */
     struct wire left[4]; /* what left last, to be complained about */
     uint32_t left_at;
+    struct { /* what the packet at hand says: as it was composed, if it is */
+        uint32_t kind;
+        uint16_t port;
+        bool composed;
+    } said;
+    struct { /* by expectation, where who told of it is */
+        kst_id id;
+        uint8_t address[16];
+        uint16_t port;
+    } told[TOLD];
+    uint32_t told_at;
+    struct { /* of a range of addresses that is persistent, which one a client has, by its last byte */
+        uint8_t address[16];
+        bool is;
+    } lasting[2][2][256];
     uint64_t now_ms;
     uint32_t step;
 } rig;
@@ -66,45 +86,58 @@ static struct kst_tuple tuple_of(uint32_t number)
 static uint32_t draw_text(const struct kst_tuple *tuple, char *text, uint32_t room)
 {
     const uint8_t *a = tuple->src;
-    const uint32_t port = PICK(1234, 1024, 5000, 65535, 80), kind = draw_below(8);
+    const uint32_t port = PICK(1234, 1024, 5000, 65535, 80), kind = draw_below(SAYINGS);
     char host[64];
     if (tuple->family == KST_IPV4)
         snprintf(host, sizeof host, "%u.%u.%u.%u", a[0], a[1], a[2], a[3]);
     else
         snprintf(host, sizeof host, "fd00::%x", a[15]);
     const int bytes =
-        kind == 0   ? snprintf(text, room, "PORT %u,%u,%u,%u,%u,%u\r\n", a[0], a[1], a[2], a[3], port >> 8, port & 255)
-        : kind == 1 ? snprintf(text, room, "EPRT |%u|%s|%u|\r\n", tuple->family == KST_IPV4 ? 1 : 2, host, port)
-        : kind == 2 ? snprintf(text, room, "227 x (%u,%u,%u,%u,%u,%u)\r\n", a[0], a[1], a[2], a[3], port >> 8, port & 255)
-        : kind == 3 ? snprintf(text, room, "229 x (|||%u|)\r\n", port)
-        : kind == 4 ? snprintf(text, room, "PRIVMSG n :\1DCC SEND f %u %u 9\1\r\n", get32(a), port)
-        : kind == 5
+        kind == SAID_PORT   ? snprintf(text, room, "PORT %u,%u,%u,%u,%u,%u\r\n", a[0], a[1], a[2], a[3], port >> 8, port & 255)
+        : kind == SAID_EPRT ? snprintf(text, room, "EPRT |%u|%s|%u|\r\n", tuple->family == KST_IPV4 ? 1 : 2, host, port)
+        : kind == SAID_227  ? snprintf(text, room, "227 x (%u,%u,%u,%u,%u,%u)\r\n", a[0], a[1], a[2], a[3], port >> 8, port & 255)
+        : kind == SAID_229  ? snprintf(text, room, "229 x (|||%u|)\r\n", port)
+        : kind == SAID_DCC  ? snprintf(text, room, "PRIVMSG n :\1DCC SEND f %u %u 9\1\r\n", get32(a), port)
+        : kind == SAID_INVITE
             ? snprintf(text, room,
                        "INVITE sip:b@%s:%u SIP/2.0\r\nVia: SIP/2.0/UDP %s:%u;maddr=%s;rport=%u\r\nCSeq: 1 INVITE\r\n"
                        "Contact: <sip:a@%s:%u>\r\nContent-Length: %u\r\n\r\nv=0\r\no=a 1 1 IN IP%c %s\r\nc=IN IP%c %s\r\n"
                        "m=audio %u RTP/AVP 0\r\n",
                        host, port, host, tuple->src_port, host, port, host, tuple->src_port, port,
                        tuple->family == KST_IPV4 ? '4' : '6', host, tuple->family == KST_IPV4 ? '4' : '6', host, port)
-        : kind == 6 ? snprintf(text, room, "REGISTER sip:b SIP/2.0\r\nCSeq: 1 REGISTER\r\nContact: <sip:a@%s:%u>;expires=9\r\n\r\n", host, tuple->src_port)
-                    : snprintf(text, room, "%sNOOP\r\n", draw_chance(128) ? "\1" : "");
+        : kind == SAID_REGISTER
+            ? snprintf(text, room, "REGISTER sip:b SIP/2.0\r\nCSeq: 1 REGISTER\r\nContact: <sip:a@%s:%u>;expires=9\r\n\r\n", host, tuple->src_port)
+            : snprintf(text, room, "%sNOOP\r\n", draw_chance(128) ? "\1" : "");
     uint32_t size = bytes < 0 ? 0 : (uint32_t)bytes < room ? (uint32_t)bytes : room - 1;
-    if (draw_chance(48) && size > 0)
+    const bool changed = draw_chance(48) && size > 0, cut = draw_chance(16);
+    if (changed)
         text[draw8() * size / 256] = (char)draw8();
-    if (draw_chance(16))
+    if (cut)
         size = draw8() * size / 256;
+    rig.said.kind = kind;
+    rig.said.port = (uint16_t)port;
+    rig.said.composed = !changed && !cut;
     return size;
 }
 
 static void write_packet(struct wire *w, const struct kst_tuple *tuple, uint32_t number, bool reply)
 {
     const bool v6 = tuple->family == KST_IPV6;
-    const uint32_t at = packet_begin(w->data, v6, 0, 0, tuple->protocol);
+    uint32_t at = packet_begin(w->data, v6, 0, 0, tuple->protocol);
+    if (v6 && draw_chance(32)) { /* behind options for the destination, of padding */
+        static const uint8_t padding[8] = {0, 0, 1, 4};
+        memcpy(w->data + at, padding, sizeof padding);
+        w->data[at] = w->data[6];
+        w->data[6] = 60;
+        at += sizeof padding;
+    }
     const uint32_t flags = draw_chance(200) ? TCP_ACK : PICK(TCP_SYN, TCP_SYN | TCP_ACK, TCP_FIN | TCP_ACK, TCP_RST);
     uint8_t *l4 = w->data + at;
     uint32_t header = 8, *seq = rig.seq[number];
     char text[500] = "";
     memcpy(w->data + (v6 ? 8 : 12), tuple->src, v6 ? 16 : 4);
     memcpy(w->data + (v6 ? 24 : 16), tuple->dst, v6 ? 16 : 4);
+    rig.said.composed = false;
     const uint32_t bytes = draw_chance(160) ? draw_text(tuple, text, sizeof text) : draw_below(4);
     memset(l4, 0, 40);
     switch (tuple->protocol) {
@@ -115,11 +148,13 @@ static void write_packet(struct wire *w, const struct kst_tuple *tuple, uint32_t
         l4[13] = (uint8_t)flags;
         put16(l4 + 14, 60000);
         if (draw_chance(64)) { /* SACK, somewhere in the options */
-            static const uint8_t options[12] = {1, 5, 10, 0, 0, 0, 1, 0, 0, 0, 2, 1};
-            memcpy(l4 + 20, options, sizeof options);
-            put32(l4 + 23, seq[!reply] + draw8());
-            put32(l4 + 27, seq[!reply] + draw8());
-            header = 32;
+            const uint32_t blocks = 1 + draw_below(2);
+            memset(l4 + 20, 1, 20);
+            l4[21] = 5;
+            l4[22] = (uint8_t)(2 + 8 * blocks);
+            for (uint32_t edge = 0; edge < 2 * blocks; edge++)
+                put32(l4 + 23 + 4 * edge, seq[!reply] + draw8());
+            header = 24 + 8 * blocks;
         }
         l4[12] = (uint8_t)(header / 4 << 4);
         seq[reply] += bytes + ((flags & (TCP_SYN | TCP_FIN)) != 0);
@@ -289,6 +324,45 @@ static void must_be_sound(const struct wire *in, const struct wire *out, const s
     fuzz_same("whose its answer is", kst_find(rig.one, &answer, NULL), r->entry);
 }
 
+/* Of a net that is mapped to another the front changes, bit by bit; in a range that is persistent a client keeps its address. */
+static void must_be_mapped(const struct kst_tuple *tuple, const struct kst_nat_range *range, enum kst_nat_kind kind, const uint8_t *address)
+{
+    const bool v6 = tuple->family == KST_IPV6;
+    const uint8_t *was = kind == KST_NAT_SOURCE ? tuple->src : tuple->dst;
+    for (uint32_t bit = 0; range->flags == KST_NAT_NETMAP && bit < (v6 ? 128u : 32u); bit++) {
+        const uint8_t *from = bit < range->prefix ? range->address[0] : was;
+        if ((address[bit / 8] ^ from[bit / 8]) >> (7 - bit % 8) & 1)
+            fuzz_fail("step %u: bit %u of an address that is mapped", rig.step, bit);
+    }
+    if (!(range->flags & KST_NAT_PERSISTENT) || (memcmp(was, range->address[0], 16) >= 0 && memcmp(was, range->address[1], 16) <= 0))
+        return;
+    const uint8_t client = tuple->src[v6 ? 15 : 3];
+    if (rig.lasting[kind][v6][client].is && memcmp(rig.lasting[kind][v6][client].address, address, 16) != 0)
+        fuzz_fail("step %u: a client has another address", rig.step);
+    rig.lasting[kind][v6][client].is = true;
+    memcpy(rig.lasting[kind][v6][client].address, address, 16);
+}
+
+/* Of a range of few addresses each is somebody's. */
+static void must_all_be_used(enum kst_nat_kind kind, bool v6)
+{
+    const struct kst_nat_range *range = range_of(kind, v6);
+    struct kst_tuple tuple = tuple_of(v6);
+    uint8_t address[16];
+    uint32_t used = 0;
+    if (range == NULL || !(range->flags & KST_NAT_PERSISTENT))
+        return;
+    const uint32_t last = v6 ? 15 : 3, low = range->address[0][last], high = range->address[1][last];
+    for (uint32_t client = 0; client < 256; client++) {
+        tuple.src[last] = (uint8_t)client;
+        memcpy(address, range->address[0], sizeof address);
+        kst__nat_choose(rig.one, &tuple, range, address);
+        fuzz_must(memcmp(address, range->address[0], last) == 0 && address[last] >= low && address[last] <= high);
+        used |= 1u << (address[last] - low);
+    }
+    fuzz_same("addresses that are used", used, (1u << (high - low + 1)) - 1);
+}
+
 /* Whom a newcomer is bound to: within its ranges, if no helper bound it. */
 static void must_be_in_range(const struct kst_result *r)
 {
@@ -300,13 +374,17 @@ static void must_be_in_range(const struct kst_result *r)
     if (back->protocol == GRE) /* only who announced a call may have another name for it */
         fuzz_must(flow.tuple[0].src_port == back->dst_port && flow.tuple[0].dst_port == back->src_port);
     const struct kst_nat_range *source = range_of(KST_NAT_SOURCE, back->family == KST_IPV6);
-    if (ports && source != NULL && source->flags == KST_NAT_ADDRESS && memcmp(&flow.tuple[0], back, sizeof *back) == 0)
+    if (ports && source != NULL && source->flags == KST_NAT_ADDRESS && memcmp(&flow.tuple[0], back, sizeof *back) == 0 &&
+        (flow.status & (KST_SRC_NAT | KST_DST_NAT)))
         fuzz_fail("step %u: its own answer, with all ports to choose from", rig.step);
     for (uint32_t kind = 0; kind < 2; kind++) {
         const struct kst_nat_range *range = range_of((enum kst_nat_kind)kind, back->family == KST_IPV6);
         const uint8_t *address = kind == KST_NAT_SOURCE ? back->dst : back->src;
         const uint16_t port = kind == KST_NAT_SOURCE ? back->dst_port : back->src_port;
-        if (range == NULL || (range->flags & KST_NAT_NETMAP))
+        if (range == NULL)
+            continue;
+        must_be_mapped(&flow.tuple[0], range, (enum kst_nat_kind)kind, address);
+        if (range->flags & KST_NAT_NETMAP)
             continue;
         if ((range->flags & KST_NAT_ADDRESS) && (memcmp(address, range->address[0], 16) < 0 || memcmp(address, range->address[1], 16) > 0))
             fuzz_fail("step %u: an address out of range", rig.step);
@@ -347,6 +425,7 @@ static struct holder {
     kst_id id;
     struct kst_tuple tuple[2];
     uint32_t end; /* of what it sent */
+    uint32_t adjust[2][3];
     bool finished;
 } holders[ENTRIES];
 static uint32_t holder_count;
@@ -360,6 +439,7 @@ static void note_holders(void)
         fuzz_must(holder_count <= ENTRIES && kst_get(rig.one, id, &flow));
         h->id = id;
         memcpy(h->tuple, flow.tuple, sizeof h->tuple);
+        memcpy(h->adjust, flow.seq_adjust, sizeof h->adjust);
         h->end = kst__entry_at(rig.one, (uint32_t)id)->proto.tcp.side[0].end;
         h->finished = flow.tuple[0].protocol == TCP && (flow.state == KST_TCP_TIME_WAIT || flow.state == KST_TCP_CLOSE);
     }
@@ -403,21 +483,163 @@ static void must_be_exhausted(struct kst_tuple tuple)
     }
 }
 
+/* ---- what helpers change ---- */
+
+static uint32_t adjust_of(const uint32_t side[3], uint32_t seq)
+{
+    return (int32_t)(seq - side[0]) > 0 ? side[2] : side[1];
+}
+
+/* Numbers of a stream that has grown or shrunk; spec/nat.md, 8. */
+static void must_be_adjusted(const struct wire *in, const struct wire *out, const struct kst_result *r)
+{
+    static const uint32_t none[2][3];
+    struct packet_layout p;
+    struct kst_flow flow;
+    if (!packet_lay_out(in->data, in->size, &p) || p.protocol != TCP || !kst_get(rig.one, r->entry, &flow))
+        return;
+    const uint8_t *tcp = in->data + p.l4_at, *now = out->data + p.l4_at;
+    const uint32_t *own = flow.seq_adjust[r->direction], *other = flow.seq_adjust[!r->direction], *was = none[0];
+    const uint32_t seq = get32(tcp + 4), ack = get32(tcp + 8), grown = out->size - in->size;
+    for (uint32_t i = 0; i < holder_count; i++)
+        if (holders[i].id == r->entry)
+            was = holders[i].adjust[r->direction];
+    fuzz_same("sequence number", get32(now + 4), seq + adjust_of(own, seq));
+    if (tcp[13] & TCP_ACK)
+        fuzz_same("acknowledgement", get32(now + 8), ack - adjust_of(other, ack - other[1]));
+    for (uint32_t at = 23; (tcp[13] & TCP_ACK) && tcp[12] >> 4 >= 8 && at < 21u + tcp[22]; at += 4)
+        fuzz_same("edge of a block", get32(now + at), get32(tcp + at) - adjust_of(other, get32(tcp + at) - other[1]));
+    if (rig.said.kind >= SAID_INVITE)
+        return; /* SIP, which has several places */
+    if (grown == 0 || (was[1] != was[2] && (int32_t)(seq - was[0]) <= 0))
+        fuzz_must(was[1] == own[1] && was[2] == own[2]);
+    else
+        fuzz_must(own[0] == seq && own[1] == was[2] && own[2] == was[2] + grown);
+}
+
+/* The address and the port that a line names, both as who left says; false if it is not as it was composed. */
+static bool read_line(const char *text, uint32_t size, bool v6, uint8_t *address, bool *named, uint32_t *port)
+{
+    uint32_t a[4], high = 0, family = 0, number = 0;
+    int end = -1;
+    char host[64];
+    *named = !v6 || rig.said.kind == SAID_EPRT; /* by PORT and 227 only an address of version 4 can be named */
+    *port = 0;
+    memset(address, 0, 16);
+    switch (rig.said.kind) {
+    case SAID_PORT:
+    case SAID_227:
+        sscanf(text, rig.said.kind == SAID_PORT ? "PORT %u,%u,%u,%u,%u,%u\r\n%n" : "227 x (%u,%u,%u,%u,%u,%u)\r\n%n", &a[0], &a[1],
+               &a[2], &a[3], &high, port, &end);
+        *port += high << 8;
+        for (uint32_t i = 0; i < 4 && end >= 0; i++)
+            address[i] = (uint8_t)a[i];
+        break;
+    case SAID_EPRT:
+        if (sscanf(text, "EPRT |%u|%63[^|]|%u|\r\n%n", &family, host, port, &end) != 3 || family != (v6 ? 2 : 1) ||
+            inet_pton(v6 ? AF_INET6 : AF_INET, host, address) != 1)
+            return false;
+        break;
+    case SAID_229:
+        *named = false;
+        sscanf(text, "229 x (|||%u|)\r\n%n", port, &end);
+        break;
+    default:
+        sscanf(text, "PRIVMSG n :\1DCC SEND f %u %u 9\1\r\n%n", &number, port, &end);
+        put32(address, number);
+    }
+    return end >= 0 && (uint32_t)end == size;
+}
+
+/* A line that was changed, or that makes somebody expected, says in the end where that one shall come. */
+static void must_tell(const struct wire *in, const struct wire *out, const struct kst_result *r, const struct kst_tuple *from, uint32_t known)
+{
+    struct packet_layout p, q;
+    struct kst_expectation x;
+    char text[ROOM + 1];
+    uint8_t address[16];
+    bool named, told = false;
+    uint32_t port;
+    if (!rig.said.composed || !packet_lay_out(in->data, in->size, &p) || !packet_lay_out(out->data, out->size, &q) ||
+        (p.protocol != TCP && p.protocol != UDP))
+        return;
+    const uint32_t at = p.l4_at + (p.protocol == TCP ? (in->data[p.l4_at + 12] >> 4) * 4u : 8);
+    const bool same = in->size == out->size && memcmp(in->data + at, out->data + at, in->size - at) == 0;
+    memcpy(text, out->data + at, out->size - at);
+    text[out->size - at] = '\0';
+    if (rig.said.kind == SAID_INVITE) {
+        const char *was = strstr((const char *)in->data + at, "\r\n\r\n"), *body = strstr(text, "\r\n\r\n");
+        const char *length = strstr(text, "Content-Length: ");
+        fuzz_must(was != NULL && body != NULL && length != NULL);
+        if (strcmp(was, body) != 0)
+            fuzz_same("Content-Length", strtoul(length + 16, NULL, 10), strlen(body) - 4);
+    }
+    if (rig.said.kind >= SAID_INVITE || (same && kst_statistics(rig.one)->expect_create == known))
+        return;
+    if (!read_line(text, out->size - at, q.addresses_bytes == 32, address, &named, &port))
+        fuzz_fail("step %u: a line has changed beyond what it says: %s", rig.step, text);
+    for (kst_id id = kst_expectation_own(rig.one, r->entry, 0); id != 0; id = kst_expectation_own(rig.one, r->entry, id)) {
+        fuzz_must(kst_expectation_get(rig.one, id, &x));
+        if (x.tuple.dst_port != port || (named && memcmp(x.tuple.dst, address, 16) != 0))
+            continue;
+        told = true;
+        rig.told[rig.told_at % TOLD].id = id;
+        rig.told[rig.told_at % TOLD].port = rig.said.port;
+        memcpy(rig.told[rig.told_at++ % TOLD].address, from->src, 16);
+    }
+    if (!told)
+        fuzz_fail("step %u: nobody is expected where this says: %s", rig.step, text);
+}
+
+/* Who is expected comes, perhaps. */
+static bool draw_guest(struct kst_tuple *tuple, struct kst_expectation *x)
+{
+    uint32_t number = kst_expectation_count(rig.one) > 0 ? draw_below(kst_expectation_count(rig.one)) : 0;
+    kst_id id = kst_expectation_next(rig.one, 0);
+    while (id != 0 && number-- > 0 && kst_expectation_next(rig.one, id) != 0)
+        id = kst_expectation_next(rig.one, id);
+    if (id == 0 || !kst_expectation_get(rig.one, id, x))
+        return false;
+    *tuple = x->tuple;
+    if (x->flags & KST_EXPECT_ANY_SRC)
+        memcpy(tuple->src, tuple_of(draw_below(CONVERSATIONS / 2) * 2 + (x->tuple.family == KST_IPV6)).dst, 16);
+    if (x->flags & KST_EXPECT_ANY_SRC_PORT)
+        tuple->src_port = (uint16_t)(5060 + draw_below(4));
+    return kst__protocol_of(tuple->protocol)->ports == KST__PORTS;
+}
+
+/* Who was expected gets to who told of it, at the port that was told. */
+static void must_arrive(const struct kst_result *r, const struct kst_expectation *x)
+{
+    struct kst_flow flow;
+    if (!(r->flags & KST_CREATED) || !kst_get(rig.one, r->entry, &flow) || flow.master != x->master || x->follows == KST_FOLLOWS_NOT)
+        return;
+    for (uint32_t i = 0; i < TOLD; i++)
+        if (rig.told[i].id == x->id) {
+            fuzz_must(memcmp(flow.tuple[KST_REPLY].src, rig.told[i].address, 16) == 0);
+            fuzz_same("port of who was expected", flow.tuple[KST_REPLY].src_port, rig.told[i].port);
+        }
+}
+
 /* ---- steps ---- */
 
 static void step_packet(bool error)
 {
     struct wire in, one, other;
-    const uint32_t number = draw_chance(128) ? PICK(0, 1, 4, 5) : draw_below(CONVERSATIONS); /* mostly FTP */
+    struct kst_expectation x;
+    uint32_t number = draw_chance(128) ? PICK(0, 1, 4, 5) : draw_below(CONVERSATIONS); /* mostly FTP */
     struct kst_tuple tuple = tuple_of(number);
     struct kst_flow flow;
-    const bool back = !error && draw_chance(100) && !(tuple.protocol == GRE && tuple.dst_port != 0);
+    const bool guest = !error && draw_chance(40) && draw_guest(&tuple, &x);
+    if (guest)
+        number = GUEST;
+    const bool back = !error && !guest && draw_chance(100) && !(tuple.protocol == GRE && tuple.dst_port != 0);
     const bool reply = back && kst_get(rig.one, kst_find(rig.one, &tuple, NULL), &flow);
     if (reply)
         tuple = rig.answer[number] = flow.tuple[KST_REPLY];
     else if (back && rig.answer[number].family != 0) /* unasked, as who asked is gone */
         tuple = rig.answer[number];
-    const bool keeps = !error && !reply && may_keep(&tuple);
+    const bool keeps = !error && !reply && !guest && may_keep(&tuple);
     memset(&in, 0, sizeof in);
     if (error)
         write_error(&in);
@@ -425,6 +647,7 @@ static void step_packet(bool error)
         write_packet(&in, &tuple, number, reply);
     one = other = in;
     note_holders();
+    const uint64_t known = kst_statistics(rig.one)->expect_create;
     const uint64_t evicted = kst_statistics(rig.one)->gone[KST_GONE_EVICTED];
     const struct kst_result r = at_once(&one), s = by_hooks(&other);
     fuzz_tell("packet of %u%s%s: %u bytes, then %u: %s %s %s", number, reply ? ", reply" : "", error ? ", an error" : "", in.size, one.size,
@@ -442,8 +665,10 @@ static void step_packet(bool error)
         must_have_gone_for(&r);
     if (keeps && (r.flags & KST_CREATED) && kst_get(rig.one, r.entry, &flow) && !(flow.status & KST_EXPECTED))
         fuzz_same("port that is free", flow.tuple[KST_REPLY].dst_port, tuple.src_port);
-    if (r.reason == KST_REASON_NAT_EXHAUSTED && !error && !reply)
+    if (r.reason == KST_REASON_NAT_EXHAUSTED && !error && !reply && !guest)
         must_be_exhausted(tuple);
+    if (guest)
+        must_arrive(&r, &x);
     if (r.verdict != KST_ACCEPT)
         return;
     fuzz_same("size", one.size, other.size);
@@ -451,6 +676,10 @@ static void step_packet(bool error)
     if (one.size == 0 || r.state == KST_INVALID)
         return;
     must_be_sound(&in, &one, &r, error);
+    if (!error && r.entry != 0 && r.direction != KST_NO_DIRECTION) {
+        must_be_adjusted(&in, &one, &r);
+        must_tell(&in, &one, &r, &tuple, (uint32_t)known);
+    }
     if (!error)
         rig.left[rig.left_at++ % 4] = one;
 }
@@ -478,6 +707,7 @@ static void step(void)
 
 static void draw_range(struct kst_nat_range *range, bool v6, enum kst_nat_kind kind)
 {
+    const bool wide = draw_chance(64);
     const uint16_t low = (uint16_t)PICK(6000, 5060, 1, 65530);
     memset(range, 0, sizeof *range);
     range->flags = (uint8_t)PICK(1, 3, 3, 7, 1 | 16, 3 | 32, 64, 2, 8);
@@ -486,6 +716,8 @@ static void draw_range(struct kst_nat_range *range, bool v6, enum kst_nat_kind k
     range->port[1] = (uint16_t)(low + PICK(0, 1, 5, 3));
     range->base = 5060;
     for (uint32_t i = 0; i < 2; i++) {
+        if (wide && v6) /* in the longest text */
+            memset(range->address[i], 0xfd, 16);
         range->address[i][0] = v6 ? 0xfd : 10;
         range->address[i][v6 ? 15 : 3] = (uint8_t)((kind == KST_NAT_SOURCE ? 100 : 200) + i * (range->flags & 16 ? 3 : 0));
     }
@@ -510,6 +742,9 @@ static void run(const uint8_t *data, size_t size)
     kst_attach_usual(rig.steps);
     for (rig.step = 0; draw_record(data, size, rig.step); rig.step++)
         step();
+    for (uint32_t kind = 0; kind < 2; kind++)
+        for (uint32_t v6 = 0; v6 < 2; v6++)
+            must_all_be_used((enum kst_nat_kind)kind, v6);
     fuzz_same("connections", kst_count(rig.one), kst_count(rig.steps));
     rig_note_table(rig.one);
 }

@@ -2,7 +2,8 @@
 /* parse.c - property: whatever bytes come as a packet, core and naive tracker read the same tuple out of them,
  * or refuse them for the same reason, and judge them alike as the first of a connection: header, options,
  * chunks and checksums included. What lies behind the IP length changes nothing; the front of a packet
- * alone names nobody else; a tuple's answer's answer is the tuple.
+ * alone names nobody else; a tuple's answer's answer is the tuple. A packet is for the same shard as any other
+ * between the two hosts, either way, and an error for that of who it is about.
  *
  * One packet an input, in an allocation of its size; half of the inputs come as a frame of a capture. */
 #include "rig.h"
@@ -124,6 +125,57 @@ static void cut(const struct kst_packet *packet, uint32_t size)
     fuzz_free(less);
 }
 
+static uint32_t shard_of(const uint8_t *data, uint32_t size)
+{
+    static const uint64_t seed[2] = {1, 2};
+    const struct kst_packet packet = {.data = data, .size = size};
+    return kst_shard(&packet, 1000, seed);
+}
+
+/* Whether the datagram has other fragments, which of IPv6 the first fragment header says. All headers are there. */
+static bool is_one_of_several(const uint8_t *data)
+{
+    uint32_t type = data[6], at = 40;
+    if (data[0] >> 4 == 4)
+        return (get16(data + 6) & 0x3fff) != 0;
+    while (type == 0 || type == 43 || type == 51 || type == 60) {
+        const uint32_t bytes = type == 51 ? (data[at + 1] + 2u) * 4 : (data[at + 1] + 1u) * 8;
+        type = data[at];
+        at += bytes;
+    }
+    return type == 44 && (get16(data + at + 2) & 0xfff9) != 0;
+}
+
+/* Of what is no fragment an error counts by the packet that it carries, all else by its own addresses. */
+static void shard(const struct kst_packet *packet)
+{
+    struct kst_packet unsummed = *packet;
+    struct packet_layout p;
+    struct naive_packet q;
+    uint8_t there[40], back[40];
+    const uint32_t version = packet->size > 0 ? packet->data[0] >> 4 : 0, head = version == 4 ? 20 : 40, half = version == 4 ? 4 : 16;
+    const uint32_t at = version == 4 ? 12 : 8;
+    if ((version != 4 && version != 6) || packet->size < head) {
+        fuzz_same("shard of no packet", shard_of(packet->data, packet->size), 0);
+        return;
+    }
+    const uint8_t *of = packet->data + at;
+    unsummed.checksum = KST_CHECKSUM_IGNORE;
+    naive_read(&rig.naive, &unsummed, &q);
+    if (q.reason == KST_REASON_NONE && packet_lay_out(packet->data, packet->size, &p) && !is_one_of_several(packet->data) &&
+        q.tuple.protocol == (version == 4 ? ICMP : ICMP6) && naive_is_error(&q) &&
+        q.l4_bytes >= 8 + head && q.l4 + 8 + head <= packet->data + packet->size)
+        of = q.l4 + 8 + at;
+    memset(there, 0, sizeof there);
+    there[0] = (uint8_t)(version << 4 | 5);
+    memcpy(back, there, sizeof back);
+    memcpy(there + at, of, 2 * half);
+    memcpy(back + at, of + half, half);
+    memcpy(back + at + half, of, half);
+    fuzz_same("shard", shard_of(packet->data, packet->size), shard_of(there, head));
+    fuzz_same("shard of an answer", shard_of(back, head), shard_of(there, head));
+}
+
 static void run(const uint8_t *data, size_t size)
 {
     const uint32_t link = draw8(), zone = draw8(), extra = draw8(), at = draw8();
@@ -146,6 +198,7 @@ static void run(const uint8_t *data, size_t size)
         packet.data = fuzz_exact(bytes.at, bytes.size);
     packet.checksum = (uint8_t)(extra & 64 ? extra & 3 : KST_CHECKSUM_VERIFY);
     compare(&packet);
+    shard(&packet);
     if (extra & 15)
         pad(&packet, extra & 15, (uint8_t)at);
     if (extra & 128)
