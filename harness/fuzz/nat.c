@@ -15,7 +15,7 @@
 
 #include <arpa/inet.h>
 
-enum { STEPS_MAX = 400, HEAD = 16, RECORD = 24, ROOM = 700, CONVERSATIONS = 96, ENTRIES = 24, GUEST = CONVERSATIONS };
+enum { STEPS_MAX = 400, HEAD = 16, RECORD = 24, ROOM = 700, CONVERSATIONS = 96, ENTRIES = 24, GUEST = CONVERSATIONS, CLIENTS = 96 };
 enum { TOLD = 16 };
 enum said { SAID_PORT, SAID_EPRT, SAID_227, SAID_229, SAID_DCC, SAID_INVITE, SAID_REGISTER, SAID_ELSE, SAYINGS };
 enum { TRIES = 4 }; /* a search for a port may take so many times the steps of a packet */
@@ -343,20 +343,30 @@ static void must_be_mapped(const struct kst_tuple *tuple, const struct kst_nat_r
     memcpy(rig.lasting[kind][v6][client].address, address, 16);
 }
 
-/* Of a range of few addresses each is somebody's. */
-static void must_all_be_used(enum kst_nat_kind kind, bool v6)
+/* Of a range of few addresses each is somebody's, if as many ask as no hash would keep from one. */
+static void must_all_be_used(const struct kst_config *like, enum kst_nat_kind kind, bool v6)
 {
     const struct kst_nat_range *range = range_of(kind, v6);
-    struct kst_tuple tuple = tuple_of(v6);
-    uint8_t address[16];
+    struct kst_config config = *like;
+    uint8_t bytes[60];
     uint32_t used = 0;
     if (range == NULL || !(range->flags & KST_NAT_PERSISTENT))
         return;
+    config.max = CLIENTS;
+    struct kst *t = rig_table(&config);
     const uint32_t last = v6 ? 15 : 3, low = range->address[0][last], high = range->address[1][last];
-    for (uint32_t client = 0; client < 256; client++) {
-        tuple.src[last] = (uint8_t)client;
-        memcpy(address, range->address[0], sizeof address);
-        kst__nat_choose(rig.one, &tuple, range, address);
+    for (uint32_t client = 1; client <= CLIENTS; client++) {
+        const uint32_t at = packet_begin(bytes, v6, client, 10, UDP);
+        struct kst_nat nat = {.bytes = bytes, .room = at + 8};
+        struct kst_result r;
+        struct kst_flow flow;
+        memset(bytes + at, 0, 8);
+        put16(bytes + at + 2, 7);
+        packet_seal(bytes, at + 8, true);
+        nat.range[kind] = range;
+        kst_track_nat(t, rig.now_ms, &(struct kst_packet){.data = bytes, .size = at + 8}, &nat, 1, &r);
+        fuzz_must(kst_get(t, r.entry, &flow));
+        const uint8_t *address = kind == KST_NAT_SOURCE ? flow.tuple[KST_REPLY].dst : flow.tuple[KST_REPLY].src;
         fuzz_must(memcmp(address, range->address[0], last) == 0 && address[last] >= low && address[last] <= high);
         used |= 1u << (address[last] - low);
     }
@@ -744,7 +754,7 @@ static void run(const uint8_t *data, size_t size)
         step();
     for (uint32_t kind = 0; kind < 2; kind++)
         for (uint32_t v6 = 0; v6 < 2; v6++)
-            must_all_be_used((enum kst_nat_kind)kind, v6);
+            must_all_be_used(&config, (enum kst_nat_kind)kind, v6);
     fuzz_same("connections", kst_count(rig.one), kst_count(rig.steps));
     rig_note_table(rig.one);
 }
