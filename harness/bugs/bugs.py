@@ -149,7 +149,7 @@ HUNTERS = [("index_", ["index", "track"]), ("timer_", ["timer", "track"]), ("hel
            ("adjust", ["nat"]), ("defrag", ["frag"]), ("proto_tcp", ["tcp", "track"]), ("proto_sctp", ["tcp", "track"]),
            ("proto_", ["track", "tcp", "parse"]), ("checksum", ["parse", "track"]), ("parse", ["parse", "track", "frag"]),
            ("track", ["track", "api", "helper", "nat", "tcp"]), ("line", ["text"]), ("calls", ["api", "track"]), ("event", ["api"]),
-           ("shard", ["parse"]), ("", ["track", "api", "tcp"])]
+           ("shard", ["parse"]), ("table", ["track", "api", "tcp", "nat"]), ("", ["track", "api", "tcp"])]
 
 
 def hunters(bug):

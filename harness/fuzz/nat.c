@@ -500,7 +500,7 @@ static uint32_t adjust_of(const uint32_t side[3], uint32_t seq)
     return (int32_t)(seq - side[0]) > 0 ? side[2] : side[1];
 }
 
-/* Numbers of a stream that has grown or shrunk; spec/nat.md, 8. */
+/* Numbers of a stream that has grown or shrunk: as in Linux a direction has one position, and what is added before and behind it. */
 static void must_be_adjusted(const struct wire *in, const struct wire *out, const struct kst_result *r)
 {
     static const uint32_t none[2][3];
