@@ -147,7 +147,7 @@ def digest(output):
 HUNTERS = [("index_", ["index", "track"]), ("timer_", ["timer", "track"]), ("help_text", ["helper"]), ("help_", ["helper", "nat"]),
            ("help.h", ["api", "helper", "nat"]), ("expect", ["api", "helper"]), ("nat", ["nat", "api"]), ("rewrite", ["nat"]),
            ("adjust", ["nat"]), ("defrag", ["frag"]), ("proto_tcp", ["tcp", "track"]), ("proto_sctp", ["tcp", "track"]),
-           ("proto_", ["track", "tcp", "parse"]), ("checksum", ["parse", "track"]), ("parse", ["parse", "track", "frag"]),
+           ("proto_", ["track", "tcp", "parse"]), ("checksum", ["parse", "track", "nat"]), ("parse", ["parse", "track", "frag"]),
            ("track", ["track", "api", "helper", "nat", "tcp"]), ("line", ["text"]), ("calls", ["api", "track"]), ("event", ["api"]),
            ("shard", ["parse"]), ("table", ["track", "api", "tcp", "nat"]), ("", ["track", "api", "tcp"])]
 
