@@ -33,6 +33,11 @@ static struct {
     struct kst_tuple answer[CONVERSATIONS]; /* that its last connection had */
     struct wire left[4]; /* what left last, to be complained about */
     uint32_t left_at;
+    struct { /* the UDP packet with a checksum that came last */
+        struct wire wire;
+        uint32_t sum; /* that it left with */
+        bool odd;     /* it grew by an odd number of bytes */
+    } udp;
     struct { /* what the packet at hand says: as it was composed, if it is */
         uint32_t kind;
         uint16_t port;
@@ -210,6 +215,19 @@ static void write_error(struct wire *w)
     if (draw_chance(32))
         w->data[at + 8 + draw8() * bytes / 256] ^= (uint8_t)(1 << draw_below(8));
     w->size = at + 8 + bytes;
+    packet_seal(w->data, w->size, true);
+}
+
+/* The last UDP packet once more, but for two bytes at its end: so that it will leave with a sum of 0, which says that there is none. */
+static void write_zero_sum(struct wire *w)
+{
+    struct packet_layout p;
+    *w = rig.udp.wire;
+    if (!packet_lay_out(w->data, w->size, &p) || p.bytes < 10)
+        return;
+    uint8_t *word = w->data + p.l4_at + p.bytes / 2 * 2 - 2;
+    const uint32_t change = rig.udp.odd ? (rig.udp.sum & 255) << 8 | rig.udp.sum >> 8 : rig.udp.sum;
+    put16(word, ~packet_fold(get16(word) + change));
     packet_seal(w->data, w->size, true);
 }
 
@@ -633,34 +651,40 @@ static void must_arrive(const struct kst_result *r, const struct kst_expectation
 
 /* ---- steps ---- */
 
-static void step_packet(bool error)
+enum what { PACKET, ERROR, ZERO_SUM };
+
+static void step_packet(enum what what)
 {
+    const bool error = what == ERROR;
     struct wire in, one, other;
     struct kst_expectation x;
     uint32_t number = draw_chance(128) ? PICK(0, 1, 4, 5) : draw_below(CONVERSATIONS); /* mostly FTP */
     struct kst_tuple tuple = tuple_of(number);
     struct kst_flow flow;
-    const bool guest = !error && draw_chance(40) && draw_guest(&tuple, &x);
+    const bool guest = what == PACKET && draw_chance(40) && draw_guest(&tuple, &x);
     if (guest)
         number = GUEST;
-    const bool back = !error && !guest && draw_chance(100) && !(tuple.protocol == GRE && tuple.dst_port != 0);
+    const bool back = what == PACKET && !guest && draw_chance(100) && !(tuple.protocol == GRE && tuple.dst_port != 0);
     const bool reply = back && kst_get(rig.one, kst_find(rig.one, &tuple, NULL), &flow);
     if (reply)
         tuple = rig.answer[number] = flow.tuple[KST_REPLY];
     else if (back && rig.answer[number].family != 0) /* unasked, as who asked is gone */
         tuple = rig.answer[number];
-    const bool keeps = !error && !reply && !guest && may_keep(&tuple);
+    const bool keeps = what == PACKET && !reply && !guest && may_keep(&tuple);
     memset(&in, 0, sizeof in);
     if (error)
         write_error(&in);
+    else if (what == ZERO_SUM)
+        write_zero_sum(&in);
     else
         write_packet(&in, &tuple, number, reply);
     one = other = in;
+    rig.said.composed = rig.said.composed && what == PACKET;
     note_holders();
     const uint64_t known = kst_statistics(rig.one)->expect_create;
     const uint64_t evicted = kst_statistics(rig.one)->gone[KST_GONE_EVICTED];
     const struct kst_result r = at_once(&one), s = by_hooks(&other);
-    fuzz_tell("packet of %u%s%s: %u bytes, then %u: %s %s %s", number, reply ? ", reply" : "", error ? ", an error" : "", in.size, one.size,
+    fuzz_tell("packet of %u%s%s: %u bytes, then %u: %s %s %s", number, reply ? ", reply" : "", error ? ", an error" : what == ZERO_SUM ? ", for a sum of 0" : "", in.size, one.size,
               kst_state_name((enum kst_state)r.state), kst_direction_name((enum kst_direction)r.direction), kst_reason_name((enum kst_reason)r.reason));
     fuzz_same("verdict", r.verdict, s.verdict);
     fuzz_same("state", r.state, s.state);
@@ -675,7 +699,7 @@ static void step_packet(bool error)
         must_have_gone_for(&r);
     if (keeps && (r.flags & KST_CREATED) && kst_get(rig.one, r.entry, &flow) && !(flow.status & KST_EXPECTED))
         fuzz_same("port that is free", flow.tuple[KST_REPLY].dst_port, tuple.src_port);
-    if (r.reason == KST_REASON_NAT_EXHAUSTED && !error && !reply && !guest)
+    if (r.reason == KST_REASON_NAT_EXHAUSTED && what == PACKET && !reply && !guest)
         must_be_exhausted(tuple);
     if (guest)
         must_arrive(&r, &x);
@@ -690,17 +714,26 @@ static void step_packet(bool error)
         must_be_adjusted(&in, &one, &r);
         must_tell(&in, &one, &r, &tuple, (uint32_t)known);
     }
-    if (!error)
-        rig.left[rig.left_at++ % 4] = one;
+    if (error)
+        return;
+    rig.left[rig.left_at++ % 4] = one;
+    struct packet_layout p;
+    if (packet_lay_out(one.data, one.size, &p) && p.protocol == UDP && get16(one.data + p.l4_at + 6) != 0) {
+        rig.udp.wire = in;
+        rig.udp.sum = get16(one.data + p.l4_at + 6);
+        rig.udp.odd = (one.size - in.size) % 2 != 0;
+    }
 }
 
 static void step(void)
 {
     const uint32_t kind = draw8();
-    if (kind < 180) {
-        step_packet(false);
+    if (kind < 172) {
+        step_packet(PACKET);
+    } else if (kind < 180) {
+        step_packet(ZERO_SUM);
     } else if (kind < 215) {
-        step_packet(true);
+        step_packet(ERROR);
     } else if (kind < 235) {
         rig.now_ms += PICK(1, 1000, 30000, 130000);
         kst_advance(rig.one, rig.now_ms, UINT32_MAX); /* in steps of the timers, which are two */
