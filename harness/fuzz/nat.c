@@ -342,6 +342,16 @@ static void must_be_sound(const struct wire *in, const struct wire *out, const s
     fuzz_same("whose its answer is", kst_find(rig.one, &answer, NULL), r->entry);
 }
 
+/* Who has answers that a newcomer might take over, by the table of one call. */
+static struct holder {
+    kst_id id;
+    struct kst_tuple tuple[2];
+    uint32_t end; /* of what it sent */
+    uint32_t adjust[2][3];
+    bool finished;
+} holders[ENTRIES];
+static uint32_t holder_count;
+
 /* Of a net that is mapped to another the front changes, bit by bit; in a range that is persistent a client keeps its address. */
 static void must_be_mapped(const struct kst_tuple *tuple, const struct kst_nat_range *range, enum kst_nat_kind kind, const uint8_t *address)
 {
@@ -354,6 +364,9 @@ static void must_be_mapped(const struct kst_tuple *tuple, const struct kst_nat_r
     }
     if (!(range->flags & KST_NAT_PERSISTENT) || (memcmp(was, range->address[0], 16) >= 0 && memcmp(was, range->address[1], 16) <= 0))
         return;
+    for (uint32_t i = 0; i < holder_count; i++) /* whose sender has a source already shares that, and it may be who was expected */
+        if (holders[i].tuple[0].src_port == tuple->src_port && memcmp(holders[i].tuple[0].src, tuple->src, 16) == 0)
+            return;
     const uint8_t client = tuple->src[v6 ? 15 : 3];
     if (rig.lasting[kind][v6][client].is && memcmp(rig.lasting[kind][v6][client].address, address, 16) != 0)
         fuzz_fail("step %u: a client has another address", rig.step);
@@ -447,16 +460,6 @@ static bool may_keep(const struct kst_tuple *tuple)
             return false;
     return kst_find(rig.one, &answer, NULL) == 0 && memcmp(&answer, tuple, sizeof answer) != 0;
 }
-
-/* Who has answers that a newcomer might take over, by the table of one call. */
-static struct holder {
-    kst_id id;
-    struct kst_tuple tuple[2];
-    uint32_t end; /* of what it sent */
-    uint32_t adjust[2][3];
-    bool finished;
-} holders[ENTRIES];
-static uint32_t holder_count;
 
 static void note_holders(void)
 {
