@@ -138,6 +138,7 @@ struct naive {
     bool owned[NAIVE_POLICIES][NAIVE_SET];   /* which of these the policy has said itself */
     uint8_t evict[KST_CLASSES];              /* as in struct kst_config */
     uint32_t residence_ms[KST_CLASSES];
+    uint8_t source_prefix[2];
     bool crowded; /* treat the table as full: some that have expired still take room elsewhere */
     bool no_place; /* no newcomer finds a place: an index elsewhere has too few buckets for it */
     uint64_t names, orders;
@@ -157,6 +158,8 @@ static void naive_init(struct naive *n, const struct kst_config *config)
             n->set[policy][i] = i == NAIVE_MAX ? config->max : naive_settings[i].normal;
     memcpy(n->evict, config->evict, sizeof n->evict);
     memcpy(n->residence_ms, config->residence_ms, sizeof n->residence_ms);
+    n->source_prefix[0] = config->source_prefix[0] != 0 ? config->source_prefix[0] : 32;
+    n->source_prefix[1] = config->source_prefix[1] != 0 ? config->source_prefix[1] : 64;
     if (n->evict[0] == 0) {
         n->evict[0] = KST_CLASS_UNREPLIED + 1;
         n->evict[1] = KST_CLASS_REPLIED + 1;
@@ -242,7 +245,15 @@ static bool naive_half_open(const struct naive *n)
            count * 100 >= (uint64_t)n->set[0][NAIVE_MAX] * n->set[0][NAIVE_HALF_OPEN];
 }
 
-/* Whether a newcomer's source, an IPv4 address or an IPv6 /64, or its zone has as many as it may. */
+static bool naive_same_net(const uint8_t *a, const uint8_t *b, uint32_t bits)
+{
+    for (uint32_t bit = 0; bit < bits; bit++)
+        if (((a[bit / 8] ^ b[bit / 8]) >> (7 - bit % 8) & 1) != 0)
+            return false;
+    return true;
+}
+
+/* Whether a newcomer's source, an IPv4 address or an IPv6 /64 if nothing else was chosen, or its zone has as many as it may. */
 static enum kst_reason naive_limit(const struct naive *n, const struct kst_tuple *tuple)
 {
     uint32_t source = 0, zone = 0;
@@ -250,7 +261,7 @@ static enum kst_reason naive_limit(const struct naive *n, const struct kst_tuple
         const struct kst_tuple *other = &n->entry[i].tuple[0];
         zone += other->zone == tuple->zone;
         source += other->zone == tuple->zone && other->family == tuple->family &&
-                  memcmp(other->src, tuple->src, tuple->family == KST_IPV4 ? 4 : 8) == 0;
+                  naive_same_net(other->src, tuple->src, n->source_prefix[tuple->family == KST_IPV6]);
     }
     if (n->set[0][NAIVE_SOURCE] != 0 && source >= n->set[0][NAIVE_SOURCE])
         return KST_REASON_SOURCE_LIMIT;

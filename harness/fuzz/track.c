@@ -986,6 +986,10 @@ static void begin(void)
     const uint32_t residence = draw8();
     for (uint32_t i = 0; i < KST_CLASSES && residence >= 128; i++)
         rig.config.residence_ms[i] = (residence >> i & 1) ? 4000u << i : 0;
+    if (residence > 0 && residence < 128) { /* one host from another, or a few from others */
+        rig.config.source_prefix[0] = (uint8_t)(32 - residence % 3);
+        rig.config.source_prefix[1] = (uint8_t)(128 - residence / 4 % 3);
+    }
     rig.config.buckets = PICK(0, 1, 2, 64);
     if (draw_below(4) == 3) { /* what nobody makes use of changes nothing */
         rig.config.events = 3;
