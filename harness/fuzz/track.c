@@ -1003,6 +1003,12 @@ static void begin(void)
     if (draw_below(4) == 3) /* names are about to begin anew */
         rig.one->serial = rig.many->serial = UINT32_MAX - 3;
     naive_init(&rig.naive, &rig.config);
+    if (rig.config.source_prefix[0] != 0 && (rig.config.features & KST_WITH_LIMITS)) { /* of few a source may have fewer */
+        const uint32_t most = 1 + residence / 32;
+        kst_set(rig.one, "keepstate_source_max", most);
+        kst_set(rig.many, "keepstate_source_max", most);
+        naive_set(&rig.naive, 0, "keepstate_source_max", most);
+    }
 }
 
 static void run(const uint8_t *data, size_t size)
