@@ -1284,7 +1284,7 @@ static void naive_error(struct naive *n, const struct naive_packet *p, struct ks
     r->entry = e->name;
 }
 
-/* Of ICMP of its own family. */
+/* Whether a packet, of its family's own ICMP, is an error. */
 static bool naive_is_error(const struct naive_packet *p)
 {
     const uint32_t type = p->l4[0];

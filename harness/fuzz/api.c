@@ -369,7 +369,7 @@ static struct kst_tuple draw_guest(void)
     return rig.known_count > 0 ? rig.known[number % rig.known_count].tuple[choice & 1] : draw_tuple();
 }
 
-/* Whose packet brings an answer that two might have, as one has it in each zone. */
+/* A packet whose answer is a tuple that is known in both zones; else a guest's. */
 static struct kst_tuple draw_twin(void)
 {
     struct kst_tuple other, about;
@@ -377,7 +377,7 @@ static struct kst_tuple draw_twin(void)
         for (uint32_t j = 0; j < i; j++) {
             const struct kst_tuple *one = &rig.known[i / 2].tuple[i % 2];
             other = rig.known[j / 2].tuple[j % 2];
-            other.zone = one->zone;
+            other.zone = one->zone; /* the same but for that */
             if (rig.known[j / 2].tuple[j % 2].zone != one->zone && memcmp(one, &other, sizeof other) == 0 && kst__tuple_invert(one, &about))
                 return about;
         }

@@ -3,12 +3,14 @@
  * same bytes; what was right leaves with right checksums, recomputed from scratch; rewritten back it is what it was;
  * its answer would belong to the same connection, which lies within its ranges; nobody is turned away while they have room;
  * a port that is free is kept, one that is shifted lies where it must; no two connections have the same answers, and the
- * table stays sound; a finished TCP connection's port goes to who has newer numbers alone. What a helper's line is changed
- * into says where somebody is expected, who gets to who told of it; a stream's numbers move by what it has grown.
+ * table stays sound; a finished TCP connection's port goes to who has newer numbers alone; NETMAP changes the bits of its
+ * prefix, a client keeps its address in a persistent range, of which all addresses are used. What a helper's line is changed
+ * into says where somebody is expected; who then comes gets to whoever told of it, at the port told; a stream's numbers move
+ * by what it has grown.
  *
  * The head chooses ranges, narrow ones, so that they are used up; a record is a packet of one of a few conversations,
- * either way, or back when who asked is gone, perhaps with a line for a helper, or of who is expected, an ICMP error about
- * one of those that left, time, or a deletion. */
+ * either way, or back when who asked is gone, perhaps with a line for a helper, or of who is expected, the last UDP packet
+ * changed so that its sum becomes 0, an ICMP error about one of those that left, time, or a deletion. */
 #include "rig.h"
 
 #include "packet.h"
@@ -50,8 +52,7 @@ static struct {
     } told[TOLD];
     uint32_t told_at;
     struct { /* of a range of addresses that is persistent, which one a client has, by its last byte */
-        uint8_t address[16];
-        bool is;
+        uint8_t client[16], address[16];
     } lasting[2][2][256];
     uint64_t now_ms;
     uint32_t step;
@@ -93,10 +94,7 @@ static uint32_t draw_text(const struct kst_tuple *tuple, char *text, uint32_t ro
     const uint8_t *a = tuple->src;
     const uint32_t port = PICK(1234, 1024, 5000, 65535, 80), kind = draw_below(SAYINGS);
     char host[64];
-    if (tuple->family == KST_IPV4)
-        snprintf(host, sizeof host, "%u.%u.%u.%u", a[0], a[1], a[2], a[3]);
-    else
-        snprintf(host, sizeof host, "fd00::%x", a[15]);
+    inet_ntop(tuple->family == KST_IPV4 ? AF_INET : AF_INET6, a, host, sizeof host);
     const int bytes =
         kind == SAID_PORT   ? snprintf(text, room, "PORT %u,%u,%u,%u,%u,%u\r\n", a[0], a[1], a[2], a[3], port >> 8, port & 255)
         : kind == SAID_EPRT ? snprintf(text, room, "EPRT |%u|%s|%u|\r\n", tuple->family == KST_IPV4 ? 1 : 2, host, port)
@@ -114,6 +112,14 @@ static uint32_t draw_text(const struct kst_tuple *tuple, char *text, uint32_t ro
             ? snprintf(text, room, "REGISTER sip:b SIP/2.0\r\nCSeq: 1 REGISTER\r\nContact: <sip:a@%s:%u>;expires=9\r\n\r\n", host, tuple->src_port)
             : snprintf(text, room, "%sNOOP\r\n", draw_chance(128) ? "\1" : "");
     uint32_t size = bytes < 0 ? 0 : (uint32_t)bytes < room ? (uint32_t)bytes : room - 1;
+    const char *body = strstr(text, "\r\n\r\n"); /* a length as it is, not a port: over TCP there is no message else */
+    char *length = strstr(text, "Content-Length: ");
+    if (body != NULL && length != NULL && draw_chance(128)) {
+        const size_t digits = strspn(length + 16, "0123456789");
+        char number[8];
+        if (snprintf(number, sizeof number, "%0*zu", (int)digits, strlen(body) - 4) == (int)digits)
+            memcpy(length + 16, number, digits);
+    }
     const bool changed = draw_chance(48) && size > 0, cut = draw_chance(16);
     if (changed)
         text[draw8() * size / 256] = (char)draw8();
@@ -143,6 +149,7 @@ static void write_packet(struct wire *w, const struct kst_tuple *tuple, uint32_t
     memcpy(w->data + (v6 ? 8 : 12), tuple->src, v6 ? 16 : 4);
     memcpy(w->data + (v6 ? 24 : 16), tuple->dst, v6 ? 16 : 4);
     rig.said.composed = false;
+    rig.said.kind = SAID_ELSE;
     const uint32_t bytes = draw_chance(160) ? draw_text(tuple, text, sizeof text) : draw_below(4);
     memset(l4, 0, 40);
     switch (tuple->protocol) {
@@ -342,7 +349,7 @@ static void must_be_sound(const struct wire *in, const struct wire *out, const s
     fuzz_same("whose its answer is", kst_find(rig.one, &answer, NULL), r->entry);
 }
 
-/* Who has answers that a newcomer might take over, by the table of one call. */
+/* All connections of the table of one call, as they were before the packet. */
 static struct holder {
     kst_id id;
     struct kst_tuple tuple[2];
@@ -355,22 +362,23 @@ static uint32_t holder_count;
 /* Of a net that is mapped to another the front changes, bit by bit; in a range that is persistent a client keeps its address. */
 static void must_be_mapped(const struct kst_tuple *tuple, const struct kst_nat_range *range, enum kst_nat_kind kind, const uint8_t *address)
 {
-    const bool v6 = tuple->family == KST_IPV6;
-    const uint8_t *was = kind == KST_NAT_SOURCE ? tuple->src : tuple->dst;
+    const bool v6 = tuple->family == KST_IPV6, source = kind == KST_NAT_SOURCE;
+    const uint8_t *was = source ? tuple->src : tuple->dst;
     for (uint32_t bit = 0; range->flags == KST_NAT_NETMAP && bit < (v6 ? 128u : 32u); bit++) {
         const uint8_t *from = bit < range->prefix ? range->address[0] : was;
         if ((address[bit / 8] ^ from[bit / 8]) >> (7 - bit % 8) & 1)
             fuzz_fail("step %u: bit %u of an address that is mapped", rig.step, bit);
     }
-    if (!(range->flags & KST_NAT_PERSISTENT) || (memcmp(was, range->address[0], 16) >= 0 && memcmp(was, range->address[1], 16) <= 0))
+    if (!(range->flags & KST_NAT_PERSISTENT) ||
+        (source && memcmp(was, range->address[0], 16) >= 0 && memcmp(was, range->address[1], 16) <= 0))
         return;
-    for (uint32_t i = 0; i < holder_count; i++) /* whose sender has a source already shares that, and it may be who was expected */
+    for (uint32_t i = 0; i < holder_count && source; i++) /* a sender keeps sharing its source, even with who was expected */
         if (holders[i].tuple[0].src_port == tuple->src_port && memcmp(holders[i].tuple[0].src, tuple->src, 16) == 0)
             return;
     const uint8_t client = tuple->src[v6 ? 15 : 3];
-    if (rig.lasting[kind][v6][client].is && memcmp(rig.lasting[kind][v6][client].address, address, 16) != 0)
+    if (memcmp(rig.lasting[kind][v6][client].client, tuple->src, 16) == 0 && memcmp(rig.lasting[kind][v6][client].address, address, 16) != 0)
         fuzz_fail("step %u: a client has another address", rig.step);
-    rig.lasting[kind][v6][client].is = true;
+    memcpy(rig.lasting[kind][v6][client].client, tuple->src, 16);
     memcpy(rig.lasting[kind][v6][client].address, address, 16);
 }
 
@@ -540,8 +548,8 @@ static void must_be_adjusted(const struct wire *in, const struct wire *out, cons
         fuzz_same("acknowledgement", get32(now + 8), ack - adjust_of(other, ack - other[1]));
     for (uint32_t at = 23; (tcp[13] & TCP_ACK) && tcp[12] >> 4 >= 8 && at < 21u + tcp[22]; at += 4)
         fuzz_same("edge of a block", get32(now + at), get32(tcp + at) - adjust_of(other, get32(tcp + at) - other[1]));
-    if (rig.said.kind >= SAID_INVITE)
-        return; /* SIP, which has several places */
+    if (grown != 0 && (rig.said.kind == SAID_INVITE || rig.said.kind == SAID_REGISTER))
+        return; /* which have several places */
     if (grown == 0 || (was[1] != was[2] && (int32_t)(seq - was[0]) <= 0))
         fuzz_must(was[1] == own[1] && was[2] == own[2]);
     else
@@ -560,30 +568,31 @@ static bool read_line(const char *text, uint32_t size, bool v6, uint8_t *address
     switch (rig.said.kind) {
     case SAID_PORT:
     case SAID_227:
-        sscanf(text, rig.said.kind == SAID_PORT ? "PORT %u,%u,%u,%u,%u,%u\r\n%n" : "227 x (%u,%u,%u,%u,%u,%u)\r\n%n", &a[0], &a[1],
-               &a[2], &a[3], &high, port, &end);
+        sscanf(text, rig.said.kind == SAID_PORT ? "PORT %u,%u,%u,%u,%u,%u%n" : "227 x (%u,%u,%u,%u,%u,%u)%n", &a[0], &a[1], &a[2], &a[3],
+               &high, port, &end);
         *port += high << 8;
         for (uint32_t i = 0; i < 4 && end >= 0; i++)
             address[i] = (uint8_t)a[i];
         break;
     case SAID_EPRT:
-        if (sscanf(text, "EPRT |%u|%63[^|]|%u|\r\n%n", &family, host, port, &end) != 3 || family != (v6 ? 2 : 1) ||
+        if (sscanf(text, "EPRT |%u|%63[^|]|%u|%n", &family, host, port, &end) != 3 || family != (v6 ? 2 : 1) ||
             inet_pton(v6 ? AF_INET6 : AF_INET, host, address) != 1)
             return false;
         break;
     case SAID_229:
         *named = false;
-        sscanf(text, "229 x (|||%u|)\r\n%n", port, &end);
+        sscanf(text, "229 x (|||%u|)%n", port, &end);
         break;
     default:
-        sscanf(text, "PRIVMSG n :\1DCC SEND f %u %u 9\1\r\n%n", &number, port, &end);
+        sscanf(text, "PRIVMSG n :\1DCC SEND f %u %u 9\1%n", &number, port, &end);
         put32(address, number);
     }
-    return end >= 0 && (uint32_t)end == size;
+    return end >= 0 && (uint32_t)end + 2 == size && memcmp(text + end, "\r\n", 2) == 0;
 }
 
 /* A line that was changed, or that makes somebody expected, says in the end where that one shall come. */
-static void must_tell(const struct wire *in, const struct wire *out, const struct kst_result *r, const struct kst_tuple *from, uint32_t known)
+static void must_tell(const struct wire *in, const struct wire *out, const struct kst_result *r, const struct kst_tuple *from,
+                      uint64_t known)
 {
     struct packet_layout p, q;
     struct kst_expectation x;
@@ -629,14 +638,14 @@ static bool draw_guest(struct kst_tuple *tuple, struct kst_expectation *x)
     kst_id id = kst_expectation_next(rig.one, 0);
     while (id != 0 && number-- > 0 && kst_expectation_next(rig.one, id) != 0)
         id = kst_expectation_next(rig.one, id);
-    if (id == 0 || !kst_expectation_get(rig.one, id, x))
+    if (id == 0 || !kst_expectation_get(rig.one, id, x) || kst__protocol_of(x->tuple.protocol)->ports != KST__PORTS)
         return false;
     *tuple = x->tuple;
     if (x->flags & KST_EXPECT_ANY_SRC)
         memcpy(tuple->src, tuple_of(draw_below(CONVERSATIONS / 2) * 2 + (x->tuple.family == KST_IPV6)).dst, 16);
     if (x->flags & KST_EXPECT_ANY_SRC_PORT)
         tuple->src_port = (uint16_t)(5060 + draw_below(4));
-    return kst__protocol_of(tuple->protocol)->ports == KST__PORTS;
+    return true;
 }
 
 /* Who was expected gets to who told of it, at the port that was told. */
@@ -687,8 +696,9 @@ static void step_packet(enum what what)
     const uint64_t known = kst_statistics(rig.one)->expect_create;
     const uint64_t evicted = kst_statistics(rig.one)->gone[KST_GONE_EVICTED];
     const struct kst_result r = at_once(&one), s = by_hooks(&other);
-    fuzz_tell("packet of %u%s%s: %u bytes, then %u: %s %s %s", number, reply ? ", reply" : "", error ? ", an error" : what == ZERO_SUM ? ", for a sum of 0" : "", in.size, one.size,
-              kst_state_name((enum kst_state)r.state), kst_direction_name((enum kst_direction)r.direction), kst_reason_name((enum kst_reason)r.reason));
+    fuzz_tell("packet of %u%s%s: %u bytes, then %u: %s %s %s", number, reply ? ", reply" : "",
+              error ? ", an error" : what == ZERO_SUM ? ", for a sum of 0" : "", in.size, one.size, kst_state_name((enum kst_state)r.state),
+              kst_direction_name((enum kst_direction)r.direction), kst_reason_name((enum kst_reason)r.reason));
     fuzz_same("verdict", r.verdict, s.verdict);
     fuzz_same("state", r.state, s.state);
     fuzz_same("direction", r.direction, s.direction);
@@ -715,7 +725,7 @@ static void step_packet(enum what what)
     must_be_sound(&in, &one, &r, error);
     if (!error && r.entry != 0 && r.direction != KST_NO_DIRECTION) {
         must_be_adjusted(&in, &one, &r);
-        must_tell(&in, &one, &r, &tuple, (uint32_t)known);
+        must_tell(&in, &one, &r, &tuple, known);
     }
     if (error)
         return;

@@ -132,25 +132,11 @@ static uint32_t shard_of(const uint8_t *data, uint32_t size)
     return kst_shard(&packet, 1000, seed);
 }
 
-/* Whether the datagram has other fragments, which of IPv6 the first fragment header says. All headers are there. */
-static bool is_one_of_several(const uint8_t *data)
-{
-    uint32_t type = data[6], at = 40;
-    if (data[0] >> 4 == 4)
-        return (get16(data + 6) & 0x3fff) != 0;
-    while (type == 0 || type == 43 || type == 51 || type == 60) {
-        const uint32_t bytes = type == 51 ? (data[at + 1] + 2u) * 4 : (data[at + 1] + 1u) * 8;
-        type = data[at];
-        at += bytes;
-    }
-    return type == 44 && (get16(data + at + 2) & 0xfff9) != 0;
-}
-
-/* Of what is no fragment an error counts by the packet that it carries, all else by its own addresses. */
+/* An error counts by the packet that it carries, all else by its own addresses: so does one of several fragments, in which the naive
+ * tracker reads nothing. */
 static void shard(const struct kst_packet *packet)
 {
     struct kst_packet unsummed = *packet;
-    struct packet_layout p;
     struct naive_packet q;
     uint8_t there[40], back[40];
     const uint32_t version = packet->size > 0 ? packet->data[0] >> 4 : 0, head = version == 4 ? 20 : 40, half = version == 4 ? 4 : 16;
@@ -162,9 +148,7 @@ static void shard(const struct kst_packet *packet)
     const uint8_t *of = packet->data + at;
     unsummed.checksum = KST_CHECKSUM_IGNORE;
     naive_read(&rig.naive, &unsummed, &q);
-    if (q.reason == KST_REASON_NONE && packet_lay_out(packet->data, packet->size, &p) && !is_one_of_several(packet->data) &&
-        q.tuple.protocol == (version == 4 ? ICMP : ICMP6) && naive_is_error(&q) &&
-        q.l4_bytes >= 8 + head && q.l4 + 8 + head <= packet->data + packet->size)
+    if (q.reason == KST_REASON_NONE && q.tuple.protocol == (version == 4 ? ICMP : ICMP6) && naive_is_error(&q) && q.l4_bytes >= 8 + head)
         of = q.l4 + 8 + at;
     memset(there, 0, sizeof there);
     there[0] = (uint8_t)(version << 4 | 5);

@@ -986,7 +986,7 @@ static void begin(void)
     const uint32_t residence = draw8();
     for (uint32_t i = 0; i < KST_CLASSES && residence >= 128; i++)
         rig.config.residence_ms[i] = (residence >> i & 1) ? 4000u << i : 0;
-    if (residence > 0 && residence < 128) { /* one host from another, or a few from others */
+    if (residence > 0 && residence < 128) { /* networks of one to four addresses */
         rig.config.source_prefix[0] = (uint8_t)(32 - residence % 3);
         rig.config.source_prefix[1] = (uint8_t)(128 - residence / 4 % 3);
     }
@@ -1003,8 +1003,8 @@ static void begin(void)
     if (draw_below(4) == 3) /* names are about to begin anew */
         rig.one->serial = rig.many->serial = UINT32_MAX - 3;
     naive_init(&rig.naive, &rig.config);
-    if (rig.config.source_prefix[0] != 0 && (rig.config.features & KST_WITH_LIMITS)) { /* of few a source may have fewer */
-        const uint32_t most = 1 + residence / 32;
+    if (rig.config.source_prefix[0] != 0 && (rig.config.features & KST_WITH_LIMITS) && residence < 32) { /* and of those each may have few */
+        const uint32_t most = 1 + residence / 8;
         kst_set(rig.one, "keepstate_source_max", most);
         kst_set(rig.many, "keepstate_source_max", most);
         naive_set(&rig.naive, 0, "keepstate_source_max", most);
