@@ -219,6 +219,24 @@ START_TEST(called_may_not_register)
 }
 END_TEST
 
-SUITE("planted", protocols_are_not_mixed,
+/* Nobody who is ASSURED has to go, whatever its state. */
+START_TEST(assured_in_every_state)
+{
+    for (uint8_t state = KST_TCP_SYN_SENT; state <= KST_TCP_SYN_SENT2; state++) {
+        struct kst *t = table_new((struct kst_config){.max = 1, .seed = {1, 2}});
+        struct kst_flow flow = {.timeout_ms = 1000, .status = KST_ASSURED | KST_SEEN_REPLY, .state = state};
+        flow.tuple[KST_ORIGINAL] = tuple_of(tcp(0, SYN, 0, 0, 0));
+        flow.tuple[KST_REPLY] = tuple_of(tcp(1, SYN, 0, 0, 0));
+        about("state %u", state);
+        const kst_id id = kst_insert(t, &flow, NULL);
+        must(id != 0);
+        must_say(track(t, 0, stranger(7)), KST_REASON_TABLE_FULL);
+        must(kst_get(t, id, &flow));
+        free(t);
+    }
+}
+END_TEST
+
+SUITE("planted", protocols_are_not_mixed, assured_in_every_state,
       lines_across_the_wrap, called_may_not_register, retransmitted_for_ever, sum_that_carries_twice, middle_of_a_fragment, window_scale_of_four_bytes, sack_of_odd_length,
       late_fragment_of_many)
