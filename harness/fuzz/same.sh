@@ -15,6 +15,11 @@ other=0
 for target in "${@:2}"; do
     program core "$work/now" "$target"
     program "$work/core" "$work/then" "$target"
-    cmp -s "$work"/{now,then}/fuzz/none/"$target" && echo "$target: the same" || { other=1 && echo "$target: another"; }
+    if cmp -s "$work"/{now,then}/fuzz/none/"$target"; then
+        echo "$target: the same"
+    else
+        echo "$target: another"
+        other=1
+    fi
 done
 exit $other
