@@ -187,7 +187,7 @@ static void write_packet(struct wire *w, const struct kst_tuple *tuple, uint32_t
     if (tuple->protocol == ICMP || tuple->protocol == ICMP6) {
         put16(l4, tuple->dst_port);
         put16(l4 + 4, tuple->src_port);
-        put16(l4 + 6, 1); /* of a reply that becomes all zeros RFC 1624's sum, and so ours, is the other zero */
+        put16(l4 + 6, 1); /* of a reply that becomes all zeros Linux's sum, and so ours, is the other zero */
     } else if (kst__protocol_of(tuple->protocol)->ports == KST__PORTS) {
         put16(l4, tuple->src_port);
         put16(l4 + 2, tuple->dst_port);
