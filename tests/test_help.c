@@ -508,6 +508,7 @@ START_TEST(irc_lines)
         {0, "PRIVMSG bobbybob :\1DCC SEND f 167772161 1\n", 0},
         {0, "PRIVMSG b :\1DCC SEND f 167772161 12\n", 12},
         {0, "PRIVMSG b :\1DCC TSEND f 167772161 1\n", 1},
+        {0, "PRIVMSG b :\1DCC SEND CHAT MOVE TSEND \n", 0}, /* one after the other, until less than a word is left */
         {1, "PRIVMSG bob :\1DCC SEND file 167772161 1025 99\1\r\n", 0}, /* only the client's */
         {1, "PRIVMSG bob :\1DCC SEND file 167772162 1025 99\1\r\n", 0},
         {1, ":al!al@host PRIVMSG bob :\1DCC SEND file 167772162 1025 99\1\r\n", 0},

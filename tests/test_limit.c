@@ -368,9 +368,11 @@ START_TEST(ages_of_victims)
     static const struct {
         uint64_t stayed_ms;
         uint32_t age;
-    } rows[] = {{0, 0}, {63, 0}, {64, 1}, {127, 1}, {128, 2}, {6400, 7}, {29999, 9}};
+    } rows[] = {{0, 0}, {63, 0}, {64, 1}, {127, 1}, {128, 2}, {6400, 7}, {29999, 9},
+              {(UINT64_C(64) << 22) - 1, 22}, {UINT64_C(64) << 22, 23}, {UINT64_C(64) << 23, 23}}; /* the last has all beyond */
     for (size_t i = 0; i < COUNT(rows); i++) {
         struct kst *t = table_new((struct kst_config){.max = 1});
+        must_be(kst_set(t, "nf_conntrack_udp_timeout", 1000000), KST_ERROR_OK);
         knock(t, 0, 1, 1);
         must_say(knock(t, rows[i].stayed_ms, 1, 2), KST_REASON_TABLE_EVICTED);
         for (uint32_t age = 0; age < KST_AGES; age++)

@@ -939,6 +939,28 @@ START_TEST(turned_round_all_is_an_answer)
 }
 END_TEST
 
+/* It wants one place in the index, not two as others under NAT, and is refused where that is missing. */
+START_TEST(turned_round_it_wants_one_place)
+{
+    struct kst *t = table_new((struct kst_config){.max = 100, .buckets = 1, .features = KST_WITH_NAT});
+    const struct kst_nat_range by = range_to(false, 2, 5060, 5060), to = range_to(false, 1, 6000, 6000);
+    const struct say say = {.protocol = UDP, .from = 1, .to = 2, .sport = 6000, .dport = 5060};
+    struct wire out;
+    uint32_t count = 0;
+    while (track(t, 0, stranger(count)).reason == KST_REASON_NONE)
+        count++;
+    must_say(say_to(t, 0, say, &by, &to, &out), KST_REASON_CHAIN_TOO_LONG);
+    must_be(kst_count(t), count);
+    must_be_sound(t);
+    const struct kst_tuple first = tuple_of(stranger(0));
+    must(kst_delete(t, kst_find(t, &first, NULL)));
+    must_say(say_to(t, 0, say, &by, &to, &out), KST_REASON_NONE);
+    must_be(kst_count(t), count);
+    must_be_sound(t);
+    free(t);
+}
+END_TEST
+
 /* What one zone, or family, has bound is no precedent in another. */
 START_TEST(zones_and_families_have_mappings_of_their_own)
 {
@@ -2032,13 +2054,16 @@ START_TEST(sip_names_who_is_seen_outside)
 
     /* Whoever registers wants to be called where it is seen, and is; a message that does not fit the
      * buffer is dropped whole. */
-#define REGISTER(contact)                                                                          \
-    "REGISTER sip:10.0.0.2 SIP/2.0\r\nVia: SIP/2.0/UDP " contact                                         \
+#define REGISTER(via, contact)                                                                     \
+    "REGISTER sip:10.0.0.2 SIP/2.0\r\nVia: SIP/2.0/UDP " via                                             \
     "\r\nCSeq: 2 REGISTER\r\nContact: <sip:a@" contact ">\r\nExpires: 60\r\n\r\n"
-    must_say(sip_said(t, 0, REGISTER("10.0.0.1:5060"), &out), KST_REASON_NONE);
-    must_carry_sip(&out, REGISTER("203.0.113.100:5060"));
+    must_say(sip_said(t, 0, REGISTER("10.0.0.1:5060", "10.0.0.1:5060"), &out), KST_REASON_NONE);
+    must_carry_sip(&out, REGISTER("203.0.113.100:5060", "203.0.113.100:5060"));
+    /* At another port than it sends from: that one. */
+    must_say(sip_said(t, 0, REGISTER("10.0.0.1:5060", "10.0.0.1:5070"), &out), KST_REASON_NONE);
+    must_carry_sip(&out, REGISTER("203.0.113.100:5060", "203.0.113.100:5070"));
     static char big[1500];
-    const char *invite = REGISTER("10.0.0.1:5060");
+    const char *invite = REGISTER("10.0.0.1:5060", "10.0.0.1:5060");
     snprintf(big, sizeof big, "%s", invite);
     memset(big + strlen(invite), 'x', 1470 - strlen(invite));
     must_say(sip_said(t, 0, big, &out), KST_REASON_NAT_ROOM);
@@ -2177,7 +2202,7 @@ SUITE("nat", a_rejected_connection_is_closed, what_is_pending_can_be_marked, who
       every_protocol_goes_out_and_comes_back, any_checksum_comes_out_right,
       what_cannot_be_rewritten_is_left, what_is_known_can_be_too_short, identifiers_alone_are_identifiers, calls_belong_to_the_receiver,
       a_later_fragment_has_no_ports, a_range_is_used_up_and_says_so, the_expired_hold_no_port,
-      a_wide_range_is_nearly_used_up, a_search_goes_on_elsewhere, nobody_is_his_own_answer, turned_round_all_is_an_answer,
+      a_wide_range_is_nearly_used_up, a_search_goes_on_elsewhere, nobody_is_his_own_answer, turned_round_all_is_an_answer, turned_round_it_wants_one_place,
       zones_and_families_have_mappings_of_their_own, a_foretold_call_gives_way, bytes_may_lie,
       errors_that_are_cut, a_buffer_beyond_any_packet, options_of_any_kind, what_comes_to_the_last_hook,
       whoever_only_watches_shifts_nothing,
