@@ -24,24 +24,28 @@ struct copy {
 };
 
 struct join {
-    struct kst *t;
+    struct kst *t; /* NULL until the first fragment */
     struct copy copies[COPIES_MAX]; /* the oldest first */
     size_t count;
 };
 
 struct join *join_new(void)
 {
+    return calloc(1, sizeof(struct join));
+}
+
+/* False if there is no memory. */
+static bool open_table(struct join *join)
+{
     static const struct kst_config config = {.max = 16, .reassembly_bytes = REASSEMBLY_BYTES, .seed = {1, 2}};
     const size_t bytes = kst_bytes(&config);
-    struct join *join = calloc(1, sizeof *join);
+    if (join->t != NULL)
+        return true;
     void *memory = aligned_alloc(KST_ALIGN, bytes);
-    if (join == NULL || memory == NULL) {
-        free(join);
-        free(memory);
-        return NULL;
-    }
+    if (memory == NULL)
+        return false;
     join->t = kst_init(memory, bytes, &config, NULL);
-    return join;
+    return true;
 }
 
 static void drop(struct join *join, size_t at)
@@ -179,6 +183,8 @@ enum kst_reason join_take(struct join *join, uint64_t now_ms, uint8_t *bytes, ui
     struct kst_result result;
     if (!find_place(bytes, *size, &place))
         return KST_REASON_NONE;
+    if (!open_table(join))
+        return KST_REASON_FRAGMENT_FULL;
     const uint64_t before = kst_statistics(join->t)->reassembled;
     kst_advance(join->t, now_ms, 1024);
     kst_track(join->t, now_ms, &packet, 1, &result);
