@@ -226,7 +226,7 @@ def table(rows, out):
         of = [found for bug, found in rows if kind in ("all", bug.kind)]
         counts = [sum(f.oracle in LADDER[: i + 1] for f in of) for i in range(len(LADDER))]
         if kind == "all":
-            counts = [f"{c} ({100 * c // len(of)} %)" for c in counts]
+            counts = [f"{c} ({100 * c / len(of):.1f} %)" for c in counts]
         out.write(f"| {kind} | {len(of)} | " + " | ".join(map(str, counts)) + " |\n")
 
 
